@@ -1,0 +1,207 @@
+"""The composition root: config -> journal -> desk -> fleet -> server, and the way back down.
+
+SIGTERM or SIGINT drains: submits are refused, running jobs may finish for `drain_timeout`, then they are queued for the
+next start. A second signal ends the wait. SIGHUP reads the settings again and gives failed devices another chance.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import logging
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+
+from echod import __version__, logs
+from echod.config import Config, create_directory
+from echod.desk import Desk
+from echod.errors import ConfigurationError, EchodError
+from echod.fleet import LocalFleet, find_devices
+from echod.gpu_proc import Spec
+from echod.inspection import Inspector
+from echod.journal import Journal
+from echod.metrics import Metrics
+from echod.sdnotify import notify, watchdog_interval
+from echod.server.app import Services, create_app
+from echod.server.front import Front
+from echod.uploads import FileStore
+
+log = logging.getLogger("echod")
+
+SWEEP_INTERVAL = 600.0  # seconds between two looks for what has expired
+
+
+def run(config: Config, reload: Callable[[], Config] | None = None) -> int:
+    """Serve until a signal; returns the exit code. `reload` reads the settings again, for SIGHUP."""
+    logs.set_up(config.log_level, config.log_json)
+    try:
+        with lock(config.state_dir):
+            asyncio.run(Daemon(config, reload or (lambda: config)).serve())
+    except EchodError as error:
+        print(f"echod: {error.message}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+@contextmanager
+def lock(state_dir: Path) -> Iterator[None]:
+    """Own the state directory; a second daemon on it is refused."""
+    create_directory(state_dir)
+    path = state_dir / "lock"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigurationError(f"the state directory {state_dir} cannot be written: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ConfigurationError(
+            f"another daemon uses the state directory {state_dir}; stop it, or name another with --state-dir"
+        ) from None
+    else:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def choose_engines(config: Config, devices: tuple[str, ...]) -> tuple[str, ...]:
+    """What every worker loads, the main engine first."""
+    if config.engine == "auto":
+        log.info("engine auto: this version has the preview only, a quick look that is not EchoMimic")
+    return ("preview",)
+
+
+class Daemon:
+    """One run of `echod serve`."""
+
+    def __init__(self, config: Config, reload: Callable[[], Config]) -> None:
+        self.config = config
+        self._reload = reload
+        self._stop = asyncio.Event()
+        self._hurry = asyncio.Event()
+        self._draining_since: float | None = None
+        self._changed = asyncio.Event()
+
+    async def serve(self) -> None:
+        config = self.config
+        for number in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(number, self._signalled)
+        create_directory(config.runtime_dir)
+        async with AsyncExitStack() as stack:
+            journal = Journal(config.state_dir / "echod.sqlite3")
+            journal.open()
+            stack.push_async_callback(journal.close)
+            devices = find_devices(config.devices)
+            engines = choose_engines(config, devices)
+            self.desk = Desk(config, journal, engines, boot=await journal.boot())
+            self.fleet = LocalFleet(config, self.desk, devices, worker_spec(config, devices, engines))
+            self.fleet.on_change = self._changed.set
+            inspector = Inspector(
+                timeout=config.inspect_timeout,
+                memory=config.inspect_memory,
+                max_seconds=config.max_seconds,
+                max_pixels=config.max_pixels,
+            )
+            stack.push_async_callback(inspector.close)
+            files = FileStore(config.state_dir / "files", journal, inspector, config)
+            await self.desk.open(self.fleet)
+            stack.push_async_callback(self.desk.close)
+            services = Services(config, self.desk, files, inspector, self.fleet.devices, Metrics())
+            front = Front(create_app(services), services)
+            await front.start()
+            stack.push_async_callback(front.close)
+            self._announce(front, devices, engines)
+            await self._until_stopped(files, inspector)
+
+    async def _until_stopped(self, files: FileStore, inspector: Inspector) -> None:
+        await self.fleet.start()
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload_settings)
+        background = [
+            asyncio.create_task(self._keep_systemd_informed()),
+            asyncio.create_task(self._sweep(files)),
+            asyncio.create_task(inspector.start()),
+        ]
+        await self._stop.wait()
+        self.desk.draining = True
+        self._draining_since = time.monotonic()
+        notify(STOPPING=1, STATUS="draining")
+        log.info("draining: running jobs may finish for %.0f s", self.config.drain_timeout)
+        await self.fleet.drain(self.config.drain_timeout, self._hurry)
+        for task in background:
+            task.cancel()
+        await asyncio.gather(*background, return_exceptions=True)
+
+    def _signalled(self) -> None:
+        if self._stop.is_set():
+            self._hurry.set()
+        self._stop.set()
+
+    def _reload_settings(self) -> None:
+        try:
+            config = self._reload()
+        except EchodError as error:
+            log.error("settings not reloaded: %s", error.message)
+            return
+        self.config = self.desk.config = self.fleet.config = config
+        logs.set_up(config.log_level, config.log_json)
+        log.info("settings reloaded")
+        self.fleet.revive()
+
+    def _announce(self, front: Front, devices: tuple[str, ...], engines: tuple[str, ...]) -> None:
+        for line in (
+            f"echod {__version__} listens on {', '.join(front.addresses)}",
+            f"devices {', '.join(devices)}; engines {', '.join(engines)}",
+            f"state in {self.config.state_dir}",
+        ):
+            log.info(line)
+        notify(READY=1, STATUS=self._status())
+
+    def _status(self) -> str:
+        devices = ", ".join(f"{state.device} {state.state}" for state in self.fleet.devices())
+        return f"{devices}; {len(self.desk.queue)} queued"
+
+    async def _keep_systemd_informed(self) -> None:
+        """Runs in the event loop on purpose: if the loop is blocked, systemd hears nothing and acts."""
+        interval = watchdog_interval()
+        while True:
+            if interval is not None:
+                notify(WATCHDOG=1)
+            if self._draining_since is not None:
+                notify(EXTEND_TIMEOUT_USEC=int(2e6 * (interval or 5.0)))
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), interval)
+            if self._changed.is_set():
+                self._changed.clear()
+                notify(STATUS=self._status())
+
+    async def _sweep(self, files: FileStore) -> None:
+        while True:
+            try:
+                await files.sweep(self.desk.clock())
+                await self.desk.sweep()
+            except Exception:
+                log.exception("what has expired could not be removed")
+            await asyncio.sleep(SWEEP_INTERVAL)
+
+
+def worker_spec(config: Config, devices: tuple[str, ...], engines: tuple[str, ...]) -> Spec:
+    """What all workers have in common. The CPU's cores are shared out among the workers that compute on it."""
+    directory = config.runtime_dir / "workers"
+    create_directory(directory)
+    on_cpu = sum(device.startswith("cpu") for device in devices)
+    return Spec(
+        engines=engines,
+        weights=str(config.weights_dir),
+        directory=str(directory),
+        reports=str(directory / "reports"),
+        parent=os.getpid(),
+        threads=max(1, (os.cpu_count() or 1) // max(1, on_cpu)),
+        log_level=config.log_level,
+        log_json=config.log_json,
+    )

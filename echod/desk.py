@@ -1,0 +1,380 @@
+"""The desk: accepts jobs, journals every step of their life, tells the feed.
+
+Two views of a job are kept while it lives. `job` is the truth the fleet works with, changed at once; `shown` is what
+the journal has committed, and the only one that clients see.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from echod import jobs
+from echod.config import Config
+from echod.errors import EchodError
+from echod.feed import PROGRESS, Feed
+from echod.jobqueue import JobQueue
+from echod.jobs import Job
+from echod.journal import Journal, Replayed
+
+log = logging.getLogger("echod.desk")
+
+COMMIT_RETRY = 1.0  # seconds between two tries to write a step that must not be lost
+
+EVENT_TYPES: dict[type, str] = {
+    jobs.Dispatched: "job.started",
+    jobs.Progressed: PROGRESS,
+    jobs.FirstFrame: "job.first_frame",
+    jobs.CancelRequested: PROGRESS,
+}
+
+
+class Dispatcher(Protocol):
+    """What the desk asks of the fleet."""
+
+    def wake(self) -> None:
+        """There may be something to dispatch."""
+
+    def cancel(self, job: Job) -> None:
+        """End the attempt of a job in progress."""
+
+    def refusal(self) -> EchodError | None:
+        """Why no job can ever run at present, if so."""
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """A request whose inputs have been inspected; `accept` makes it a job. The two files are linked, not moved."""
+
+    account: str
+    portrait: jobs.Portrait
+    portrait_file: Path
+    speech: jobs.Speech
+    speech_file: Path
+    engine: str | None = None
+    options: jobs.Options = jobs.Options()
+    prompt: str | None = None
+    spoken: bool = False
+    metadata: dict[str, str] = {}
+    priority: int = jobs.BATCH
+    idempotency_key: str | None = None
+    fingerprint: str | None = None
+
+
+class Entry:
+    """A job that has not ended, or whose end is being committed."""
+
+    def __init__(self, job: Job) -> None:
+        self.job = self.shown = job
+        self.ended = asyncio.Event()
+
+
+class Desk:
+    """`engines` are those every worker loads, the main one first."""
+
+    def __init__(
+        self,
+        config: Config,
+        journal: Journal,
+        engines: tuple[str, ...],
+        *,
+        boot: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.config = config
+        self.journal = journal
+        self.engines = engines
+        self.clock = clock
+        self.root = config.state_dir / "jobs"
+        self.queue = JobQueue()
+        self.feed = Feed(boot, lambda: [entry.shown for entry in self._live.values()])
+        self.draining = False
+        self._dispatcher: Dispatcher
+        self._live: dict[str, Entry] = {}
+        self._accepting = 0
+        self._commits: set[asyncio.Task[None]] = set()
+
+    async def open(self, dispatcher: Dispatcher) -> None:
+        """Take up what an earlier daemon left: jobs in progress are queued again, directories without a job removed."""
+        self._dispatcher = dispatcher
+        self.root.mkdir(parents=True, exist_ok=True)
+        for job in await self.journal.unfinished_jobs():
+            await self._take_up(job)
+        known = {job.id for job in await self.journal.jobs()}
+        strays = [directory for directory in self.root.iterdir() if directory.name not in known]
+        await asyncio.to_thread(_remove, strays)
+
+    async def _take_up(self, job: Job) -> None:
+        again = jobs.advance(job, jobs.Requeued(job.attempt), self.clock())
+        if job.cancel_requested:
+            again = jobs.advance(again, jobs.Cancelled(), self.clock())
+        if again is not job:
+            await self.journal.save_job(again)
+        if not again.terminal:
+            self._live[job.id] = Entry(again)
+            self.queue.push(again)
+
+    async def close(self) -> None:
+        """Wait for steps that are being committed."""
+        await asyncio.gather(*self._commits, return_exceptions=True)
+
+    # Accept
+
+    def check_open(self) -> None:
+        """Refuse what would be refused anyway, before a byte of the request is read."""
+        if self.draining:
+            raise EchodError("draining", "this daemon is shutting down; try again when it is back")
+        if refusal := self._dispatcher.refusal():
+            raise refusal
+        waiting, limit = len(self.queue) + self._accepting, self.config.queue_limit
+        if waiting >= limit:
+            raise EchodError("queue_full", f"{waiting} jobs are queued and queue_limit is {limit}; try again later")
+        state_dir, limit = self.config.state_dir, self.config.min_free
+        if (free := shutil.disk_usage(state_dir).free) < limit:
+            raise EchodError(
+                "disk_full",
+                f"{free >> 20} MiB are free in {state_dir} and min_free is {limit >> 20} MiB; "
+                "remove clips (`echod rm`) or lower min_free",
+            )
+
+    def engine(self, name: str | None) -> str:
+        """The engine a job that asks for `name` gets."""
+        if name is None or name == "auto":
+            return self.engines[0]
+        if name not in self.engines:
+            raise EchodError(
+                "model_not_loaded",
+                f"model {name!r} is not loaded; this daemon has {', '.join(self.engines)} "
+                "(`echod serve --engine` decides that)",
+                param="model",
+            )
+        return name
+
+    async def replay(self, account: str, key: str, fingerprint: str) -> Job | None:
+        """The job that an earlier request with this idempotency key made."""
+        earlier = await self.journal.replayed(account, key)
+        return await self._same(account, earlier, fingerprint) if earlier else None
+
+    async def _same(self, account: str, earlier: Replayed, fingerprint: str | None) -> Job:
+        if earlier.fingerprint != fingerprint:
+            raise EchodError(
+                "idempotency_conflict",
+                "this Idempotency-Key was used within 24 hours for another request; use a new key for a new job",
+                param="Idempotency-Key",
+            )
+        return await self.find(earlier.job, account)
+
+    async def accept(self, draft: Draft) -> Job:
+        """Commit a job: its inputs are on disk and its row is in the journal when this returns.
+
+        Raises queue_full, draining, no_device, disk_full, model_not_loaded, idempotency_conflict.
+        """
+        self.check_open()
+        job = self._job(draft)
+        directory = self.directory(job.id)
+        self._accepting += 1
+        try:
+            await asyncio.to_thread(_take_inputs, directory, draft)
+            await self.journal.add_job(job, draft.idempotency_key, draft.fingerprint)
+        except Replayed as earlier:
+            await asyncio.to_thread(_remove, [directory])
+            return await self._same(draft.account, earlier, draft.fingerprint)
+        except BaseException as error:
+            _remove([directory])
+            if isinstance(error, OSError):
+                raise EchodError("disk_full", f"the inputs cannot be stored: {error}. Free some space.") from error
+            raise
+        finally:
+            self._accepting -= 1
+        self._enter(job)
+        return job
+
+    def _enter(self, job: Job) -> None:
+        self._live[job.id] = Entry(job)
+        self.queue.push(job)
+        self.feed.publish("job.queued", job)
+        log.info("queued", extra={"job": job.id, "engine": job.engine, "account": job.account})
+        self._dispatcher.wake()
+
+    def _job(self, draft: Draft) -> Job:
+        return Job(
+            id=jobs.new_job_id(),
+            account=draft.account,
+            priority=draft.priority,
+            engine=self.engine(draft.engine),
+            options=draft.options,
+            portrait=draft.portrait,
+            speech=draft.speech,
+            prompt=draft.prompt,
+            spoken=draft.spoken,
+            metadata=draft.metadata,
+            created_at=self.clock(),
+            faces=draft.portrait.faces,
+        )
+
+    # Look
+
+    def directory(self, job_id: str) -> Path:
+        """Where a job's files lie. `job_id` must be one this desk has given out."""
+        return self.root / job_id
+
+    def position(self, job_id: str) -> int | None:
+        return self.queue.position(job_id)
+
+    async def find(self, job_id: str, account: str | None) -> Job:
+        """A job as committed; not_found if there is none, or it belongs to another account (None: any will do)."""
+        entry = self._live.get(job_id)
+        job = entry.shown if entry else await self.journal.job(job_id)
+        if job is None or account not in (None, job.account):
+            raise EchodError("not_found", f"there is no video {job_id!r} here; `echod ps --all` lists them")
+        return job
+
+    async def list(
+        self, account: str | None, *, after: str | None = None, limit: int = 20, newest_first: bool = True
+    ) -> tuple[list[Job], bool]:
+        """A page of jobs, and whether there are more."""
+        if after is not None:
+            await self.find(after, account)
+        rows = await self.journal.jobs(account, after=after, limit=limit + 1, newest_first=newest_first)
+        page = [self._live[row.id].shown if row.id in self._live else row for row in rows[:limit]]
+        return page, len(rows) > limit
+
+    # Change
+
+    async def cancel(self, job_id: str, account: str | None) -> Job:
+        """End a queued job at once, a running one at its next checkpoint; an ended one stays as it is."""
+        job = await self.find(job_id, account)
+        entry = self._live.get(job_id)
+        if entry is None:
+            return job
+        if entry.job.status == "queued":
+            await self.apply(job_id, jobs.Cancelled())
+        elif not entry.job.terminal and not entry.job.cancel_requested:
+            await self.apply(job_id, jobs.CancelRequested())
+            self._dispatcher.cancel(entry.job)
+        return entry.shown
+
+    async def remove(self, job_id: str, account: str | None) -> None:
+        """Cancel the job, wait for its end, remove its files and its row."""
+        await self.cancel(job_id, account)
+        if entry := self._live.get(job_id):
+            await entry.ended.wait()
+        await self.journal.remove_job(job_id)
+        await asyncio.to_thread(_remove, [self.directory(job_id)])
+
+    async def sweep(self) -> None:
+        """Remove ended jobs that have expired, then the oldest ones until all clips fit into `clips_cap`."""
+        ended = await self.journal.finished_jobs()
+        sizes = await asyncio.to_thread(lambda: {job.id: _size(self.directory(job.id)) for job in ended})
+        total, now = sum(sizes.values()), self.clock()
+        for job in ended:
+            if total <= self.config.clips_cap and (job.expires_at is None or job.expires_at > now):
+                break
+            total -= sizes[job.id]
+            await self.remove(job.id, None)
+
+    # The fleet's side
+
+    async def begin(self, job_id: str, device: str) -> Job | None:
+        """Commit the next attempt of a job that was taken from the queue; None if it has ended.
+
+        A cancel may have come meanwhile: look at `cancel_requested` before sending it anywhere.
+        """
+        await self.apply(job_id, jobs.Dispatched(device))
+        entry = self._live.get(job_id)
+        return entry.job if entry and not entry.job.terminal else None
+
+    async def apply(self, job_id: str, event: jobs.Event) -> Job | None:
+        """Advance a job and, if its status changed, return once that is committed and told."""
+        entry = self._live.get(job_id)
+        if entry is None:
+            return None
+        before, after = entry.job, jobs.advance(entry.job, event, self.clock())
+        if after is before:
+            return after
+        if after.terminal and after.expires_at is None:
+            after = msgspec.structs.replace(after, expires_at=self.clock() + self.config.keep_clips)
+        entry.job = after
+        if isinstance(event, jobs.Progressed | jobs.FirstFrame):
+            entry.shown = after
+            self.feed.publish(EVENT_TYPES[type(event)], after)
+            return after
+        self._move(before, after)
+        commit = asyncio.ensure_future(self._commit(entry, after, event))
+        self._commits.add(commit)
+        commit.add_done_callback(self._commits.discard)
+        # Shielded: a client that goes away must not undo a step of the job.
+        await asyncio.shield(commit)
+        return after
+
+    def _move(self, before: Job, after: Job) -> None:
+        if before.status == "queued":
+            self.queue.discard(before.id)
+        if after.status == "queued":
+            self.queue.push(after)
+
+    async def _commit(self, entry: Entry, job: Job, event: jobs.Event) -> None:
+        while True:
+            try:
+                await self.journal.save_job(job)
+                break
+            except EchodError as error:
+                log.error("a step waits for the journal: %s", error.message, extra={"job": job.id})
+                await asyncio.sleep(COMMIT_RETRY)
+        entry.shown = job
+        if job.terminal:
+            del self._live[job.id]
+            entry.ended.set()
+        type_ = f"job.{job.status}" if job.status != "in_progress" else EVENT_TYPES[type(event)]
+        self.feed.publish(type_, job)
+        reason = {"code": job.error.code, "why": job.error.message} if job.error else {}
+        log.info(job.status, extra={"job": job.id, "device": job.device, "attempt": job.attempt, **reason})
+        self._dispatcher.wake()
+        if job.terminal:
+            await asyncio.to_thread(_tidy, self.directory(job.id), job.status == "completed")
+
+
+def _take_inputs(directory: Path, draft: Draft) -> None:
+    directory.mkdir(mode=0o700)
+    for source, name in ((draft.portrait_file, "portrait.png"), (draft.speech_file, "speech.flac")):
+        try:
+            os.link(source, directory / name)
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(source, directory / name)
+            _sync(directory / name)
+    _sync(directory)
+    _sync(directory.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _tidy(directory: Path, completed: bool) -> None:
+    """Remove what attempts left half done, and of a job without a clip everything but its inputs."""
+    for path in directory.glob("*"):
+        if path.suffix == ".part" or path.name.startswith("stream.") or (not completed and path.name == "clip.mp4"):
+            path.unlink(missing_ok=True)
+
+
+def _remove(directories: list[Path]) -> None:
+    for directory in directories:
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _size(directory: Path) -> int:
+    try:
+        return sum(path.stat().st_size for path in directory.glob("*"))
+    except FileNotFoundError:  # being removed
+        return 0

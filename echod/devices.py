@@ -1,0 +1,27 @@
+"""What a device is doing, as /readyz, /metrics and `echod devices` show it."""
+
+from __future__ import annotations
+
+from typing import Literal, TypeAlias
+
+import msgspec
+
+WorkerState: TypeAlias = Literal["starting", "idle", "busy", "failed", "stopping"]
+
+
+class DeviceState(msgspec.Struct, frozen=True, kw_only=True):
+    """One worker and its device. `loads` counts how often engines were loaded since the daemon started."""
+
+    worker: int
+    device: str
+    state: WorkerState
+    epoch: int
+    pid: int | None
+    job: str | None
+    suspended: str | None
+    engines: list[str]
+    restarts: int
+    loads: int
+    reason: str | None
+    cuda_visible_devices: str | None
+    torch_imported_at_hello: bool | None

@@ -1,0 +1,364 @@
+"""All workers: spawned, watched, dispatched to, and buried.
+
+One PUSH socket per worker incarnation carries orders, one shared PULL takes reports. Which worker is idle is known
+here, in memory: it has said Ready or ended its job, in its present epoch. Death is noticed by pidfd, silence by the
+stall watch.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import time
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import torch.cuda
+import torch.multiprocessing
+import zmq
+import zmq.asyncio
+
+from echod import gpu_proc, jobs, messages
+from echod.config import Config
+from echod.desk import Desk
+from echod.devices import DeviceState
+from echod.errors import EchodError
+from echod.gpu_proc import Spec
+from echod.jobs import Job
+from echod.worker import Main, Worker
+
+log = logging.getLogger("echod.fleet")
+
+DEATHS_BEFORE_READY = 5  # then a device counts as failed
+STALL_FACTOR = 20  # rolling steps without a report
+STALL_FIRST = {"cpu": 1800.0, "cuda": 300.0}  # seconds, until a device has timed one step
+DUMP_SECONDS = 2.0  # between SIGABRT, which dumps the stacks, and SIGKILL
+STOP_SECONDS = 3.0  # an idle worker's time to leave
+
+
+def find_devices(wanted: tuple[str, ...]) -> tuple[str, ...]:
+    """The devices to use: those named, or with "auto" every CUDA device, or else the CPU."""
+    if wanted != ("auto",):
+        return wanted
+    return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count())) or ("cpu",)
+
+
+class LocalFleet:
+    """The workers of this host. Use inside a running event loop, in the main thread."""
+
+    def __init__(
+        self, config: Config, desk: Desk, devices: tuple[str, ...], spec: Spec, main: Main = gpu_proc.main
+    ) -> None:
+        self.config = config
+        self.desk = desk
+        self.workers = [Worker(index, device, spec, main) for index, device in enumerate(devices)]
+        self.draining = False
+        self.on_change: Callable[[], None] = lambda: None
+        self._directory = Path(spec.directory)
+        self._reports_path = spec.reports
+        self._avoid: dict[str, int] = {}  # job id -> worker that died under it
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._rest = asyncio.Event()  # set when no worker is busy
+        self._spawner = torch.multiprocessing.get_context("spawn")
+
+    async def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._context = zmq.asyncio.Context()
+        self._reports = self._context.socket(zmq.PULL)
+        self._reports.linger = 0
+        Path(self._reports_path).unlink(missing_ok=True)
+        self._reports.bind(f"ipc://{self._reports_path}")
+        self._reader = asyncio.create_task(self._read())
+        self._watch_timer = self._loop.call_later(1.0, self._watch)
+        for worker in self.workers:
+            self._spawn(worker)
+
+    # Workers come and go
+
+    def _spawn(self, worker: Worker) -> None:
+        if self.draining or worker.alive:
+            return
+        worker.spawn(self._context, self._spawner)
+        self._loop.add_reader(worker.pidfd, self._died, worker)
+        log.info("worker starting", extra=_of(worker))
+        self.on_change()
+
+    def _died(self, worker: Worker) -> None:
+        self._loop.remove_reader(worker.pidfd)
+        self._take_waiting_reports()  # its last words
+        ending = worker.bury()
+        if self.draining:
+            worker.state = "stopping"
+        else:
+            self._plan_return(worker, ending)
+        self._release_jobs(worker, ending)
+        self._settle()
+        self.on_change()
+
+    def _release_jobs(self, worker: Worker, ending: str) -> None:
+        running, suspended = worker.running, worker.suspended
+        worker.running = worker.suspended = None
+        if suspended:
+            self._do(self.desk.apply(suspended.id, jobs.Requeued(suspended.attempt)))
+        if running and worker.sent and not self.draining:
+            self._avoid[running.id] = worker.index
+            lost = jobs.Lost(running.attempt, worker.stalled, f"{worker.device} {ending}")
+            self._do(self.desk.apply(running.id, lost))
+        elif running and worker.sent:
+            self._do(self.desk.apply(running.id, jobs.Requeued(running.attempt)))
+        # One that was not sent yet is given back by `_dispatch`, once its attempt is committed.
+
+    def _plan_return(self, worker: Worker, ending: str) -> None:
+        worker.deaths_since_ready += 1
+        if not worker.refused:
+            worker.reason = f"stalled, {ending}" if worker.stalled else ending
+        if worker.refused or worker.deaths_since_ready >= DEATHS_BEFORE_READY:
+            worker.state = "failed"
+            log.error("device failed: %s", worker.reason, extra=_of(worker))
+            return
+        worker.state = "starting"
+        log.warning("worker died: %s; again in %.0f s", worker.reason, worker.backoff, extra=_of(worker))
+        self._loop.call_later(worker.backoff, self._spawn, worker)
+
+    def revive(self) -> None:
+        """Give failed devices another chance."""
+        for worker in self.workers:
+            if worker.state == "failed":
+                worker.deaths_since_ready, worker.reason, worker.state = 0, None, "starting"
+                self._spawn(worker)
+
+    # Reports
+
+    async def _read(self) -> None:
+        while True:
+            self._handle(await self._reports.recv())
+
+    def _take_waiting_reports(self) -> None:
+        socket: zmq.Socket[bytes] = zmq.Socket.shadow(self._reports.underlying)
+        try:
+            while True:
+                self._handle(socket.recv(zmq.NOBLOCK))
+        except zmq.Again:
+            pass
+
+    def _handle(self, data: bytes) -> None:
+        envelope = messages.decode_envelope(data)
+        worker = self.workers[envelope.worker]
+        if envelope.epoch != worker.epoch or not worker.alive:
+            return
+        worker.last_report = time.monotonic()
+        match envelope.report:
+            case messages.Hello() as hello:
+                worker.hello = hello
+            case messages.Ready() as ready:
+                self._ready(worker, ready)
+            case messages.Refused(reason=reason):
+                worker.refused, worker.reason = True, reason
+            case messages.Progress() as progress:
+                self._progress(worker, progress)
+            case messages.FirstFrame(job=job, attempt=attempt):
+                self._do(self.desk.apply(job, jobs.FirstFrame(attempt)))
+            case messages.Done() | messages.Failed() | messages.Cancelled() as end:
+                self._ended(worker, end)
+            case messages.Began() | messages.Prepared() | messages.Alive():
+                pass
+
+    def _ready(self, worker: Worker, ready: messages.Ready) -> None:
+        worker.deaths_since_ready, worker.reason = 0, None
+        worker.loads += 1
+        worker.engines = ready.engines
+        self._idle(worker)
+        log.info("worker ready in %.1f s", ready.load_ms / 1000, extra=_of(worker))
+        self.on_change()
+
+    def _idle(self, worker: Worker) -> None:
+        worker.state = "idle"
+        worker.idle_since = time.monotonic()
+        self._settle()
+        self.wake()
+
+    def _progress(self, worker: Worker, report: messages.Progress) -> None:
+        worker.step_s = report.step_s or worker.step_s
+        event = jobs.Progressed(
+            attempt=report.attempt,
+            stage=report.stage,
+            progress=report.progress,
+            windows_done=report.windows_done,
+            windows_total=report.windows_total,
+        )
+        self._do(self.desk.apply(report.job, event))
+
+    def _ended(self, worker: Worker, end: messages.Done | messages.Failed | messages.Cancelled) -> None:
+        if worker.running and worker.running.id == end.job:
+            self._resume(worker)
+        elif worker.suspended and worker.suspended.id == end.job:
+            worker.suspended = None  # it ended before the job on top of it arrived
+        else:
+            return
+        self._avoid.pop(end.job, None)
+        self.on_change()
+        match end:
+            case messages.Done():
+                event: jobs.Event = jobs.Done(
+                    attempt=end.attempt, frames=end.frames, crop=end.crop, faces=end.faces, timings_ms=end.timings_ms
+                )
+            case messages.Failed():
+                event = jobs.Failed(attempt=end.attempt, code=end.code, message=end.message, transient=end.transient)
+            case messages.Cancelled():
+                event = jobs.Cancelled()
+        self._do(self.desk.apply(end.job, event))
+
+    # Dispatch
+
+    def wake(self) -> None:
+        """Send queued jobs to the longest-idle workers; a conversation job goes on top of a batch job if it must."""
+        if self.draining:
+            return
+        idle = [worker for worker in self.workers if worker.state == "idle"]
+        for worker in sorted(idle, key=lambda worker: worker.idle_since):
+            if job := self.desk.queue.pop(self._suits(worker)):
+                self._reserve(worker, job)
+        for worker in self.workers:
+            if self._interruptible(worker) and (job := self.desk.queue.pop(conversation_only=True)):
+                worker.suspended = worker.running
+                self._reserve(worker, job)
+
+    def _suits(self, worker: Worker) -> Callable[[Job], bool]:
+        others = any(other.state != "failed" for other in self.workers if other is not worker)
+        return lambda job: not (others and self._avoid.get(job.id) == worker.index)
+
+    def _interruptible(self, worker: Worker) -> bool:
+        return (
+            worker.state == "busy"
+            and worker.sent
+            and worker.suspended is None
+            and worker.running is not None
+            and worker.running.priority < jobs.CONVERSATION
+        )
+
+    def _reserve(self, worker: Worker, job: Job) -> None:
+        worker.state, worker.running, worker.sent = "busy", job, False
+        self._rest.clear()
+        self._do(self._dispatch(worker, job, worker.epoch))
+        self.on_change()
+
+    async def _dispatch(self, worker: Worker, job: Job, epoch: int) -> None:
+        begun = await self.desk.begin(job.id, worker.device)
+        if worker.epoch != epoch or not worker.alive or worker.running is None or worker.running.id != job.id:
+            if begun:
+                await self.desk.apply(job.id, jobs.Requeued(begun.attempt))
+        elif begun is None or begun.cancel_requested:
+            self._resume(worker)
+            await self.desk.apply(job.id, jobs.Cancelled())
+        else:
+            worker.running, worker.sent, worker.last_report = begun, True, time.monotonic()
+            if not worker.send(self._order(begun)):  # gone, or deaf: either way it will not run this job
+                worker.running = None
+                worker.kill()
+                await self.desk.apply(job.id, jobs.Requeued(begun.attempt))
+
+    def _resume(self, worker: Worker) -> None:
+        """The job on top has ended; go on with the one below, or rest."""
+        worker.running, worker.suspended, worker.sent = worker.suspended, None, True
+        if worker.running is None:
+            self._idle(worker)
+
+    def _order(self, job: Job) -> messages.Run:
+        return messages.Run(
+            job=job.id,
+            attempt=job.attempt,
+            priority=job.priority,
+            engine=job.engine,
+            options=job.options,
+            directory=str(self.desk.directory(job.id)),
+            box=job.portrait.box,
+            portrait_sha256=job.portrait.sha256,
+            speech_sha256=job.speech.sha256,
+        )
+
+    def cancel(self, job: Job) -> None:
+        for worker in self.workers:
+            for held in (worker.running, worker.suspended):
+                if held and held.id == job.id and worker.alive:
+                    worker.send(messages.Cancel(job.id, job.attempt))
+
+    def refusal(self) -> EchodError | None:
+        if all(worker.state == "failed" for worker in self.workers):
+            reasons = "; ".join(f"{worker.device}: {worker.reason}" for worker in self.workers)
+            return EchodError("no_device", f"no device works ({reasons}); repair it, then `systemctl reload echod`")
+        return None
+
+    # Stall watch
+
+    def _watch(self) -> None:
+        self._watch_timer = self._loop.call_later(1.0, self._watch)
+        for worker in self.workers:
+            silence = time.monotonic() - worker.last_report
+            if worker.alive and worker.state in ("starting", "busy") and silence > self._patience(worker):
+                self._end_stalled(worker, silence)
+
+    def _patience(self, worker: Worker) -> float:
+        if worker.step_s is not None:
+            return max(self.config.stall_timeout, STALL_FACTOR * worker.step_s)
+        return self.config.stall_timeout_first or STALL_FIRST[worker.device.partition(":")[0]]
+
+    def _end_stalled(self, worker: Worker, silence: float) -> None:
+        if worker.stalled:
+            return
+        worker.stalled = True
+        log.error("no report for %.0f s, ending the worker", silence, extra=_of(worker))
+        worker.kill(signal.SIGABRT)
+        epoch = worker.epoch
+        self._loop.call_later(DUMP_SECONDS, lambda: worker.kill() if worker.epoch == epoch else None)
+
+    # The end
+
+    async def drain(self, timeout: float, hurry: asyncio.Event) -> None:
+        """Let running jobs finish for up to `timeout` seconds or until `hurry`, then stop every worker."""
+        self.draining = True
+        self._settle()
+        waits = [asyncio.create_task(self._rest.wait()), asyncio.create_task(hurry.wait())]
+        await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
+        await self._stop()
+
+    async def _stop(self) -> None:
+        for worker in self.workers:
+            if not (worker.state == "idle" and worker.send(messages.Stop())):
+                worker.kill()
+        deadline = time.monotonic() + STOP_SECONDS
+        while any(worker.alive for worker in self.workers):
+            if time.monotonic() > deadline:
+                for worker in self.workers:
+                    worker.kill()
+            await asyncio.sleep(0.02)
+        self._watch_timer.cancel()
+        self._reader.cancel()
+        await asyncio.gather(self._reader, *self._tasks, return_exceptions=True)
+        self._reports.close()
+        self._context.term()
+        Path(self._reports_path).unlink(missing_ok=True)
+
+    def _settle(self) -> None:
+        if not any(worker.running for worker in self.workers):
+            self._rest.set()
+
+    def devices(self) -> list[DeviceState]:
+        return [worker.describe() for worker in self.workers]
+
+    def _do(self, work: Coroutine[Any, Any, Any]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.error("a step of a job failed", exc_info=error)
+
+
+def _of(worker: Worker) -> dict[str, Any]:
+    return {"device": worker.device, "worker": worker.index, "epoch": worker.epoch}

@@ -1,0 +1,353 @@
+"""The child: one process, one device, engines resident.
+
+It arms its own death, pins its device, and says Hello before it imports torch. Then it loads its engines once and
+serves its inbox. While a job runs, the inbox is polled at every checkpoint: that is where a job is cancelled, and
+where a conversation job runs on top of a batch job, as a nested call.
+"""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import logging
+import os
+import signal
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import zmq
+
+from echod import __version__, logs, messages
+from echod.parent import die_with_parent
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from echod.inference.engine import Engine, Portrait
+
+log = logging.getLogger("echod.gpu_proc")
+
+REPORT_INTERVAL = 0.05  # seconds between two progress reports of one stage
+STEP_WEIGHT = 0.2  # of the newest step in the rolling step time
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """Everything a worker is told at birth. `directory` holds the ipc sockets."""
+
+    index: int = 0
+    epoch: int = 0
+    device: str = "cpu"
+    engines: tuple[str, ...]
+    weights: str
+    directory: str
+    reports: str
+    inbox: str = ""
+    parent: int
+    threads: int
+    log_level: str = "info"
+    log_json: bool = False
+    cache_bytes: int = 1 << 30
+
+
+class CancelledAttempt(Exception):
+    """Raised out of a checkpoint: somebody cancelled this attempt."""
+
+
+class Stopped(BaseException):
+    """Raised out of a checkpoint: the daemon wants this process to leave. No `except Exception` may hold it."""
+
+
+def main(spec: Spec) -> None:
+    """The whole life of a worker. Runs in a spawned process."""
+    die_with_parent(spec.parent)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the daemon decides
+    faulthandler.enable()  # SIGABRT from the stall watch dumps every stack
+    logs.set_up(spec.log_level, spec.log_json)
+    pinned = pin(spec.device)
+    worker = GpuProc(spec)
+    worker.report(
+        messages.Hello(
+            pid=os.getpid(),
+            device=spec.device,
+            cuda_visible_devices=pinned,
+            torch_imported="torch" in sys.modules,
+        )
+    )
+    try:
+        worker.load()
+        worker.serve()
+    except Stopped:
+        pass
+    finally:
+        worker.close()
+
+
+def pin(device: str) -> str:
+    """Let this process see its own device and no other; returns CUDA_VISIBLE_DEVICES. Before torch is imported."""
+    kind, _, index = device.partition(":")
+    visible = ""
+    if kind == "cuda":
+        inherited = os.environ.get("CUDA_VISIBLE_DEVICES")
+        visible = inherited.split(",")[int(index or 0)] if inherited else (index or "0")
+    os.environ["CUDA_VISIBLE_DEVICES"] = visible
+    return visible
+
+
+class GpuProc:
+    """One incarnation of a worker."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+        self.device = "cuda:0" if spec.device.startswith("cuda") else spec.device  # the only one it sees
+        self.engines: dict[str, Engine] = {}
+        self.cancelled: set[tuple[str, int]] = set()
+        self.running: list[Attempt] = []
+        self._context = zmq.Context()
+        self._inbox = self._context.socket(zmq.PULL)
+        self._inbox.connect(f"ipc://{spec.inbox}")
+        self._reports = self._context.socket(zmq.PUSH)
+        self._reports.linger = 1000  # milliseconds for the last words
+        self._reports.connect(f"ipc://{spec.reports}")
+
+    def report(self, report: messages.Report) -> None:
+        self._reports.send(messages.encode(messages.Envelope(self.spec.index, self.spec.epoch, report)))
+
+    def close(self) -> None:
+        self._inbox.close(linger=0)
+        self._reports.close()
+        self._context.term()
+
+    def load(self) -> None:
+        """Load every engine, once. A refusal that no restart can change is reported as Refused."""
+        began = time.monotonic()
+        import torch
+
+        from echod.inference.engine import InputError, PortraitCache, load_engine
+
+        torch.set_num_threads(self.spec.threads)
+        self.portraits = PortraitCache(self.spec.cache_bytes)
+        for name in self.spec.engines:
+            self.report(messages.Alive(f"loading {name}"))
+            try:
+                self.engines[name] = load_engine(name, Path(self.spec.weights), self.device)
+            except InputError as error:
+                self.report(messages.Refused(str(error)))
+                raise Stopped from error
+        load_ms = round(1000 * (time.monotonic() - began))
+        self.report(messages.Ready(engines=list(self.engines), load_ms=load_ms))
+
+    def serve(self) -> None:
+        while True:
+            self.obey(messages.decode_order(self._inbox.recv()))
+
+    def obey(self, order: messages.Order) -> None:
+        match order:
+            case messages.Run():
+                self.run(order)
+            case messages.Prepare():
+                self.warm(order)
+            case messages.Cancel(job=job, attempt=attempt):
+                if any(running.order.job == job for running in self.running):
+                    self.cancelled.add((job, attempt))
+            case messages.Stop():
+                raise Stopped
+
+    def poll(self) -> None:
+        """Take every order that waits. A Run among them runs here and now, on top of what runs."""
+        while True:
+            try:
+                data = self._inbox.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            self.obey(messages.decode_order(data))
+
+    def run(self, order: messages.Run) -> None:
+        below = self.running[-1].order.job if self.running else None
+        self.report(messages.Began(order.job, order.attempt, below))
+        attempt = Attempt(self, order)
+        self.running.append(attempt)
+        try:
+            self.report(attempt.make())
+        except CancelledAttempt:
+            self.report(messages.Cancelled(order.job, order.attempt))
+        except Exception as error:
+            self._failed(order, error)
+        finally:
+            self.running.pop()
+            self.cancelled.discard((order.job, order.attempt))
+
+    def _failed(self, order: messages.Run, error: Exception) -> None:
+        failed = describe(order, error)
+        log.warning("attempt failed: %s", failed.message, exc_info=error, extra={"job": order.job})
+        if failed.code == "out_of_memory":
+            self._release_memory()
+        self.report(failed)
+        if failed.sticky:
+            raise Stopped from error
+
+    def _release_memory(self) -> None:
+        import torch
+
+        self.portraits.clear()
+        if self.device.startswith("cuda"):
+            torch.cuda.empty_cache()
+
+    def prepare(
+        self, engine: str, path: Path, sha256: str, size: tuple[int, int], box: Any, checkpoint: Any
+    ) -> Portrait:
+        """The portrait ready for an engine, from the cache if it is there."""
+        key = (sha256, size, engine)
+        portrait = self.portraits.get(key)
+        if portrait is None:
+            portrait = self.engines[engine].prepare(read_portrait(path), size, box, checkpoint)
+            self.portraits.put(key, portrait)
+        return portrait
+
+    def warm(self, order: messages.Prepare) -> None:
+        def checkpoint(stage: str, done: int, total: int) -> None:
+            self.report(messages.Alive(f"preparing, {stage}"))
+
+        size = (order.width, order.height)
+        try:
+            self.prepare(order.engine, Path(order.portrait), order.portrait_sha256, size, order.box, checkpoint)
+        except Exception as error:  # the job that brings this portrait will say so to somebody
+            log.warning("a portrait could not be prepared: %s", error)
+        else:
+            self.report(messages.Prepared(order.portrait_sha256, order.engine))
+
+
+class Attempt:
+    """One run of a job: its progress, its checkpoint, its clip."""
+
+    def __init__(self, worker: GpuProc, order: messages.Run) -> None:
+        self.worker = worker
+        self.order = order
+        self.engine = worker.engines[order.engine]
+        self._done: dict[str, float] = {}
+        self._windows = (0, 0)
+        self._stage = ""
+        self._reported = 0.0
+        self._passed = time.monotonic()
+        self._step_s = 0.0
+
+    def make(self) -> messages.Done:
+        """Prepare, make the clip, write its manifest. Raises whatever the engine and the checkpoint raise."""
+        from echod.inference import clip
+        from echod.inference.audio import Speech
+        from echod.inference.engine import Options
+
+        order, directory = self.order, Path(self.order.directory)
+        began = time.monotonic()
+        size = (order.options.width, order.options.height)
+        portrait = self.worker.prepare(
+            order.engine, directory / "portrait.png", order.portrait_sha256, size, order.box, self.checkpoint
+        )
+        prepare_ms = round(1000 * (time.monotonic() - began))
+        options = order.options
+        facts = clip.make_clip(
+            self.engine,
+            portrait,
+            Speech.open(directory / "speech.flac"),
+            Options(fps=options.fps, steps=options.steps, guidance=options.guidance, seed=options.seed),
+            directory,
+            attempt=order.attempt,
+            lossless=options.lossless,
+            mark={"version": __version__},
+            checkpoint=self.checkpoint,
+            on_first_fragment=lambda: self.worker.report(messages.FirstFrame(order.job, order.attempt)),
+        )
+        write_manifest(directory, order, portrait, facts.frames)
+        return messages.Done(
+            job=order.job,
+            attempt=order.attempt,
+            frames=facts.frames,
+            crop=portrait.crop,
+            faces=portrait.faces,
+            timings_ms={"face": prepare_ms, **facts.timings_ms},
+        )
+
+    def checkpoint(self, stage: str, done: int, total: int) -> None:
+        """Called by engines between windows, steps and batches: progress out, orders in."""
+        self._note(stage, done, total)
+        self.worker.poll()  # another job may run in here for minutes
+        self._passed = time.monotonic()
+        if (self.order.job, self.order.attempt) in self.worker.cancelled:
+            raise CancelledAttempt
+
+    def _note(self, stage: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        step = now - self._passed
+        self._step_s = step if not self._step_s else (1 - STEP_WEIGHT) * self._step_s + STEP_WEIGHT * step
+        self._done[stage] = done / max(total, 1)
+        if stage == self.engine.windows:
+            self._windows = (done, total)
+        if stage == self._stage and done < total and now - self._reported < REPORT_INTERVAL:
+            return
+        self._stage, self._reported = stage, now
+        self.worker.report(
+            messages.Progress(
+                job=self.order.job,
+                attempt=self.order.attempt,
+                stage=stage,
+                progress=sum(share * self._done.get(name, 0.0) for name, share in self.engine.shares.items()),
+                windows_done=self._windows[0],
+                windows_total=self._windows[1],
+                step_s=self._step_s,
+            )
+        )
+
+
+def read_portrait(path: Path) -> NDArray[np.uint8]:
+    """(H, W, 3) RGB. Only ever a file that the inspection child wrote."""
+    import numpy as np
+    from PIL import Image
+
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB"))
+
+
+def describe(order: messages.Run, error: Exception) -> messages.Failed:
+    """What a raised exception means for the job: whose fault, and whether to try again."""
+    code, transient, sticky = "internal", True, False
+    if is_out_of_memory(error):
+        code, transient = "out_of_memory", False
+    elif hasattr(error, "code"):  # inference's own errors say what they are
+        code, transient = str(error.code), False
+    elif "CUDA error" in str(error) or "cudaError" in str(error):
+        sticky = True  # the context is lost: every later call would fail the same way
+    message = f"{type(error).__name__}: {error}" if code == "internal" else str(error)
+    return messages.Failed(
+        job=order.job, attempt=order.attempt, code=code, message=message, transient=transient, sticky=sticky
+    )
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    import torch
+
+    return isinstance(error, MemoryError | torch.OutOfMemoryError)
+
+
+def write_manifest(directory: Path, order: messages.Run, portrait: Portrait, frames: int) -> None:
+    """What the clip was made from and with, beside the clip."""
+    from importlib.metadata import version
+
+    manifest = {
+        "job": order.job,
+        "attempt": order.attempt,
+        "engine": order.engine,
+        "ai_generated": True,
+        "inputs": {"portrait_sha256": order.portrait_sha256, "speech_sha256": order.speech_sha256},
+        "options": msgspec.structs.asdict(order.options),
+        "crop": portrait.crop,
+        "frames": frames,
+        "versions": {"echod": __version__, **{name: version(name) for name in ("torch", "av", "numpy")}},
+    }
+    part = directory / "manifest.json.part"
+    part.write_text(json.dumps(manifest, indent=2) + "\n")
+    part.replace(directory / "manifest.json")

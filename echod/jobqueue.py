@@ -1,0 +1,87 @@
+"""Who is dispatched next: conversation jobs first, then round robin over accounts, oldest first within one."""
+
+from __future__ import annotations
+
+import bisect
+from collections.abc import Callable
+
+from echod.jobs import CONVERSATION, Job
+
+
+class Lane:
+    """Queued jobs of one priority. The first account in `accounts` is served next."""
+
+    def __init__(self) -> None:
+        self.accounts: dict[str, list[Job]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self.accounts.values()))
+
+    def push(self, job: Job) -> None:
+        # Sorted, so that a job that comes back takes the place its age gives it.
+        bisect.insort(self.accounts.setdefault(job.account, []), job, key=lambda queued: queued.created_at)
+
+    def pop(self, suits: Callable[[Job], bool]) -> Job | None:
+        for account, jobs in self.accounts.items():
+            job = next(filter(suits, jobs), None)
+            if job is not None:
+                self._take(account, job)
+                return job
+        return None
+
+    def _take(self, account: str, job: Job) -> None:
+        jobs = self.accounts.pop(account)
+        jobs.remove(job)
+        if jobs:
+            self.accounts[account] = jobs  # behind the others
+
+    def discard(self, job_id: str) -> Job | None:
+        for account, jobs in self.accounts.items():
+            for job in jobs:
+                if job.id == job_id:
+                    jobs.remove(job)
+                    if not jobs:
+                        del self.accounts[account]
+                    return job
+        return None
+
+    def ahead_of(self, job_id: str) -> int | None:
+        """How many jobs of this lane go before this one; None if it is not here."""
+        for turn, jobs in enumerate(self.accounts.values()):
+            for index, job in enumerate(jobs):
+                if job.id == job_id:
+                    # Earlier accounts have had index + 1 turns by then, later ones index.
+                    return sum(
+                        min(len(others), index + (position < turn))
+                        for position, others in enumerate(self.accounts.values())
+                    )
+        return None
+
+
+class JobQueue:
+    """Every accepted job that no worker holds."""
+
+    def __init__(self) -> None:
+        self.conversation = Lane()
+        self.batch = Lane()
+
+    def __len__(self) -> int:
+        return len(self.conversation) + len(self.batch)
+
+    def push(self, job: Job) -> None:
+        (self.conversation if job.priority >= CONVERSATION else self.batch).push(job)
+
+    def pop(self, suits: Callable[[Job], bool] = lambda job: True, *, conversation_only: bool = False) -> Job | None:
+        job = self.conversation.pop(suits)
+        return job if job or conversation_only else self.batch.pop(suits)
+
+    def discard(self, job_id: str) -> Job | None:
+        return self.conversation.discard(job_id) or self.batch.discard(job_id)
+
+    def position(self, job_id: str) -> int | None:
+        """0 for the next job to be dispatched; None for a job that is not queued."""
+        ahead = self.conversation.ahead_of(job_id)
+        if ahead is not None:
+            return ahead
+        ahead = self.batch.ahead_of(job_id)
+        return None if ahead is None else ahead + len(self.conversation)

@@ -1,0 +1,280 @@
+"""What a job is and how it moves: pure values, no I/O.
+
+    queued --Dispatched--> in_progress --Done--> completed
+       ^                        |------Failed--> failed, or queued again while retries are left
+       |<-- Lost, Requeued -----+
+       +------ Cancelled, from either ---------> cancelled
+
+`advance(job, event, now)` is the only way a job changes status. An event of another attempt leaves the job as it is,
+and so does every event after a terminal status: whatever arrives late, a job ends once.
+"""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any, Literal, TypeAlias
+
+import msgspec
+
+Status: TypeAlias = Literal["queued", "in_progress", "completed", "failed", "cancelled"]
+Stage: TypeAlias = Literal["speak", "face", "audio", "reference", "denoise", "decode", "mux"]
+TERMINAL = frozenset({"completed", "failed", "cancelled"})
+
+BATCH, CONVERSATION = 0, 1  # a conversation job is dispatched first and runs on top of a batch job
+
+MAX_EXCEPTIONS = 3  # attempts that may end in a transient exception of a living worker
+MAX_DEATHS = 2  # workers that may die under one job
+
+DEFAULT_SEED = 420
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    """What the caller may choose about a clip; None leaves the choice to the engine."""
+
+    width: int = 512
+    height: int = 512
+    fps: int = 24
+    steps: int | None = None
+    guidance: float | None = None
+    seed: int = DEFAULT_SEED
+    lossless: bool = False
+
+
+class Portrait(msgspec.Struct, frozen=True, kw_only=True):
+    """What inspection found in a picture: pixels, faces seen, the largest one's box (x0, y0, x1, y1) at full size."""
+
+    width: int
+    height: int
+    faces: int
+    box: tuple[float, float, float, float] | None
+    sha256: str
+
+
+class Speech(msgspec.Struct, frozen=True, kw_only=True):
+    """What inspection found in a recording."""
+
+    seconds: float
+    rate: int
+    channels: int
+    sha256: str
+
+
+class Failure(msgspec.Struct, frozen=True):
+    """Why a job failed: a code from `errors.TABLE` and a sentence."""
+
+    code: str
+    message: str
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """One accepted request: a portrait and speech that becomes one clip. Times are seconds since the epoch."""
+
+    id: str
+    account: str
+    status: Status = "queued"
+    priority: int = BATCH
+    engine: str
+    options: Options = Options()
+    portrait: Portrait
+    speech: Speech
+    prompt: str | None = None
+    spoken: bool = False
+    metadata: dict[str, str] = {}
+    created_at: float
+    started_at: float | None = None
+    finished_at: float | None = None
+    expires_at: float | None = None
+
+    attempt: int = 0
+    device: str | None = None
+    deaths: int = 0
+    exceptions: int = 0
+    out_of_memory: int = 0
+    cancel_requested: bool = False
+    error: Failure | None = None
+
+    # Progress of the running attempt: kept in memory, written to the journal only with the next status.
+    stage: str | None = None
+    progress: float = 0.0
+    windows_done: int = 0
+    windows_total: int = 0
+    streaming: bool = False
+    crop: tuple[int, int, int, int] | None = None
+    faces: int | None = None
+    frames: int = 0
+    timings_ms: dict[str, int] = {}
+
+    @property
+    def terminal(self) -> bool:
+        return self.status in TERMINAL
+
+
+class Dispatched(msgspec.Struct, frozen=True):
+    """Sent to a worker: the next attempt begins."""
+
+    device: str
+
+
+class Progressed(msgspec.Struct, frozen=True, kw_only=True):
+    """Work done by the running attempt; `progress` is the share of all work, 0..1."""
+
+    attempt: int
+    stage: str
+    progress: float
+    windows_done: int = 0
+    windows_total: int = 0
+
+
+class FirstFrame(msgspec.Struct, frozen=True):
+    """The growing clip can be played from its beginning."""
+
+    attempt: int
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True):
+    """The clip is published."""
+
+    attempt: int
+    frames: int
+    crop: tuple[int, int, int, int]
+    faces: int
+    timings_ms: dict[str, int]
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True):
+    """The attempt raised; `transient` ones are tried again, and so is the first `out_of_memory`."""
+
+    attempt: int
+    code: str
+    message: str
+    transient: bool = False
+
+
+class Lost(msgspec.Struct, frozen=True):
+    """The worker died while it ran this attempt."""
+
+    attempt: int
+    stalled: bool
+    reason: str
+
+
+class Requeued(msgspec.Struct, frozen=True):
+    """The attempt ended through nobody's fault: suspended under a death, a drain, the daemon's own end."""
+
+    attempt: int
+
+
+class CancelRequested(msgspec.Struct, frozen=True):
+    """Somebody wants the job to end; a running attempt ends at its next checkpoint."""
+
+
+class Cancelled(msgspec.Struct, frozen=True):
+    """The job ended because somebody asked for it."""
+
+
+Event: TypeAlias = Dispatched | Progressed | FirstFrame | Done | Failed | Lost | Requeued | CancelRequested | Cancelled
+
+
+def new_job_id() -> str:
+    return f"video_{secrets.token_hex(16)}"
+
+
+def advance(job: Job, event: Event, now: float) -> Job:
+    """The job after `event`; the same object if the event does not concern it."""
+    if job.terminal:
+        return job
+    attempt = getattr(event, "attempt", None)
+    if attempt is not None and (job.status != "in_progress" or attempt != job.attempt):
+        return job
+    match event:
+        case Dispatched(device=device):
+            return _dispatched(job, device, now)
+        case Progressed():
+            return _progressed(job, event)
+        case FirstFrame():
+            return _change(job, streaming=True)
+        case Done():
+            return _done(job, event, now)
+        case Failed():
+            return _failed(job, event, now)
+        case Lost():
+            return _lost(job, event, now)
+        case Requeued():
+            return _again(job, now)
+        case CancelRequested():
+            return _change(job, cancel_requested=True)
+        case Cancelled():
+            return _ended(job, "cancelled", now, Failure("cancelled", "cancelled on request"))
+
+
+def _change(job: Job, **fields: Any) -> Job:
+    return msgspec.structs.replace(job, **fields)
+
+
+def _dispatched(job: Job, device: str, now: float) -> Job:
+    if job.status != "queued":
+        return job
+    return _change(
+        job, status="in_progress", attempt=job.attempt + 1, device=device, started_at=job.started_at or now, **_FRESH
+    )
+
+
+# What an attempt leaves behind must not show in the next one.
+_FRESH: dict[str, Any] = {
+    "stage": None, "progress": 0.0, "windows_done": 0, "windows_total": 0, "streaming": False, "timings_ms": {},
+}  # fmt: skip
+
+
+def _progressed(job: Job, event: Progressed) -> Job:
+    progress = min(max(job.progress, event.progress), 0.99)
+    return _change(
+        job,
+        stage=event.stage,
+        progress=progress,
+        windows_done=event.windows_done,
+        windows_total=event.windows_total,
+    )
+
+
+def _done(job: Job, event: Done, now: float) -> Job:
+    return _change(
+        _ended(job, "completed", now, None),
+        progress=1.0,
+        windows_done=job.windows_total,
+        frames=event.frames,
+        crop=event.crop,
+        faces=event.faces,
+        timings_ms=event.timings_ms,
+    )
+
+
+def _failed(job: Job, event: Failed, now: float) -> Job:
+    failure = Failure(event.code, event.message)
+    if event.code == "out_of_memory" and job.out_of_memory == 0:
+        return _again(_change(job, out_of_memory=1), now)
+    if event.transient and job.exceptions + 1 < MAX_EXCEPTIONS:
+        return _again(_change(job, exceptions=job.exceptions + 1), now)
+    return _ended(job, "failed", now, failure)
+
+
+def _lost(job: Job, event: Lost, now: float) -> Job:
+    deaths = job.deaths + 1
+    job = _change(job, deaths=deaths)
+    if deaths < MAX_DEATHS or job.cancel_requested:
+        return _again(job, now)
+    if event.stalled:
+        failure = Failure("stalled", f"the worker made no progress and was ended, {deaths} times: {event.reason}")
+    else:
+        failure = Failure("poison", f"the worker died under this job {deaths} times: {event.reason}")
+    return _ended(job, "failed", now, failure)
+
+
+def _again(job: Job, now: float) -> Job:
+    if job.cancel_requested:
+        return advance(job, Cancelled(), now)
+    # The device stays as a note: a job that lost its worker goes to another device if there is one.
+    return _change(job, status="queued", **_FRESH)
+
+
+def _ended(job: Job, status: Status, now: float, error: Failure | None) -> Job:
+    return _change(job, status=status, finished_at=now, error=error, stage=None, streaming=False)

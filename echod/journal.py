@@ -1,0 +1,294 @@
+"""The journal: one SQLite file (WAL, synchronous=FULL) that knows every job and file.
+
+One thread owns the connection. It commits everything that waits in a single transaction, so that many jobs share one
+fsync; a write's future resolves after that commit, never before. Writes are applied in the order they were asked for.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from echod.errors import ConfigurationError, EchodError
+from echod.jobs import Job, Portrait, Speech
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
+Outcome = tuple[asyncio.Future[Any], Any, Exception | None]
+
+IDEMPOTENCY_SECONDS = 86400
+
+SCHEMA_VERSION = 1
+MIGRATIONS = {
+    1: """
+    CREATE TABLE jobs (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, account TEXT NOT NULL, status TEXT NOT NULL,
+        expires_at REAL, data BLOB NOT NULL
+    );
+    CREATE INDEX jobs_by_account ON jobs (account, seq);
+    CREATE INDEX jobs_by_status ON jobs (status);
+    CREATE TABLE files (
+        seq INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL UNIQUE, account TEXT NOT NULL, data BLOB NOT NULL
+    );
+    CREATE TABLE idempotency (
+        account TEXT NOT NULL, key TEXT NOT NULL, fingerprint TEXT NOT NULL, job TEXT NOT NULL,
+        created_at REAL NOT NULL, PRIMARY KEY (account, key)
+    );
+    CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+    """
+}
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """One uploaded file. `filename` is what the client called it, for display only."""
+
+    id: str
+    account: str
+    filename: str
+    bytes: int
+    created_at: float
+    expires_at: float | None
+    purpose: str
+    kind: str
+    portrait: Portrait | None = None
+    speech: Speech | None = None
+
+
+class Replayed(Exception):
+    """The idempotency key was used before: by `job`, for a request with `fingerprint`."""
+
+    def __init__(self, job: str, fingerprint: str) -> None:
+        super().__init__(job)
+        self.job = job
+        self.fingerprint = fingerprint
+
+
+class Journal:
+    """Open it inside a running event loop; every method may be awaited from that loop only."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._work: queue.SimpleQueue[tuple[Work[Any], asyncio.Future[Any]] | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._serve, name="journal", daemon=True)
+        self._db: sqlite3.Connection
+
+    def open(self) -> None:
+        """Open and migrate. ConfigurationError if the file is no database of ours, or one of a newer echod."""
+        self._loop = asyncio.get_running_loop()
+        try:
+            self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("PRAGMA synchronous=FULL")
+            self._migrate()
+        except sqlite3.Error as error:
+            raise ConfigurationError(
+                f"{self.path} cannot be used as the journal: {error}. Move the file away to start afresh, "
+                "or name another directory with --state-dir."
+            ) from error
+        self._thread.start()
+
+    def _migrate(self) -> None:
+        (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version > SCHEMA_VERSION:
+            raise ConfigurationError(
+                f"{self.path} has schema {version}; this echod knows up to {SCHEMA_VERSION}. "
+                "Install the newer echod again, or name another directory with --state-dir."
+            )
+        for target in range(version + 1, SCHEMA_VERSION + 1):
+            self._db.executescript(f"BEGIN; {MIGRATIONS[target]} PRAGMA user_version={target}; COMMIT;")
+
+    async def close(self) -> None:
+        """Commit what waits, then close the file."""
+        if self._thread.is_alive():
+            self._work.put(None)
+            await asyncio.to_thread(self._thread.join)
+            self._db.close()
+
+    # The writer thread
+
+    def _serve(self) -> None:
+        while True:
+            batch = [self._work.get()]
+            with contextlib.suppress(queue.Empty):
+                while True:
+                    batch.append(self._work.get_nowait())
+            if any(batch):
+                outcomes = self._commit([entry for entry in batch if entry])
+                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                    self._loop.call_soon_threadsafe(_resolve, outcomes)
+            if None in batch:
+                return
+
+    def _commit(self, batch: list[tuple[Work[Any], asyncio.Future[Any]]]) -> list[Outcome]:
+        try:
+            self._db.execute("BEGIN IMMEDIATE")
+            outcomes = [self._attempt(work, future) for work, future in batch]
+            self._db.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+            return [(future, None, _journal_error(error)) for _, future in batch]
+        return outcomes
+
+    def _attempt(self, work: Work[Any], future: asyncio.Future[Any]) -> Outcome:
+        """One that fails takes back its own changes and nobody else's."""
+        self._db.execute("SAVEPOINT work")
+        value, failure = None, None
+        try:
+            value = work(self._db)
+        except (Replayed, sqlite3.IntegrityError, msgspec.MsgspecError) as error:
+            self._db.execute("ROLLBACK TO work")
+            failure = error
+        self._db.execute("RELEASE work")
+        return future, value, failure
+
+    def _do(self, work: Work[T]) -> asyncio.Future[T]:
+        future: asyncio.Future[T] = self._loop.create_future()
+        self._work.put((work, future))
+        return future
+
+    # Jobs
+
+    def boot(self) -> asyncio.Future[int]:
+        """Count this start of the daemon."""
+
+        def work(db: sqlite3.Connection) -> int:
+            db.execute("INSERT INTO counters VALUES ('boot', 1) ON CONFLICT DO UPDATE SET value = value + 1")
+            (count,) = db.execute("SELECT value FROM counters WHERE name = 'boot'").fetchone()
+            return int(count)
+
+        return self._do(work)
+
+    def add_job(self, job: Job, key: str | None = None, fingerprint: str | None = None) -> asyncio.Future[None]:
+        """Accept a job. Raises Replayed if this account used the idempotency key within 24 hours."""
+
+        def work(db: sqlite3.Connection) -> None:
+            if key is not None:
+                db.execute("DELETE FROM idempotency WHERE created_at < ?", (job.created_at - IDEMPOTENCY_SECONDS,))
+                _claim(db, job, key, fingerprint or "")
+            db.execute(
+                "INSERT INTO jobs (id, account, status, expires_at, data) VALUES (?, ?, ?, ?, ?)",
+                (job.id, job.account, job.status, job.expires_at, _encode(job)),
+            )
+
+        return self._do(work)
+
+    def replayed(self, account: str, key: str) -> asyncio.Future[Replayed | None]:
+        def work(db: sqlite3.Connection) -> Replayed | None:
+            query = "SELECT job, fingerprint FROM idempotency WHERE account = ? AND key = ?"
+            row = db.execute(query, (account, key)).fetchone()
+            return Replayed(*row) if row else None
+
+        return self._do(work)
+
+    def save_job(self, job: Job) -> asyncio.Future[None]:
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(
+                "UPDATE jobs SET status = ?, expires_at = ?, data = ? WHERE id = ?",
+                (job.status, job.expires_at, _encode(job), job.id),
+            )
+
+        return self._do(work)
+
+    def remove_job(self, job_id: str) -> asyncio.Future[None]:
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
+            db.execute("DELETE FROM idempotency WHERE job = ?", (job_id,))
+
+        return self._do(work)
+
+    def job(self, job_id: str) -> asyncio.Future[Job | None]:
+        def work(db: sqlite3.Connection) -> Job | None:
+            row = db.execute("SELECT data FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            return _job(row[0]) if row else None
+
+        return self._do(work)
+
+    def jobs(
+        self, account: str | None = None, *, after: str | None = None, limit: int = -1, newest_first: bool = False
+    ) -> asyncio.Future[list[Job]]:
+        """Jobs in the order they were accepted, or the other way round, from the one behind `after` on."""
+        beyond, order = ("<", "DESC") if newest_first else (">", "ASC")
+        query = (
+            "SELECT data FROM jobs WHERE (?1 IS NULL OR account = ?1) "
+            f"AND (?2 IS NULL OR seq {beyond} (SELECT seq FROM jobs WHERE id = ?2)) ORDER BY seq {order} LIMIT ?3"
+        )
+        return self._do(lambda db: [_job(data) for (data,) in db.execute(query, (account, after, limit))])
+
+    def unfinished_jobs(self) -> asyncio.Future[list[Job]]:
+        query = "SELECT data FROM jobs WHERE status IN ('queued', 'in_progress') ORDER BY seq"
+        return self._do(lambda db: [_job(data) for (data,) in db.execute(query)])
+
+    def finished_jobs(self) -> asyncio.Future[list[Job]]:
+        """Ended jobs, those that expire first in front."""
+        query = "SELECT data FROM jobs WHERE status NOT IN ('queued', 'in_progress') ORDER BY expires_at, seq"
+        return self._do(lambda db: [_job(data) for (data,) in db.execute(query)])
+
+    # Files
+
+    def add_file(self, record: Record) -> asyncio.Future[None]:
+        row = (record.id, record.account, msgspec.json.encode(record))
+        return self._do(lambda db: _run(db, "INSERT INTO files (id, account, data) VALUES (?, ?, ?)", row))
+
+    def file(self, file_id: str) -> asyncio.Future[Record | None]:
+        def work(db: sqlite3.Connection) -> Record | None:
+            row = db.execute("SELECT data FROM files WHERE id = ?", (file_id,)).fetchone()
+            return msgspec.json.decode(row[0], type=Record) if row else None
+
+        return self._do(work)
+
+    def files(self, account: str | None = None) -> asyncio.Future[list[Record]]:
+        query = "SELECT data FROM files WHERE ?1 IS NULL OR account = ?1 ORDER BY seq"
+        return self._do(
+            lambda db: [msgspec.json.decode(data, type=Record) for (data,) in db.execute(query, (account,))]
+        )
+
+    def remove_file(self, file_id: str) -> asyncio.Future[None]:
+        return self._do(lambda db: _run(db, "DELETE FROM files WHERE id = ?", (file_id,)))
+
+
+def _resolve(outcomes: list[Outcome]) -> None:
+    for future, value, failure in outcomes:
+        if future.done():  # whoever asked has gone
+            continue
+        if failure is not None:
+            future.set_exception(failure)
+        else:
+            future.set_result(value)
+
+
+def _claim(db: sqlite3.Connection, job: Job, key: str, fingerprint: str) -> None:
+    row = db.execute(
+        "SELECT job, fingerprint FROM idempotency WHERE account = ? AND key = ?", (job.account, key)
+    ).fetchone()
+    if row:
+        raise Replayed(*row)
+    db.execute(
+        "INSERT INTO idempotency VALUES (?, ?, ?, ?, ?)", (job.account, key, fingerprint, job.id, job.created_at)
+    )
+
+
+def _run(db: sqlite3.Connection, statement: str, values: tuple[Any, ...]) -> None:
+    db.execute(statement, values)
+
+
+def _encode(job: Job) -> bytes:
+    return msgspec.json.encode(job)
+
+
+def _job(data: bytes) -> Job:
+    return msgspec.json.decode(data, type=Job)
+
+
+def _journal_error(error: sqlite3.Error) -> EchodError:
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or "full" in str(error):
+        return EchodError("disk_full", f"the journal cannot be written: {error}. Free some space and try again.")
+    return EchodError("internal", f"the journal cannot be written: {error}")
