@@ -14,20 +14,21 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
+from typing import Any
 
 from echod import __version__, logs
 from echod.config import Config, create_directory
 from echod.desk import Desk
 from echod.errors import ConfigurationError, EchodError
 from echod.fleet import LocalFleet, find_devices
-from echod.gpu_proc import Spec
 from echod.inspection import Inspector
 from echod.journal import Journal
 from echod.metrics import Metrics
 from echod.sdnotify import notify, watchdog_interval
+from echod.server import events
 from echod.server.app import Services, create_app
 from echod.server.front import Front
 from echod.uploads import FileStore
@@ -77,6 +78,18 @@ def choose_engines(config: Config, devices: tuple[str, ...]) -> tuple[str, ...]:
     return ("preview",)
 
 
+@asynccontextmanager
+async def running(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Have these run in the background while the block does."""
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
 class Daemon:
     """One run of `echod serve`."""
 
@@ -100,7 +113,7 @@ class Daemon:
             devices = find_devices(config.devices)
             engines = choose_engines(config, devices)
             self.desk = Desk(config, journal, engines, boot=await journal.boot())
-            self.fleet = LocalFleet(config, self.desk, devices, worker_spec(config, devices, engines))
+            self.fleet = LocalFleet(config, self.desk, devices)
             self.fleet.on_change = self._changed.set
             inspector = Inspector(
                 timeout=config.inspect_timeout,
@@ -112,30 +125,28 @@ class Daemon:
             files = FileStore(config.state_dir / "files", journal, inspector, config)
             await self.desk.open(self.fleet)
             stack.push_async_callback(self.desk.close)
-            services = Services(config, self.desk, files, inspector, self.fleet.devices, Metrics())
-            front = Front(create_app(services), services)
-            await front.start()
+            desk, fleet = self.desk, self.fleet
+            metrics = Metrics(
+                queued=lambda: len(desk.queue), watchers=lambda: len(desk.feed.watchers), devices=fleet.devices
+            )
+            services = Services(desk, files, fleet.devices, metrics)
+            front = Front(create_app(services), events.sockets(services))
+            await front.start(config.host, config.port, config.socket)
             stack.push_async_callback(front.close)
             self._announce(front, devices, engines)
-            await self._until_stopped(files, inspector)
+            background = self._keep_systemd_informed(), self._sweep(files), inspector.start(), metrics.follow(desk.feed)
+            async with running(*background):
+                await self._until_stopped()
 
-    async def _until_stopped(self, files: FileStore, inspector: Inspector) -> None:
+    async def _until_stopped(self) -> None:
         await self.fleet.start()
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload_settings)
-        background = [
-            asyncio.create_task(self._keep_systemd_informed()),
-            asyncio.create_task(self._sweep(files)),
-            asyncio.create_task(inspector.start()),
-        ]
         await self._stop.wait()
         self.desk.draining = True
         self._draining_since = time.monotonic()
         notify(STOPPING=1, STATUS="draining")
         log.info("draining: running jobs may finish for %.0f s", self.config.drain_timeout)
         await self.fleet.drain(self.config.drain_timeout, self._hurry)
-        for task in background:
-            task.cancel()
-        await asyncio.gather(*background, return_exceptions=True)
 
     def _signalled(self) -> None:
         if self._stop.is_set():
@@ -188,20 +199,3 @@ class Daemon:
             except Exception:
                 log.exception("what has expired could not be removed")
             await asyncio.sleep(SWEEP_INTERVAL)
-
-
-def worker_spec(config: Config, devices: tuple[str, ...], engines: tuple[str, ...]) -> Spec:
-    """What all workers have in common. The CPU's cores are shared out among the workers that compute on it."""
-    directory = config.runtime_dir / "workers"
-    create_directory(directory)
-    on_cpu = sum(device.startswith("cpu") for device in devices)
-    return Spec(
-        engines=engines,
-        weights=str(config.weights_dir),
-        directory=str(directory),
-        reports=str(directory / "reports"),
-        parent=os.getpid(),
-        threads=max(1, (os.cpu_count() or 1) // max(1, on_cpu)),
-        log_level=config.log_level,
-        log_json=config.log_json,
-    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable, Coroutine
@@ -21,7 +22,7 @@ import zmq
 import zmq.asyncio
 
 from echod import gpu_proc, jobs, messages
-from echod.config import Config
+from echod.config import Config, create_directory
 from echod.desk import Desk
 from echod.devices import DeviceState
 from echod.errors import EchodError
@@ -45,18 +46,33 @@ def find_devices(wanted: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count())) or ("cpu",)
 
 
+def worker_spec(config: Config, devices: tuple[str, ...], engines: tuple[str, ...]) -> Spec:
+    """What all workers have in common. The CPU's cores are shared out among the workers that compute on it."""
+    directory = config.runtime_dir / "workers"
+    on_cpu = sum(device.startswith("cpu") for device in devices)
+    return Spec(
+        engines=engines,
+        weights=str(config.weights_dir),
+        directory=str(directory),
+        reports=str(directory / "reports"),
+        parent=os.getpid(),
+        threads=max(1, (os.cpu_count() or 1) // max(1, on_cpu)),
+        log_level=config.log_level,
+        log_json=config.log_json,
+    )
+
+
 class LocalFleet:
     """The workers of this host. Use inside a running event loop, in the main thread."""
 
-    def __init__(
-        self, config: Config, desk: Desk, devices: tuple[str, ...], spec: Spec, main: Main = gpu_proc.main
-    ) -> None:
+    def __init__(self, config: Config, desk: Desk, devices: tuple[str, ...], main: Main = gpu_proc.main) -> None:
+        spec = worker_spec(config, devices, desk.engines)
+        create_directory(Path(spec.directory))
         self.config = config
         self.desk = desk
         self.workers = [Worker(index, device, spec, main) for index, device in enumerate(devices)]
         self.draining = False
         self.on_change: Callable[[], None] = lambda: None
-        self._directory = Path(spec.directory)
         self._reports_path = spec.reports
         self._avoid: dict[str, int] = {}  # job id -> worker that died under it
         self._tasks: set[asyncio.Task[Any]] = set()

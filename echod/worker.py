@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 Main: TypeAlias = Callable[[gpu_proc.Spec], None]  # runs in the child, found there by its import path
 
-MAX_BACKOFF = 60.0  # seconds
+BACKOFF, MAX_BACKOFF = 1.0, 60.0  # seconds
 INBOX_LIMIT = 64  # orders; a worker that leaves more unread is not reading at all
 
 
@@ -47,6 +47,7 @@ class Worker:
         self.stalled = False
         self.refused = False
         self.deaths_since_ready = 0
+        self.backoff_unit = BACKOFF
         self.loads = 0
         self.hello: messages.Hello | None = None
         self.engines: list[str] = []
@@ -56,7 +57,7 @@ class Worker:
 
     @property
     def backoff(self) -> float:
-        return min(MAX_BACKOFF, 2.0**self.deaths_since_ready)
+        return min(MAX_BACKOFF, self.backoff_unit * 2.0**self.deaths_since_ready)
 
     @property
     def alive(self) -> bool:

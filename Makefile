@@ -1,0 +1,46 @@
+# `make demo`: from nothing to a talking clip. `make test`: from nothing to green tests.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile
+
+.PHONY: help demo test test-long check format clean
+
+help:
+	@echo "make demo       install, run the daemon, turn examples/ into a clip"
+	@echo "make test       install, lint, types, tests (under 10 minutes)"
+	@echo "make test-long  the tests that take longer"
+	@echo "make format     put the code into shape"
+	@echo "make clean      remove what the above made"
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "echod needs Python 3.11 or newer: make PYTHON=python3.12 ...")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+$(VENV)/installed-dev: $(VENV)/installed
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+demo: $(VENV)/installed
+	scripts/demo $(BIN)/echod
+
+check: $(VENV)/installed-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+test: check
+	$(PYTEST) -m 'not long'
+
+test-long: $(VENV)/installed-dev
+	$(BIN)/pytest -m long
+
+format: $(VENV)/installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

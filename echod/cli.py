@@ -1,0 +1,72 @@
+"""The `echod` command. Answers on stdout, everything else on stderr; exit codes as in `errors.TABLE`.
+
+Nothing heavy is imported before a command runs: `echod --help` has to be quick.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import NoReturn
+
+import click
+
+from echod import __version__
+from echod.commands import devices, jobs, serve, service, settings, submit
+from echod.errors import EchodError
+
+INTERRUPTED = 130
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="echod", message="%(prog)s %(version)s")
+def echod() -> None:
+    """Make a portrait speak: talking-head clips on your own GPU box.
+
+    `echod serve` runs the daemon; `echod submit PORTRAIT SPEECH` makes a clip.
+    """
+
+
+for command in (
+    serve.serve,
+    submit.submit,
+    jobs.ps,
+    jobs.show,
+    jobs.watch,
+    jobs.wait,
+    jobs.cancel,
+    jobs.rm,
+    jobs.fetch,
+    devices.devices,
+    devices.doctor,
+    settings.config,
+    service.service,
+):
+    echod.add_command(command)
+
+
+def main() -> NoReturn:
+    # A command that is ended still removes the file it was writing. `serve` replaces these with its own.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _terminated)
+    try:
+        sys.exit(echod.main(standalone_mode=False))
+    except click.Abort:
+        sys.exit(INTERRUPTED)
+    except click.ClickException as error:
+        _complain(error.format_message(), error.ctx if isinstance(error, click.UsageError) else None)
+        sys.exit(error.exit_code)
+    except EchodError as error:
+        _complain(error.message)
+        sys.exit(error.exit_code)
+
+
+def _complain(message: str, context: click.Context | None = None) -> None:
+    click.echo(f"echod: {message}", err=True)
+    if context is not None:
+        click.echo(f"echod: `{context.command_path} --help` tells more", err=True)
+
+
+def _terminated(number: int, frame: FrameType | None) -> NoReturn:
+    sys.exit(128 + number)

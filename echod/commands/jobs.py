@@ -1,0 +1,153 @@
+"""Commands about jobs that exist: ps show watch wait cancel rm fetch."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from echod.commands.options import (
+    as_json,
+    connect,
+    job_id,
+    job_ids,
+    note,
+    print_json,
+    print_json_line,
+    quiet,
+    to_daemon,
+)
+from echod.commands.progress import Progress, clock, summary
+from echod.commands.saving import Target
+from echod.commands.submit import outcome, writable
+from echod.commands.tables import fact_lines, table_lines
+
+if TYPE_CHECKING:
+    from echod.client import Client, Event, Video
+
+LIVE = ("queued", "in_progress")
+
+
+@click.command()
+@click.option("-a", "--all", "every", is_flag=True, help="Also jobs that have ended.")
+@as_json
+@to_daemon
+def ps(every: bool, as_json: bool, url: str | None, reconnect: float) -> None:
+    """List the jobs that wait or run, newest first."""
+    with connect(url, reconnect) as client:
+        videos = [video for video in client.videos() if every or video["status"] in LIVE]
+    if as_json:
+        print_json(videos)
+        return
+    rows = [(video["id"], video["status"], video["model"], _age(video), summary(video)) for video in videos]
+    for line in table_lines(("ID", "STATUS", "ENGINE", "AGE", "STATE"), rows):
+        click.echo(line)
+
+
+def _age(video: Video) -> str:
+    return clock(max(0.0, time.time() - video["created_at"]))
+
+
+@click.command()
+@job_id
+@as_json
+@to_daemon
+def show(job_id: str, as_json: bool, url: str | None, reconnect: float) -> None:
+    """Show one job."""
+    with connect(url, reconnect) as client:
+        video = client.video(job_id)
+    if as_json:
+        print_json(video)
+        return
+    for line in fact_lines(video):
+        click.echo(line)
+
+
+@click.command()
+@click.argument("job_id", metavar="[ID]", required=False)
+@as_json
+@to_daemon
+def watch(job_id: str | None, as_json: bool, url: str | None, reconnect: float) -> None:
+    """Print what happens to one job until it ends, or to all until Ctrl-C. --json prints one object a line."""
+    with connect(url, reconnect) as client:
+        for event in client.follow(job_id) if job_id else client.events():
+            if as_json:
+                print_json_line(event)
+            else:
+                click.echo(_line(event))
+    if event["video"]["status"] != "completed":
+        raise outcome(event["video"])
+
+
+def _line(event: Event) -> str:
+    video = event["video"]
+    at = time.strftime("%H:%M:%S", time.localtime(event["ts"]))
+    return f"{at} {video['id']} {event['type']} {summary(video)}"
+
+
+@click.command()
+@job_ids
+@as_json
+@quiet
+@to_daemon
+def wait(job_ids: tuple[str, ...], as_json: bool, quiet: bool, url: str | None, reconnect: float) -> None:
+    """Wait until jobs have ended, and print how each did. Ctrl-C leaves them running."""
+    videos: list[Video] = []
+    with connect(url, reconnect, quiet) as client:
+        for name in job_ids:
+            videos.append(_ended(client, name, quiet))
+            if not as_json:
+                click.echo(f"{name} {videos[-1]['status']}")
+    if as_json:
+        print_json(videos if len(job_ids) > 1 else videos[0])
+    for video in videos:
+        if video["status"] != "completed":
+            raise outcome(video)
+
+
+def _ended(client: Client, job_id: str, quiet: bool) -> Video:
+    with Progress(quiet) as progress:
+        for event in client.follow(job_id):
+            progress.show(event["video"])
+    return event["video"]
+
+
+@click.command()
+@job_ids
+@as_json
+@quiet
+@to_daemon
+def cancel(job_ids: tuple[str, ...], as_json: bool, quiet: bool, url: str | None, reconnect: float) -> None:
+    """Cancel jobs: at once those that wait, at their next checkpoint those that run."""
+    with connect(url, reconnect, quiet) as client:
+        videos = [client.cancel(name) for name in job_ids]
+    if as_json:
+        print_json(videos if len(videos) > 1 else videos[0])
+        return
+    for video in videos:
+        word = "ends at its next checkpoint" if video["status"] == "in_progress" else f"is {video['status']}"
+        note(f"{video['id']} {word}", quiet)
+
+
+@click.command()
+@job_ids
+@quiet
+@to_daemon
+def rm(job_ids: tuple[str, ...], quiet: bool, url: str | None, reconnect: float) -> None:
+    """Delete jobs with their clips; those that have not ended are cancelled first."""
+    with connect(url, reconnect, quiet) as client:
+        for name in job_ids:
+            client.remove(name)
+            note(f"{name} removed", quiet)
+
+
+@click.command()
+@job_id
+@click.option("-o", "--output", type=writable, metavar="OUT.mp4", help="Where the clip goes; replaces a file there.")
+@to_daemon
+def fetch(job_id: str, output: Path | None, url: str | None, reconnect: float) -> None:
+    """Save a finished job's clip, and print its path. Without -o it is saved here as ID.mp4, never replacing a file."""
+    with connect(url, reconnect) as client:
+        click.echo(Target(output, job_id).save(client, job_id))

@@ -1,0 +1,58 @@
+"""Options that commands share, and what they make of them: a client, lines on stderr, JSON on stdout."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from echod.client import Client
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+quiet = click.option("-q", "--quiet", is_flag=True, help="Print nothing on stderr but errors.")
+job_id = click.argument("job_id", metavar="ID")
+job_ids = click.argument("job_ids", metavar="ID...", nargs=-1, required=True)
+
+
+at_url = click.option("--url", metavar="URL", help="The daemon: http://HOST:PORT or unix:PATH. [else ECHOD_URL]")
+
+
+def to_daemon(command: Command) -> Command:
+    """Adds --url and --reconnect, for `connect`."""
+    reconnect = click.option(
+        "--reconnect",
+        type=click.FloatRange(min=0),
+        metavar="SECONDS",
+        default=60,
+        show_default=True,
+        help="How long to wait for a daemon that restarts.",
+    )
+    return at_url(reconnect(command))
+
+
+def connect(url: str | None, reconnect: float, quiet: bool = False) -> Client:
+    """A client of the daemon; the token, being a secret, comes by the environment alone."""
+    from echod.client import Client
+
+    token = os.environ.get("ECHOD_TOKEN")
+    return Client(url, token, patience=reconnect, tell=lambda message: note(message, quiet))
+
+
+def note(message: str, quiet: bool = False) -> None:
+    """A line for the person at the terminal."""
+    if not quiet:
+        click.echo(f"echod: {message}", err=True)
+
+
+def print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_json_line(value: Any) -> None:
+    click.echo(json.dumps(value, separators=(",", ":"), ensure_ascii=False))

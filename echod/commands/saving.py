@@ -1,0 +1,68 @@
+"""Saving a clip: complete and under its name, or not there at all."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from echod.errors import EchodError
+
+if TYPE_CHECKING:
+    from echod.client import Client
+
+
+class Target:
+    """Where a clip goes: a file named with -o is replaced, a name of our own making is never one that is taken."""
+
+    def __init__(self, named: Path | None, stem: str) -> None:
+        self._replaces = named is not None and not named.is_dir()
+        self._path = named if named and self._replaces else (named or Path()) / f"{stem}.mp4"
+
+    def check(self) -> None:
+        """Refuse a target that cannot be written, before anybody works for it."""
+        with self._errors(None), self._part():
+            pass
+
+    def save(self, client: Client, video_id: str) -> Path:
+        """Download the clip; it appears under its name once it is complete."""
+        with self._errors(video_id), self._part() as (part, file):
+            client.content(video_id, file)
+            file.flush()
+            path = self._path if self._replaces else self._free_name()
+            part.replace(path)
+        return path
+
+    @contextmanager
+    def _part(self) -> Iterator[tuple[Path, BinaryIO]]:
+        part = self._path.with_name(f".{self._path.name[:200]}.{secrets.token_hex(4)}.part")
+        try:
+            with part.open("xb") as file:
+                yield part, file
+        finally:
+            part.unlink(missing_ok=True)
+
+    def _free_name(self) -> Path:
+        """Claims speech.mp4, else speech-1.mp4, and so on; two commands never claim the same."""
+        for number in itertools.count():
+            path = self._path.with_stem(f"{self._path.stem}-{number}") if number else self._path
+            try:
+                os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666))
+            except FileExistsError:
+                continue
+            return path
+        raise AssertionError
+
+    @contextmanager
+    def _errors(self, video_id: str | None) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            code = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "invalid_request"
+            again = f"; the daemon still has the clip: `echod fetch {video_id} -o FILE`" if video_id else ""
+            raise EchodError(code, f"cannot write {self._path}: {error.strerror}{again}", param="output") from None

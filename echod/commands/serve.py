@@ -1,0 +1,40 @@
+"""`echod serve`: the daemon."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from echod import config
+
+directory = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command()
+@click.option("--host", metavar="ADDRESS", help="Address of the TCP port. [default: 127.0.0.1]")
+@click.option("--port", metavar="PORT", help="TCP port; 0 takes any free one. [default: 8765]")
+@click.option(
+    "--devices", metavar="LIST", help="One worker for each, such as cuda:0,cuda:1 or cpu,cpu. [default: auto]"
+)
+@click.option("--engine", metavar="NAME", help=f"What makes the frames: {', '.join(config.ENGINES)}. [default: auto]")
+@click.option("--state-dir", type=directory, help="Journal, uploads, jobs and their clips.")
+@click.option("--runtime-dir", type=directory, help="The unix socket and the workers' sockets.")
+@click.option("--weights", "weights_dir", type=directory, help="Model files.")
+@click.option("--log-json", is_flag=True, default=None, help="Log one JSON object a line.")
+@click.option("--log-level", metavar="LEVEL", help=f"Least level logged: {', '.join(config.LOG_LEVELS)}.")
+@click.option("-v", "--verbose", is_flag=True, help="The same as --log-level debug.")
+def serve(verbose: bool, **flags: Any) -> None:
+    """Run the daemon in the foreground, until SIGTERM or Ctrl-C.
+
+    The first lets running jobs finish, a second stops at once; what had not finished goes on with the next start.
+    Every flag is also a setting: see `echod config show`.
+    """
+    if verbose:
+        flags["log_level"] = flags["log_level"] or "debug"
+    settings = config.load(flags)
+    from echod.daemon import run
+
+    sys.exit(run(settings, lambda: config.load(flags)))

@@ -1,0 +1,316 @@
+"""Settings: defaults < /etc/echod/config.toml < ~/.config/echod/config.toml < ECHOD_* < flags.
+
+Each setting is one line of `Config`: its type, its default as a user would write it, how it is read and shown, and
+what it means. A config file may set it at the top level or under its section; the environment as ECHOD_<NAME>.
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import os
+import re
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from echod.errors import ConfigurationError
+
+ENGINES = ("auto", "preview")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+SYSTEM_FILE = Path("/etc/echod/config.toml")
+
+# Linux takes socket paths of up to 107 bytes; the names inside the runtime directory need the rest.
+MAX_RUNTIME_DIR = 80
+
+SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+DURATIONS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class Kind(NamedTuple):
+    """How a setting is read, from text or from a TOML value (ValueError says what is allowed), and shown."""
+
+    parse: Callable[[Any], Any]
+    show: Callable[[Any], Any] = lambda value: value
+
+
+def _quantity(value: Any, units: Mapping[str, float], example: str) -> float:
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", str(value))
+    if isinstance(value, bool) or match is None or match[2] not in units:
+        raise ValueError(f"must be a number, or a number with a unit, such as {example}")
+    return float(match[1]) * units[match[2]]
+
+
+def _size(value: Any) -> int:
+    text = value.upper() if isinstance(value, str) else value
+    return _at_least(1, int(_quantity(text, SIZES, "64MiB or 20GB")))
+
+
+def _duration(value: Any) -> float:
+    return _quantity(value, DURATIONS, "90s, 24h or 7d")
+
+
+def _at_least(low: int, number: int) -> int:
+    if number < low:
+        raise ValueError(f"must be {low} or more")
+    return number
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not re.fullmatch(r"[+-]?\d+", str(value).replace("_", "")):
+        raise ValueError("must be a whole number")
+    return int(value)
+
+
+def _port(value: Any) -> int:
+    number = _whole(value)
+    if not 0 <= number <= 65535:
+        raise ValueError("must be 0 to 65535 (0: any free port)")
+    return number
+
+
+def _switch(value: Any) -> bool:
+    words = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
+    if str(value).lower() not in words:
+        raise ValueError("must be true or false")
+    return words[str(value).lower()]
+
+
+def _path(value: Any) -> Path:
+    if not isinstance(value, str | Path):
+        raise ValueError("must be a path")
+    return Path(os.path.abspath(Path(value).expanduser()))  # noqa: PTH100  (Path.absolute keeps "..")
+
+
+def _runtime_dir(value: Any) -> Path:
+    path = _path(value)
+    if (length := len(os.fsencode(path))) > MAX_RUNTIME_DIR:
+        raise ValueError(f"is {length} bytes long; socket paths leave room for {MAX_RUNTIME_DIR}")
+    return path
+
+
+def _devices(value: Any) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in (value.split(",") if isinstance(value, str) else value))
+    if names != ("auto",) and not (names and all(re.fullmatch(r"cpu|cuda:\d+", name) for name in names)):
+        raise ValueError("must be auto, or devices such as cuda:0,cuda:1 or cpu,cpu (one worker each)")
+    return names
+
+
+def _host(value: Any) -> str:
+    host = str(value)
+    try:
+        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        loopback = False
+    if not loopback:
+        raise ValueError("must be a loopback address (127.0.0.1, ::1, localhost): echod has no accounts yet")
+    return host
+
+
+def _url(value: Any) -> str | None:
+    if value in ("", None):
+        return None
+    if not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", str(value)):
+        raise ValueError("must be a URL such as https://clips.example.org")
+    return str(value).rstrip("/")
+
+
+def _choice(*words: str) -> Kind:
+    def parse(value: Any) -> str:
+        if value not in words:
+            raise ValueError(f"must be one of {', '.join(words)}")
+        return str(value)
+
+    return Kind(parse)
+
+
+def _show_quantity(value: float, units: Sequence[tuple[str, float]]) -> Any:
+    for unit, amount in units:
+        if value >= amount and value / amount == round(value / amount, 1):
+            return f"{value / amount:g}{unit}"
+    return value
+
+
+SIZE = Kind(_size, lambda value: _show_quantity(value, [("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)]))
+DURATION = Kind(_duration, lambda value: _show_quantity(value, [("d", 86400), ("h", 3600), ("m", 60), ("s", 1)]))
+COUNT = Kind(lambda value: _at_least(1, _whole(value)))
+PATH = Kind(_path, str)
+RUNTIME_DIR = Kind(_runtime_dir, str)
+PORT, HOST, SWITCH, DEVICES = Kind(_port), Kind(_host), Kind(_switch), Kind(_devices, list)
+URL = Kind(_url, lambda value: value or "")
+DURATION_OR_AUTO = Kind(
+    lambda value: None if value == "auto" else _duration(value),
+    lambda value: "auto" if value is None else DURATION.show(value),
+)
+
+
+def _setting(section: str, kind: Kind, about: str, *default: Any) -> Any:
+    metadata = {"section": section, "kind": kind, "about": about}
+    return field(default=kind.parse(default[0]), metadata=metadata) if default else field(metadata=metadata)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """Every setting, checked. Sizes are bytes, durations seconds; `origins` says where each came from."""
+
+    state_dir: Path = _setting("storage", PATH, "journal, uploads, jobs and their clips")  # noqa: RUF009
+    runtime_dir: Path = _setting("storage", RUNTIME_DIR, "the unix socket and the workers' sockets")  # noqa: RUF009
+    weights_dir: Path = _setting("storage", PATH, "model files")  # noqa: RUF009
+    keep_uploads: float = _setting("storage", DURATION, "how long an upload is kept", "24h")
+    keep_clips: float = _setting("storage", DURATION, "how long a finished job and its clip are kept", "7d")
+    clips_cap: int = _setting("storage", SIZE, "the oldest clips go when all together are larger", "20GiB")
+    min_free: int = _setting("storage", SIZE, "with less free disk space nothing is accepted", "512MiB")
+
+    host: str = _setting("listen", HOST, "address of the TCP port", "127.0.0.1")
+    port: int = _setting("listen", PORT, "TCP port; 0 takes any free one", 8765)
+    public_url: str | None = _setting("listen", URL, "base of the URLs in answers, behind a proxy", "")
+
+    devices: tuple[str, ...] = _setting("fleet", DEVICES, "auto, or one worker for each: cuda:0,cuda:1", ["auto"])
+    engine: str = _setting("fleet", _choice(*ENGINES), f"what makes the frames: {', '.join(ENGINES)}", "auto")
+    drain_timeout: float = _setting("fleet", DURATION, "how long running jobs may go on after SIGTERM", "60s")
+    stall_timeout: float = _setting("fleet", DURATION, "least time without progress that ends a worker", "60s")
+    stall_timeout_first: float | None = _setting(
+        "fleet", DURATION_OR_AUTO, "the same until a device has timed one step; auto: 30m on CPU, 5m on CUDA", "auto"
+    )
+
+    queue_limit: int = _setting("limits", COUNT, "jobs that may wait", 256)
+    max_seconds: float = _setting("limits", DURATION, "longest speech", 1800)
+    max_upload: int = _setting("limits", SIZE, "largest request body", "64MiB")
+    max_pixels: int = _setting("limits", COUNT, "largest portrait, width x height", 50_000_000)
+    inspect_timeout: float = _setting("limits", DURATION, "time to inspect one file", "20s")
+    inspect_memory: int = _setting("limits", SIZE, "memory to inspect one file", "1.5GiB")
+
+    log_level: str = _setting("log", _choice(*LOG_LEVELS), f"least level: {', '.join(LOG_LEVELS)}", "info")
+    log_json: bool = _setting("log", SWITCH, "one JSON object a line", False)
+
+    origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def socket(self) -> Path:
+        """The unix socket the daemon listens on."""
+        return self.runtime_dir / "echod.sock"
+
+
+SETTINGS: dict[str, Field[Any]] = {item.name: item for item in fields(Config) if item.metadata}
+SECTIONS = tuple(dict.fromkeys(item.metadata["section"] for item in SETTINGS.values()))
+FLAG_NAMES = {"weights_dir": "--weights"}  # the others are spelled like their setting
+
+
+class _Given(NamedTuple):
+    """A value somebody gave, and where."""
+
+    name: str
+    value: Any
+    origin: str
+
+
+def user_file(environ: Mapping[str, str] = os.environ) -> Path:
+    return Path(environ.get("HOME") or Path.home(), ".config/echod/config.toml")
+
+
+def load(
+    flags: Mapping[str, Any] | None = None,
+    environ: Mapping[str, str] = os.environ,
+    files: Sequence[Path] | None = None,
+) -> Config:
+    """The settings in force. `flags` are by setting name, None where not given; `files` replaces the two files.
+
+    Raises ConfigurationError naming the value, what is allowed, and where the value came from.
+    """
+    values: dict[str, Any] = {}
+    origins = dict.fromkeys(SETTINGS, "default")
+    for given in _given(flags or {}, environ, [SYSTEM_FILE, user_file(environ)] if files is None else files):
+        values[given.name] = _parse(given)
+        origins[given.name] = given.origin
+    for given in _directories(values, environ):
+        values[given.name] = _parse(given)
+        origins[given.name] = given.origin
+    return Config(**values, origins=origins)
+
+
+def _given(flags: Mapping[str, Any], environ: Mapping[str, str], files: Sequence[Path]) -> Iterator[_Given]:
+    """Everything given, weakest first."""
+    for file in files:
+        yield from _from_file(file)
+    for name in SETTINGS:
+        for variable in ("ECHOD_WEIGHTS",) * (name == "weights_dir") + (f"ECHOD_{name.upper()}",):
+            if environ.get(variable):
+                yield _Given(name, environ[variable], variable)
+    for name, value in flags.items():
+        if value is not None:
+            yield _Given(name, value, FLAG_NAMES.get(name, "--" + name.replace("_", "-")))
+
+
+def _from_file(path: Path) -> Iterator[_Given]:
+    import tomllib  # most commands read no settings
+
+    try:
+        table = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        return
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read: {error}") from None
+    seen: set[str] = set()
+    for section, name, value in _flat(table):
+        where = f"[{section}] " if section else ""
+        if name not in SETTINGS or (section and section != SETTINGS[name].metadata["section"]):
+            raise ConfigurationError(f"{path}: {where}{name} is no setting{_meant(name)}", param=name)
+        if name in seen:
+            raise ConfigurationError(f"{path}: {name} is set twice, at the top and under its section", param=name)
+        seen.add(name)
+        yield _Given(name, value, str(path))
+
+
+def _flat(table: Mapping[str, Any]) -> Iterator[tuple[str, str, Any]]:
+    for name, value in table.items():
+        if isinstance(value, dict):
+            yield from ((name, inner, deep) for inner, deep in value.items())
+        else:
+            yield "", name, value
+
+
+def _meant(name: str) -> str:
+    close = [name] if name in SETTINGS else difflib.get_close_matches(name, SETTINGS, 1, 0.5)
+    if not close:
+        return "; `echod config init` writes a file with all of them"
+    return f"; did you mean {close[0]}, under [{SETTINGS[close[0]].metadata['section']}]?"
+
+
+def _parse(given: _Given) -> Any:
+    try:
+        return SETTINGS[given.name].metadata["kind"].parse(given.value)
+    except (ValueError, TypeError, AttributeError) as error:
+        message = f"{given.name} = {given.value!r} (from {given.origin}) {error}"
+        raise ConfigurationError(message, param=given.name) from None
+
+
+def _directories(values: Mapping[str, Any], environ: Mapping[str, str]) -> Iterator[_Given]:
+    """Directories nobody named. systemd separates several in one variable by colons; ours has one."""
+    state = values.get("state_dir")
+    if state is None:
+        given = environ.get("STATE_DIRECTORY", "").split(":")[0]
+        state = given or Path(environ.get("HOME") or Path.home(), ".local/state/echod")
+        yield _Given("state_dir", state, "$STATE_DIRECTORY" if given else "default")
+    if "runtime_dir" not in values:
+        if given := environ.get("RUNTIME_DIRECTORY", "").split(":")[0]:
+            yield _Given("runtime_dir", given, "$RUNTIME_DIRECTORY")
+        elif given := environ.get("XDG_RUNTIME_DIR", ""):
+            yield _Given("runtime_dir", Path(given, "echod"), "$XDG_RUNTIME_DIR")
+        else:
+            yield _Given("runtime_dir", Path(tempfile.gettempdir(), f"echod-{os.getuid()}"), "default")
+    if "weights_dir" not in values:
+        checkout = Path(__file__).parent.parent
+        inside = (checkout / "pyproject.toml").exists() and (checkout / "weights").is_dir()
+        yield _Given("weights_dir", (checkout if inside else Path(state)) / "weights", "default")
+
+
+def create_directory(path: Path, mode: int = 0o700) -> None:
+    """Makes a directory of ours. What another user (root aside) put in its place, a link included, is refused."""
+    try:
+        path.mkdir(mode=mode, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigurationError(f"cannot make {path}: {error.strerror}") from None
+    if path.lstat().st_uid not in (0, os.getuid()):
+        raise ConfigurationError(f"{path} belongs to somebody else; name another with --runtime-dir or --state-dir")

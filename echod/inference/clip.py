@@ -1,0 +1,129 @@
+"""From a prepared portrait and speech to a published clip on disk: the one way in, for workers and for library users.
+
+image = np.asarray(PIL.Image.open("portrait.png").convert("RGB"))
+engine = load_engine("preview", None, "cpu")
+portrait = engine.prepare(image, (512, 512))
+make_clip(engine, portrait, Speech.open(Path("speech.wav")), Options(), Path("out"))
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from .audio import Speech
+from .engine import Checkpoint, Engine, Options, Portrait, check_options, no_checkpoint
+from .video import ClipWriter, remux, thumbnail
+
+
+@dataclass(frozen=True)
+class ClipFacts:
+    """What was made. `timings_ms` has the time of each stage, `first_frame` and `total`, without suspended time."""
+
+    frames: int
+    seconds: float
+    timings_ms: dict[str, int]
+
+
+def make_clip(
+    engine: Engine,
+    portrait: Portrait,
+    speech: Speech,
+    options: Options,
+    directory: Path,
+    *,
+    attempt: int = 1,
+    lossless: bool = False,
+    mark: Mapping[str, str] | None = None,
+    checkpoint: Checkpoint = no_checkpoint,
+    on_first_fragment: Callable[[], None] = lambda: None,
+) -> ClipFacts:
+    """Write `clip.mp4` and `thumbnail.jpg` into `directory`; until then `stream.<attempt>.mp4` grows there.
+
+    The clip appears complete and synced or not at all. `mark` adds to what its metadata says beside "AI-generated",
+    engine and seed. `on_first_fragment` is called in this thread, once the stream can be played from its beginning.
+    Raises InputError and whatever the engine or `checkpoint` raises; then nothing of the attempt is left.
+    """
+    check_options(options)
+    stream = directory / f"stream.{attempt}.mp4"
+    facts = {"engine": engine.name, "seed": str(options.seed), **(mark or {})}
+    writer = ClipWriter(stream, portrait.size, options.fps, speech, lossless=lossless, mark=facts)
+    clock = _StageClock(checkpoint, writer, on_first_fragment)
+    try:
+        for batch in engine.frames(portrait, speech, options, clock.checkpoint):
+            if writer.frames == 0:
+                clock.timings_ms["first_frame"] = clock.elapsed_ms()
+                thumbnail(batch[0], directory / "thumbnail.jpg")
+            writer.write(batch)
+        clock.checkpoint("mux", 0, 1)
+        writer.close()
+        clock.announce()
+        _publish(stream, directory / "clip.mp4")
+        clock.checkpoint("mux", 1, 1)
+    except BaseException:
+        writer.abort()
+        raise
+    return ClipFacts(writer.frames, writer.frames / options.fps, clock.finish())
+
+
+def _publish(stream: Path, clip: Path) -> None:
+    part = clip.with_name(clip.name + ".part")
+    try:
+        remux(stream, part)
+        with part.open("rb") as file:
+            os.fsync(file.fileno())
+        part.replace(clip)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    for grown in clip.parent.glob("stream.*.mp4"):  # of attempts whose worker died, too
+        grown.unlink()
+    directory = os.open(clip.parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
+
+
+class _StageClock:
+    """Passes checkpoints on, times the stages between them and tells once that the stream can be played."""
+
+    def __init__(self, checkpoint: Checkpoint, writer: ClipWriter, on_first_fragment: Callable[[], None]) -> None:
+        self._checkpoint = checkpoint
+        self._writer = writer
+        self._on_first_fragment = on_first_fragment
+        self._announced = False
+        self._suspended = 0.0  # seconds spent inside checkpoints: another job may have run there
+        self._began = self._stage_began = time.monotonic()
+        self._stage = ""
+        self.timings_ms: dict[str, int] = {}
+
+    def checkpoint(self, stage: str, done: int, total: int) -> None:
+        self._enter(stage)
+        self.announce()
+        before = time.monotonic()
+        self._checkpoint(stage, done, total)
+        self._suspended += time.monotonic() - before
+
+    def announce(self) -> None:
+        if self._writer.playable and not self._announced:
+            self._announced = True
+            self._on_first_fragment()
+
+    def elapsed_ms(self) -> int:
+        return round(1000 * (time.monotonic() - self._suspended - self._began))
+
+    def finish(self) -> dict[str, int]:
+        self._enter("")
+        return {**self.timings_ms, "total": self.elapsed_ms()}
+
+    def _enter(self, stage: str) -> None:
+        if stage == self._stage:
+            return
+        now = time.monotonic() - self._suspended
+        if self._stage:
+            self.timings_ms[self._stage] = round(1000 * (now - self._stage_began))
+        self._stage, self._stage_began = stage, now

@@ -1,0 +1,147 @@
+"""The contract of engines: `prepare` a portrait once, then `frames` for as many speeches as one likes.
+
+Frames come as an iterator of batches in order, so that memory, encoding and streaming do not depend on the
+clip's length. Shapes: n frames of a batch, H and W height and width in pixels; pictures are RGB uint8.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from .audio import Speech
+
+Image: TypeAlias = NDArray[np.uint8]  # (H, W, 3) RGB
+Frames: TypeAlias = NDArray[np.uint8]  # (n, H, W, 3) RGB
+Size: TypeAlias = tuple[int, int]  # width, height
+Box: TypeAlias = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels; may leave the picture
+Rect: TypeAlias = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, inside the picture; x1 and y1 exclusive
+
+# (stage, done, total), called in the caller's thread between windows, steps and batches and before each stage. It may
+# raise (the job was cancelled) and may block for minutes (another job runs inside it): hold no lock across it.
+Checkpoint: TypeAlias = Callable[[str, int, int], None]
+
+MIN_SIDE, MAX_SIDE, SIDE_STEP = 128, 1024, 8
+MIN_FPS, MAX_FPS = 1, 60
+
+
+def no_checkpoint(stage: str, done: int, total: int) -> None:
+    """The checkpoint of a caller that neither watches nor cancels."""
+
+
+class InputError(ValueError):
+    """What the caller gave cannot become a clip, however often it is tried. `code` is one of the error table's."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the caller may choose about the frames; None leaves the choice to the engine."""
+
+    fps: int = 24
+    steps: int | None = None
+    guidance: float | None = None
+    seed: int = 420
+
+
+@dataclass(frozen=True)
+class Portrait:
+    """A picture made ready for one engine and one size; engines add their own arrays.
+
+    `crop` is the part of the full-size picture that the frames show, `faces` how many faces were seen in it, `nbytes`
+    what the portrait holds in memory.
+    """
+
+    size: Size
+    crop: Rect
+    faces: int
+    nbytes: int
+
+
+class Engine(Protocol):
+    """Loaded models that turn a prepared portrait and speech into frames.
+
+    `shares` is the share of all work per stage and sums to 1: progress = sum(share * done / total). `windows` names the
+    stage whose (done, total) count windows.
+    """
+
+    name: str
+    shares: Mapping[str, float]
+    windows: str
+
+    def prepare(
+        self, image: Image, size: Size, box: Box | None = None, checkpoint: Checkpoint = no_checkpoint
+    ) -> Portrait:
+        """The portrait for `frames`. `box` is a face box from elsewhere, used only if no face is found at full size.
+
+        Raises InputError: no_face_detected, unsupported_size.
+        """
+        ...
+
+    def frames(self, portrait: Any, speech: Speech, options: Options, checkpoint: Checkpoint) -> Iterator[Frames]:
+        """All frames of the clip in order, ceil(seconds * fps) of them, equal for equal arguments."""
+        ...
+
+
+def load_engine(name: str, weights: Path | None, device: str, dtype: str | None = None) -> Engine:
+    """The engine `name` on a torch device. `weights` is the directory of model files; the preview needs none."""
+    if name == "preview":
+        from .preview import PreviewEngine
+
+        return PreviewEngine()
+    raise InputError("model_not_loaded", f"there is no engine {name!r}; engines: preview")
+
+
+def check_size(size: Size) -> None:
+    """Raises InputError(unsupported_size) unless both sides are in range and multiples of the step."""
+    if not all(MIN_SIDE <= side <= MAX_SIDE and side % SIDE_STEP == 0 for side in size):
+        raise InputError(
+            "unsupported_size",
+            f"size {size[0]}x{size[1]} cannot be made: width and height must be {MIN_SIDE} to {MAX_SIDE} pixels "
+            f"in steps of {SIDE_STEP}",
+        )
+
+
+def check_options(options: Options) -> None:
+    """Raises InputError(invalid_request) for a frame rate out of range."""
+    if not MIN_FPS <= options.fps <= MAX_FPS:
+        raise InputError("invalid_request", f"fps {options.fps} cannot be made: it must be {MIN_FPS} to {MAX_FPS}")
+
+
+PortraitKey: TypeAlias = tuple[str, Size, str]  # sha256 of the picture, size, engine
+
+
+class PortraitCache:
+    """Prepared portraits, least recently used out first, bounded in bytes."""
+
+    def __init__(self, limit: int = 1 << 30) -> None:
+        self._limit = limit
+        self._portraits: OrderedDict[PortraitKey, Portrait] = OrderedDict()
+
+    @property
+    def nbytes(self) -> int:
+        return sum(portrait.nbytes for portrait in self._portraits.values())
+
+    def get(self, key: PortraitKey) -> Portrait | None:
+        if key in self._portraits:
+            self._portraits.move_to_end(key)
+        return self._portraits.get(key)
+
+    def put(self, key: PortraitKey, portrait: Portrait) -> None:
+        self._portraits[key] = portrait
+        self._portraits.move_to_end(key)
+        while self.nbytes > self._limit:
+            self._portraits.popitem(last=False)
+
+    def clear(self) -> None:
+        self._portraits.clear()

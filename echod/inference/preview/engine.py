@@ -1,0 +1,88 @@
+"""The preview engine: prepare a puppet, then move it to the speech."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from .. import face
+from ..audio import Speech
+from ..engine import (
+    Box,
+    Checkpoint,
+    Frames,
+    Image,
+    InputError,
+    Options,
+    Portrait,
+    Size,
+    check_options,
+    check_size,
+    no_checkpoint,
+)
+from .mesh import find_landmarks
+from .motion import Motion
+from .puppet import Puppet
+from .voice import read_mouth
+
+BATCH = 8  # frames between two checkpoints: what this engine calls a window
+WIDEST = 0.085  # opening between the inner lips at full voice, in face heights
+
+
+@dataclass(frozen=True)
+class PreviewPortrait(Portrait):
+    """A portrait with its puppet."""
+
+    puppet: Puppet
+
+
+class PreviewEngine:
+    """Warps the portrait to the speech's loudness and colour. Needs no weights, no GPU and nothing prepared."""
+
+    name = "preview"
+    shares: Mapping[str, float] = {"face": 0.05, "audio": 0.02, "decode": 0.92, "mux": 0.01}
+    windows = "decode"
+
+    def prepare(
+        self, image: Image, size: Size, box: Box | None = None, checkpoint: Checkpoint = no_checkpoint
+    ) -> PreviewPortrait:
+        check_size(size)
+        checkpoint("face", 0, 1)
+        faces = face.find_faces(image)
+        if faces:
+            box = faces[0].box
+        if box is None:
+            raise InputError("no_face_detected", "no face was found in the picture; give one that shows a face clearly")
+        rect = face.crop_rect(image.shape[:2], box, size)
+        picture = face.crop_and_resize(image, rect, size)
+        scale = np.array([size[0] / (rect[2] - rect[0]), size[1] / (rect[3] - rect[1])] * 2)
+        x0, y0, x1, y1 = (np.array(box) - [rect[0], rect[1], rect[0], rect[1]]) * scale
+        puppet = Puppet(picture, find_landmarks(picture, (x0, y0, x1, y1)))
+        checkpoint("face", 1, 1)
+        return PreviewPortrait(size, rect, max(1, len(faces)), puppet.nbytes, puppet)
+
+    def frames(
+        self, portrait: PreviewPortrait, speech: Speech, options: Options, checkpoint: Checkpoint
+    ) -> Iterator[Frames]:
+        check_options(options)
+        total = math.ceil(round(speech.seconds * options.fps, 6))
+        mouth = read_mouth(speech, options.fps, total, checkpoint)
+        motion = Motion(options.seed, speech.seconds)
+        windows = math.ceil(total / BATCH)
+        for window in range(windows):
+            checkpoint("decode", window, windows)
+            yield np.stack(
+                [
+                    portrait.puppet.pose(
+                        opening=float(mouth.opening[frame]) * WIDEST,
+                        rounding=float(mouth.rounding[frame]),
+                        lids=motion.lids(frame / options.fps),
+                        sway=motion.sway(frame / options.fps),
+                    )
+                    for frame in range(window * BATCH, min(total, (window + 1) * BATCH))
+                ]
+            )
+        checkpoint("decode", windows, windows)

@@ -1,0 +1,146 @@
+"""The inspection child: decode one file at a time, and write what workers read. Started by `inspection.Inspector`."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import resource
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from echod import jobs
+from echod.errors import EchodError
+from echod.inspection import PREPARED, UNREADABLE, Inspected, Refused, Reply, Request, Want, encoder, request_decoder
+from echod.parent import die_with_parent
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+PICTURES = "PNG, JPEG, WebP, AVIF, BMP, GIF and TIFF pictures"
+RECORDINGS = "WAV, MP3, M4A, OGG, FLAC, WebM and MP4 recordings"
+MIN_SIDE = 20  # pixels of the copy that is looked at: the detector finds no smaller face
+
+
+def main() -> None:
+    parent, memory = int(sys.argv[1]), int(sys.argv[2])
+    die_with_parent(parent)
+    requests, replies = _take_pipes()
+    _warm_up()
+    _limit_memory(memory)
+    replies.write(b"\n")
+    for line in requests:
+        replies.write(b"\n")
+        replies.write(encoder.encode(answer(request_decoder.decode(line), memory)) + b"\n")
+
+
+def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
+    """The pipes from and to the daemon, moved away from 0 and 1 so that no library can write into the protocol."""
+    requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
+    os.dup2(2, 1)
+    return requests, replies
+
+
+def _warm_up() -> None:
+    import numpy as np
+
+    from echod import pictures, recordings  # noqa: F401  (imported before the memory is measured)
+    from echod.inference.face import glance
+
+    glance(np.zeros((256, 256, 3), np.uint8))
+
+
+def _limit_memory(memory: int) -> None:
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    limit = pages * os.sysconf("SC_PAGE_SIZE") + memory
+    resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold what clients sent
+
+
+def answer(request: Request, memory: int) -> Reply:
+    """Inspect one file. Whatever is its own fault becomes a refusal; anything else ends the child."""
+    try:
+        return _inspect(request)
+    except EchodError as error:
+        return Refused(error.code, error.message)
+    except MemoryError:
+        limit = f"{memory / 2**30:g} GiB (setting inspect_memory)"
+        return Refused(UNREADABLE[request.want], f"decoding the file needs more than {limit}; send a smaller copy")
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        return Refused("disk_full", "the daemon's disk is full; free some space and send the file again")
+
+
+def _inspect(request: Request) -> Inspected:
+    from echod import pictures, recordings
+
+    sha256 = _digest(request.path, request.want)
+    if pictures.recognises(request.path):
+        if request.want == "speech":
+            raise EchodError("unsupported_media", "the file is a picture; speech must be a recording")
+        return _portrait(request, sha256)
+    if request.want == "portrait":
+        if recordings.recognises(request.path):
+            raise EchodError("unsupported_media", "the file is a recording; a portrait must be a picture")
+        raise EchodError("portrait_unreadable", f"the file is no picture; {PICTURES} are read")
+    return _speech(request, sha256)
+
+
+def _digest(path: Path, want: Want) -> str:
+    with path.open("rb") as file:
+        if not file.read(1):
+            raise EchodError(UNREADABLE[want], "the file is empty")
+        file.seek(0)
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _portrait(request: Request, sha256: str) -> Inspected:
+    from echod import pictures
+
+    image = pictures.read(request.path, request.max_pixels)
+    faces, box = _look(image)
+    target = request.into / PREPARED["portrait"]
+    with target.open("wb") as file:
+        image.save(file, "PNG", compress_level=1)
+        file.flush()
+        os.fsync(file.fileno())
+    portrait = jobs.Portrait(width=image.width, height=image.height, faces=faces, box=box, sha256=sha256)
+    return Inspected(kind="portrait", prepared=target, portrait=portrait)
+
+
+def _look(image: Image.Image) -> tuple[int, tuple[float, float, float, float]]:
+    """How many faces the picture shows, and the largest one's box."""
+    import numpy as np
+
+    from echod.inference.face import GLANCE_SIDE, glance
+
+    side = min(image.size) * min(1, GLANCE_SIDE / max(image.size))
+    faces = glance(np.asarray(image)) if side >= MIN_SIDE else []
+    if not faces:
+        raise EchodError(
+            "no_face_detected",
+            f"no face was found in the picture ({image.width} x {image.height}); use one that shows a face from the "
+            "front, large and evenly lit",
+        )
+    return len(faces), faces[0].box
+
+
+def _speech(request: Request, sha256: str) -> Inspected:
+    from echod import recordings
+
+    target = request.into / PREPARED["speech"]
+    try:
+        sound = recordings.convert(request.path, target, request.max_seconds)
+    except recordings.NotARecording as error:
+        reads = RECORDINGS if request.want == "speech" else f"{PICTURES}, {RECORDINGS}"
+        raise EchodError(UNREADABLE[request.want], f"the file cannot be used: {error}; {reads} are read") from error
+    with target.open("rb") as file:
+        os.fsync(file.fileno())
+    speech = jobs.Speech(seconds=sound.seconds, rate=sound.rate, channels=sound.channels, sha256=sha256)
+    return Inspected(kind="speech", prepared=target, speech=speech)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,227 @@
+"""Recordings as clients send them, made a FLAC file. Client bytes: call only in the inspection child.
+
+Whatever PyAV decodes and holds sound is taken, a video as well. The FLAC keeps the recording's own rate and channels:
+16 bits per sample where the source has no more or is lossy, else 24. Packets that do not decode are left out, as
+players do, up to a tenth of all. A file that ends before its own header says (an upload cut short) is refused: nobody
+wants half a clip after the wait for a whole one. Formats written as a stream make no such promise and are taken as
+they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import BinaryIO
+
+import av
+import numpy as np
+from av.audio.frame import AudioFrame
+from av.audio.resampler import AudioResampler
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+
+from echod.errors import EchodError
+
+MIN_SECONDS = 0.1
+SILENCE = 10 ** (-60 / 20)  # peak, of full scale 1.0: -60 dBFS
+MIN_RATE, MAX_RATE, MAX_CHANNELS = 4_000, 384_000, 8  # FLAC ends at 8 channels
+
+MAX_BROKEN = 0.1  # of all packets
+MISSING_SECONDS, MISSING_SHARE = 0.25, 0.02  # headers round, and encoders pad: the larger of both is no break
+STREAMED = 0x7FFF0000  # RIFF sizes from here on are what programs write that do not know the size yet
+
+# Nothing that opens further files: playlists, concat scripts, image sequences.
+FORMATS = (
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,matroska,webm,mov,mp4,mp3,mpeg,mpegts,ogg,tta,voc,w64,wav,wv"
+)
+
+av.logging.set_level(None)
+
+
+class NotARecording(Exception):
+    """The bytes are in none of `FORMATS`, or hold no sound; the message says which."""
+
+
+def recognises(source: Path) -> bool:
+    """Whether the header is that of something with sound."""
+    try:
+        with source.open("rb") as file, _open(file) as container:
+            return bool(container.streams.audio)
+    except NotARecording:
+        return False
+
+
+@dataclass(frozen=True)
+class Sound:
+    """What was written: seconds counted in decoded samples, samples per second, channels."""
+
+    seconds: float
+    rate: int
+    channels: int
+
+
+def convert(source: Path, target: Path, max_seconds: float) -> Sound:
+    """Decode `source` into the FLAC file `target`.
+
+    Raises NotARecording, EchodError: speech_unreadable, speech_silent, speech_too_short, speech_too_long.
+    """
+    with source.open("rb") as file, _open(file) as container:
+        if not container.streams.audio:
+            raise NotARecording("it holds no sound")
+        stream = container.streams.audio[0]
+        stream.codec_context.thread_count = 1
+        sound, peak = _write(_decoded(container, stream), target, _bits(stream), max_seconds)
+        promised = max(_promised(container, stream), _promised_by_riff(source, sound.seconds))
+    if promised - sound.seconds > max(MISSING_SECONDS, MISSING_SHARE * promised):
+        raise _unreadable(
+            f"the recording breaks off: its header promises {promised:.1f} s, {sound.seconds:.1f} s are there; "
+            "probably a copy or an upload was cut short, send the whole file"
+        )
+    if sound.seconds < MIN_SECONDS:
+        raise EchodError(
+            "speech_too_short", f"the recording has {sound.seconds:.2f} s of sound; at least {MIN_SECONDS} s are needed"
+        )
+    if peak < SILENCE:
+        raise EchodError(
+            "speech_silent", "the recording is silent: it stays below -60 dBFS throughout; record it louder"
+        )
+    return sound
+
+
+@cache
+def _options() -> dict[str, str]:
+    """What libav may do with a client's bytes: no other file or address, only these formats, only sound decoders."""
+    decoders = (name for name in av.codecs_available if _is_sound(name))
+    return {"format_whitelist": FORMATS, "protocol_whitelist": "none", "codec_whitelist": ",".join(decoders)}
+
+
+def _is_sound(codec: str) -> bool:
+    try:
+        return av.Codec(codec, "r").type == "audio"
+    except ValueError:  # there is only an encoder of that name
+        return False
+
+
+def _open(file: BinaryIO) -> InputContainer:
+    try:
+        return av.open(file, "r", options=_options(), metadata_errors="ignore")
+    except av.FFmpegError as error:
+        raise NotARecording(f"it cannot be decoded ({error.strerror})") from error
+
+
+def _bits(stream: AudioStream) -> int:
+    # Lossy decoders hand out floats, but their sound has no more than 16 bits to it.
+    shallow = stream.format.name in ("u8", "u8p", "s16", "s16p")
+    return 24 if stream.codec_context.codec.lossless and not shallow else 16
+
+
+def _decoded(container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
+    packets = broken = 0
+    for packet in _packets(container, stream):
+        packets += 1
+        try:
+            frames = packet.decode()
+        except av.FFmpegError:
+            broken += 1
+            continue
+        yield from (frame for frame in frames if isinstance(frame, AudioFrame))
+    if broken > MAX_BROKEN * packets:
+        raise _unreadable(
+            f"the recording is damaged: {broken} of its {packets} packets cannot be decoded, at most "
+            f"{MAX_BROKEN:.0%} may be; export it again"
+        )
+
+
+def _packets(container: InputContainer, stream: AudioStream) -> Iterator[av.Packet[AudioStream]]:
+    try:
+        yield from container.demux(stream)
+    except av.FFmpegError:  # the container is damaged from here on; what came before counts
+        return
+
+
+def _write(frames: Iterator[AudioFrame], target: Path, bits: int, max_seconds: float) -> tuple[Sound, float]:
+    """Encode the frames; returns what was written and its peak, 1.0 = full scale."""
+    first = next(frames, None)
+    if first is None:
+        return Sound(0.0, MIN_RATE, 1), 0.0
+    rate, channels = first.sample_rate, first.layout.nb_channels
+    _check_shape(rate, channels)
+    samples, peak = 0, 0.0
+    with av.open(str(target), "w", format="flac") as container:
+        output = container.add_stream("flac", rate=rate, options={"compression_level": "2"})
+        output.layout, output.format = first.layout, "s16" if bits == 16 else "s32"
+        for frame in _alike(first, frames, output.format.name):
+            samples += frame.samples
+            if samples > max_seconds * rate:
+                raise EchodError(
+                    "speech_too_long",
+                    f"the recording is longer than {max_seconds:g} s (setting max_seconds); send it in parts",
+                )
+            peak = max(peak, _peak(frame))
+            container.mux(output.encode(frame))
+        container.mux(output.encode(None))
+    return Sound(samples / rate, rate, channels), peak
+
+
+def _check_shape(rate: int, channels: int) -> None:
+    if not MIN_RATE <= rate <= MAX_RATE:
+        raise _unreadable(
+            f"the recording has {rate} samples per second; {MIN_RATE} to {MAX_RATE} are read, resample it to 48000"
+        )
+    if channels > MAX_CHANNELS:
+        raise _unreadable(
+            f"the recording has {channels} channels; at most {MAX_CHANNELS} are read, mix it down to stereo"
+        )
+
+
+def _alike(first: AudioFrame, frames: Iterator[AudioFrame], sample_format: str) -> Iterator[AudioFrame]:
+    """All frames in the rate and layout of the first; joined streams may change both on the way."""
+    resampler: AudioResampler | None = None
+    shape: tuple[str, str, int] | None = None
+    frame: AudioFrame | None = first
+    while frame is not None:
+        _check_finite(frame)
+        frame.pts = None  # gaps and jumps in broken timestamps are not silence
+        if resampler is None or shape != _shape(frame):
+            if resampler:
+                yield from resampler.resample(None)
+            resampler, shape = AudioResampler(sample_format, first.layout, first.sample_rate), _shape(frame)
+        yield from resampler.resample(frame)
+        frame = next(frames, None)
+    if resampler:
+        yield from resampler.resample(None)
+
+
+def _shape(frame: AudioFrame) -> tuple[str, str, int]:
+    return frame.format.name, frame.layout.name, frame.sample_rate
+
+
+def _check_finite(frame: AudioFrame) -> None:
+    if frame.format.name[:3] in ("flt", "dbl") and not np.isfinite(frame.to_ndarray()).all():
+        raise _unreadable("the recording holds samples that are no numbers (NaN or infinite); export it again")
+
+
+def _peak(frame: AudioFrame) -> float:
+    samples = frame.to_ndarray()
+    full = float(2 ** (8 * samples.dtype.itemsize - 1))
+    return max(int(samples.max()), -int(samples.min())) / full
+
+
+def _promised(container: InputContainer, stream: AudioStream) -> float:
+    """Seconds the header states; 0 where it states none, or where libav guesses them from the size."""
+    stated = container.format.name == "flac" or "mov" in container.format.name
+    return float(stream.duration * stream.time_base) if stated and stream.duration and stream.time_base else 0.0
+
+
+def _promised_by_riff(source: Path, seconds: float) -> float:
+    """The same for a RIFF file of which `seconds` were decoded: libav cuts what the header states to what is there."""
+    with source.open("rb") as file:
+        head = file.read(8)
+    there, size = source.stat().st_size, 8 + int.from_bytes(head[4:8], "little")
+    return seconds * size / there if head[:4] == b"RIFF" and there < size < STREAMED else 0.0
+
+
+def _unreadable(message: str) -> EchodError:
+    return EchodError("speech_unreadable", message)

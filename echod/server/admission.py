@@ -1,0 +1,157 @@
+"""What is decided before the first byte of a body is read, what every answer carries, and how every error is answered.
+
+Pure ASGI: a framework's dependency runs only after the whole body has been read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+from starlette.responses import JSONResponse
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from echod.config import Config
+from echod.errors import EchodError
+from echod.server.accounts import caller
+from echod.server.services import Services
+
+log = logging.getLogger("echod.server")
+
+FRAMING = 1 << 20  # bytes of a body beside the files in it: fields, boundaries
+MAX_JSON = 1 << 20
+LINGER = 5.0  # seconds, and
+DISCARD = 64 << 20  # bytes, that are read on after a refusal, so that the client sees the answer and not a reset
+RETRY_AFTER = "5"  # seconds
+
+SECURITY_HEADERS = {
+    "X-Content-Type-Options": "nosniff",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+}
+
+
+class Admission:
+    """The outermost layer of the app."""
+
+    def __init__(self, app: ASGIApp, services: Services) -> None:
+        self.app = app
+        self.services = services
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        exchange = Exchange(scope, receive, send)
+        try:
+            self._admit(scope, exchange)
+            await self.app(scope, exchange.receive, exchange.send)
+        except EchodError as error:
+            await exchange.refuse(error)
+        except ClientDisconnect:
+            pass
+        except Exception:
+            log.exception("%s %s failed", scope["method"], scope["path"])
+            await exchange.refuse(EchodError("internal", "something failed inside the daemon; its log says what"))
+        finally:
+            self.services.metrics.requests.labels(scope["method"], str(exchange.status or "gone")).inc()
+
+    def _admit(self, scope: Scope, exchange: Exchange) -> None:
+        headers = Headers(scope=scope)
+        scope["state"]["caller"] = caller(headers.items(), scope["server"], scope["client"])
+        if (scope["method"], scope["path"]) == ("POST", "/v1/videos"):
+            self.services.desk.check_open()
+        exchange.limit, exchange.setting = body_limit(scope, headers, self.services.config)
+        exchange.count(int(headers.get("content-length", 0)))
+
+
+def body_limit(scope: Scope, headers: Headers, config: Config) -> tuple[int, str]:
+    """How many bytes the body of a request may have, and how that follows from the settings."""
+    multipart = headers.get("content-type", "").startswith("multipart/form-data")
+    if scope["method"] == "POST" and multipart:
+        if scope["path"] == "/v1/files":
+            return config.max_upload + FRAMING, "max_upload"
+        if scope["path"] == "/v1/videos":  # it may carry both a portrait and speech
+            return 2 * config.max_upload + FRAMING, "max_upload"
+    return MAX_JSON, ""
+
+
+class Exchange:
+    """One request and its answer, as the app sees them."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers = Headers(scope=scope)
+        self.status = 0
+        self.limit = 0
+        self.setting = ""
+        self._scope, self._receive, self._send = scope, receive, send
+        self._received = 0
+        self._unread = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+
+    def count(self, size: int) -> None:
+        """EchodError payload_too_large if a body of `size` bytes is over the limit."""
+        if size > self.limit:
+            advice = f"raise {self.setting}, or send a smaller file" if self.setting else "send files by POST /v1/files"
+            raise EchodError(
+                "payload_too_large",
+                f"the body of this request has {size} bytes or more; at most {self.limit} are accepted: {advice}",
+            )
+
+    async def receive(self) -> Message:
+        message = await self._receive_some()
+        self.count(self._received)
+        return message
+
+    async def _receive_some(self) -> Message:
+        message = await self._receive()
+        self._received += len(message.get("body", b""))
+        self._unread = message["type"] == "http.request" and message.get("more_body", False)
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self.status = message["status"]
+            headers = MutableHeaders(scope=message)
+            for name, value in SECURITY_HEADERS.items():
+                headers.setdefault(name, value)
+            if self._unread:
+                headers["Connection"] = "close"
+        elif self._unread and not message.get("more_body", False):
+            await self._send({**message, "more_body": True})
+            await self._discard()
+            message = {"type": "http.response.body"}
+        await self._send(message)
+
+    async def _discard(self) -> None:
+        """Read on for a while: closing with bytes unread would reset the connection under the answer."""
+        enough = self._received + DISCARD
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(LINGER):
+                while self._unread and self._received < enough:
+                    await self._receive_some()
+
+    async def refuse(self, error: EchodError) -> None:
+        """Answer with the error; if an answer is under way already, break it off."""
+        if self.status:
+            await abort(self._scope, self._receive)
+        else:
+            await error_response(error)(self._scope, self.receive, self.send)
+
+
+async def abort(scope: Scope, receive: Receive) -> None:
+    """Cut the connection, so that the client cannot take what it has for a whole answer."""
+    scope["state"]["abort"]()
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def error_response(error: EchodError, headers: dict[str, str] | None = None) -> JSONResponse:
+    headers = dict(headers or {})
+    if error.status in (429, 503):
+        headers["Retry-After"] = RETRY_AFTER
+    if error.status in (409, 507):  # OpenAI's clients would try these again at once
+        headers["X-Should-Retry"] = "false"
+    return JSONResponse(error.body(), error.status, headers)

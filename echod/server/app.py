@@ -1,0 +1,97 @@
+"""The FastAPI app: routes, error answers, health, metrics, and the page that lists it all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from echod import __version__
+from echod.errors import EchodError
+from echod.server import docs, files, videos
+from echod.server.admission import Admission, error_response
+from echod.server.schemas import ERROR_ANSWER
+from echod.server.services import Served, Services
+
+__all__ = ["Services", "create_app"]
+
+READY = ("idle", "busy")
+
+
+def create_app(services: Services) -> FastAPI:
+    """The HTTP side of a daemon; `events.sockets` is the WebSocket side."""
+    app = FastAPI(
+        title="echod",
+        version=__version__,
+        description="Talking-head clips from a portrait and speech, in the shape of OpenAI's Videos and Files.",
+        docs_url=None,  # FastAPI's pages load their scripts from another origin
+        redoc_url=None,
+        redirect_slashes=False,
+        responses={"default": ERROR_ANSWER},
+    )
+    app.state.services = services
+    app.add_middleware(Admission, services=services)
+    app.add_exception_handler(HTTPException, _http_exception)
+    app.add_exception_handler(RequestValidationError, _validation_error)
+    app.include_router(videos.router)
+    app.include_router(files.router)
+    _add_status_routes(app)
+    return app
+
+
+def _add_status_routes(app: FastAPI) -> None:
+    app.add_api_route("/v1/models", list_models, summary="Engines that every worker has loaded")
+    app.add_api_route("/healthz", healthz, summary="The daemon is alive")
+    app.add_api_route("/readyz", readyz, summary="At least one worker is ready; the state of each device")
+    app.add_api_route("/metrics", metrics, summary="Prometheus metrics", response_class=Response)
+    app.add_api_route("/docs", documentation, include_in_schema=False)
+
+
+async def list_models(served: Served) -> dict[str, Any]:
+    rows = [{"id": name, "object": "model", "created": 0, "owned_by": "echod"} for name in served.desk.engines]
+    return {"object": "list", "data": rows}
+
+
+async def healthz() -> dict[str, str]:
+    return {"status": "ok", "version": __version__}
+
+
+async def readyz(served: Served) -> JSONResponse:
+    devices = served.devices()
+    ready = any(device.state in READY for device in devices) and not served.desk.draining
+    body = {"ready": ready, "draining": served.desk.draining, "devices": msgspec.to_builtins(devices)}
+    return JSONResponse(body, 200 if ready else 503)
+
+
+async def metrics(served: Served) -> Response:
+    return Response(served.metrics.render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def documentation(request: Request) -> HTMLResponse:
+    return docs.page(request.app.openapi())
+
+
+async def _http_exception(request: Request, exception: Exception) -> Response:
+    assert isinstance(exception, HTTPException)
+    method, path = request.method, request.url.path
+    if exception.status_code == 405:
+        error = EchodError("method_not_allowed", f"{path} does not answer to {method}; /docs lists what does")
+    elif exception.status_code == 404:
+        error = EchodError("not_found", f"nothing is served at {path!r}; /docs lists what is")
+    else:
+        error = EchodError("invalid_request", str(exception.detail))
+    return error_response(error, dict(exception.headers or {}))
+
+
+async def _validation_error(_: Request, exception: Exception) -> Response:
+    """The framework's 422, in our words."""
+    assert isinstance(exception, RequestValidationError)
+    first = exception.errors()[0]
+    name = str(first["loc"][-1])
+    return error_response(EchodError("invalid_request", f"{name} = {first['input']!r}: {first['msg']}", param=name))

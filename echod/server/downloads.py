@@ -1,0 +1,64 @@
+"""Files of a job or an upload as answers: Range, HEAD and ETag from Starlette, errors in our words, safe names."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+from starlette.responses import FileResponse
+from starlette.types import Message, Receive, Scope, Send
+
+from echod.errors import EchodError
+from echod.server.admission import error_response
+
+
+class Download(FileResponse):
+    """A file that may be asked for in ranges."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        refused: list[Message] = []
+
+        async def checked(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] in (400, 416):
+                refused.append(message)
+            if not refused:
+                await send(message)
+
+        await super().__call__(scope, receive, checked)
+        if refused:
+            headers = {name.decode(): value.decode() for name, value in refused[0]["headers"]}
+            error = _range_error(refused[0]["status"], headers.get("content-range", ""))
+            keep = {name: value for name, value in headers.items() if name == "content-range"}
+            await error_response(error, keep)(scope, receive, send)
+
+
+def _range_error(status: int, size: str) -> EchodError:
+    if status == 416:
+        message = f"the range lies outside the file ({size.removeprefix('bytes */')} bytes)"
+        return EchodError("range_not_satisfiable", message, param="Range")
+    return EchodError("invalid_request", "the Range header must look like bytes=0-1023", param="Range")
+
+
+def download(
+    path: Path, media_type: str, filename: str, disposition: Literal["inline", "attachment"] = "attachment"
+) -> Download:
+    """EchodError not_found if the file is gone, though it was there once."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        raise EchodError("not_found", f"the file of {filename} is no longer kept") from None
+    return Download(
+        path,
+        media_type=media_type,
+        stat_result=found,
+        filename=safe_name(filename),
+        content_disposition_type=disposition,
+        headers={"Cache-Control": "private"},
+    )
+
+
+def safe_name(filename: str) -> str:
+    """What RFC 6266 advises of a name that somebody else chose: no directories, no control characters."""
+    name = re.sub(r"[\x00-\x1f\x7f]", "", filename.replace("\\", "/").rpartition("/")[2]).strip(". ")
+    return name.encode(errors="ignore").decode()[:200] or "file"

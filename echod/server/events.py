@@ -1,0 +1,73 @@
+"""The WebSocket /v1/events: every change of the caller's jobs, as it happens."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Mapping
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+from websockets.exceptions import ConnectionClosed
+
+from echod.feed import Event, Watcher
+from echod.server.front import Connection, Handler
+from echod.server.services import Services
+from echod.server.video_object import video_object
+
+POLICY_VIOLATION, TRY_AGAIN_LATER = 1008, 1013  # RFC 6455 and the IANA registry of close codes
+
+
+def sockets(services: Services) -> Mapping[str, Handler]:
+    """The WebSocket side of a daemon; `app.create_app` is the HTTP side."""
+
+    async def events(connection: Connection) -> None:
+        try:
+            after = _after(connection)
+        except ValueError:
+            await connection.close(POLICY_VIOLATION, "after must be a seq that an event carried")
+            return
+        await _tell(connection, services, after)
+
+    return {"/v1/events": events}
+
+
+def _after(connection: Connection) -> int | None:
+    assert connection.request is not None
+    given = parse_qs(urlsplit(connection.request.path).query).get("after")
+    return int(given[-1]) if given else None
+
+
+async def _tell(connection: Connection, services: Services, after: int | None) -> None:
+    watcher = services.desk.feed.watch(connection.caller.sees, after)
+    tasks = {asyncio.create_task(_read(connection)), asyncio.create_task(_send(connection, watcher, services))}
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        watcher.close()
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks)
+
+
+async def _read(connection: Connection) -> None:
+    """Nothing is expected from the client, but only who reads sees pings, and the close."""
+    with contextlib.suppress(ConnectionClosed):
+        async for _ in connection:
+            pass
+
+
+async def _send(connection: Connection, watcher: Watcher, services: Services) -> None:
+    assert connection.request is not None
+    base = services.base_url(connection.request.headers.get("Host"))
+    with contextlib.suppress(ConnectionClosed):
+        async for event in watcher:
+            await connection.send(message(event, services, base))
+        await connection.close(TRY_AGAIN_LATER, "this client reads too slowly; come back with ?after=")
+
+
+def message(event: Event, services: Services, base_url: str) -> str:
+    video = video_object(event.job, services.desk, base_url)
+    return msgspec.json.encode({"type": event.type, "seq": event.seq, "ts": event.ts, "video": video}).decode()

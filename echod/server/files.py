@@ -1,0 +1,96 @@
+"""/v1/files: uploads in the shape of OpenAI's Files."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from echod.journal import Record
+from echod.server.downloads import Download, download
+from echod.server.multipart import invalid, parts
+from echod.server.schemas import UPLOAD_BODY
+from echod.server.services import BaseUrl, Calling, Served
+from echod.server.videos import blaming, listing
+
+MAX_PURPOSE = 64
+DEFAULT_PURPOSE = "user_data"
+
+router = APIRouter(prefix="/v1/files", tags=["files"])
+
+
+@router.post("", summary="Upload a picture or a recording", openapi_extra={"requestBody": UPLOAD_BODY})
+async def create(request: Request, served: Served, caller: Calling, base: BaseUrl) -> dict[str, Any]:
+    filename, purpose = None, DEFAULT_PURPOSE
+    async with served.files.receive(caller.account) as receiving:
+        async for part in parts(request):
+            if part.name == "file" and part.filename is not None and filename is None:
+                filename = part.filename
+                with blaming("file"):
+                    async for chunk in part.chunks():
+                        await receiving.write(chunk)
+            elif part.name == "purpose" and part.filename is None:
+                purpose = await part.text()
+            else:
+                raise invalid(f"the form may have one file part `file`, and `purpose`; not {part.name!r}", part.name)
+        if filename is None:
+            raise invalid("the form has no file part named `file`", "file")
+        if len(purpose) > MAX_PURPOSE:
+            raise invalid(f"purpose has {len(purpose)} characters; at most {MAX_PURPOSE} are allowed", "purpose")
+        return file_object(await receiving.finish(filename, "any", purpose), base)
+
+
+@router.get("", summary="Your uploads, newest first")
+async def list_files(
+    served: Served,
+    caller: Calling,
+    base: BaseUrl,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+    order: Literal["asc", "desc"] = "desc",
+) -> dict[str, Any]:
+    page, more = await served.files.list(caller.sees, after, limit, order)
+    return listing([file_object(record, base) for record in page], more)
+
+
+@router.get("/{file_id}", summary="One upload")
+async def retrieve(file_id: str, served: Served, caller: Calling, base: BaseUrl) -> dict[str, Any]:
+    return file_object(await served.files.find(file_id, caller.sees), base)
+
+
+@router.head("/{file_id}/content", include_in_schema=False)
+@router.get("/{file_id}/content", summary="The bytes as they were uploaded", response_class=Response)
+async def content(file_id: str, served: Served, caller: Calling) -> Download:
+    record = await served.files.find(file_id, caller.sees)
+    # Never a type a browser would render: the bytes are somebody's.
+    return download(served.files.original(record), "application/octet-stream", record.filename)
+
+
+@router.delete("/{file_id}", summary="Remove an upload; jobs made with it keep their copy")
+async def delete(file_id: str, served: Served, caller: Calling) -> dict[str, Any]:
+    await served.files.delete(file_id, caller.sees)
+    return {"id": file_id, "object": "file", "deleted": True}
+
+
+def file_object(record: Record, base_url: str) -> dict[str, Any]:
+    """OpenAI's File object, and what inspection found under "echod"."""
+    portrait, speech = record.portrait, record.speech
+    return {
+        "id": record.id,
+        "object": "file",
+        "bytes": record.bytes,
+        "created_at": int(record.created_at),
+        "expires_at": None if record.expires_at is None else int(record.expires_at),
+        "filename": record.filename,
+        "purpose": record.purpose,
+        "status": "processed",
+        "echod": {
+            "kind": record.kind,
+            "width": portrait.width if portrait else None,
+            "height": portrait.height if portrait else None,
+            "faces": portrait.faces if portrait else None,
+            "seconds": speech.seconds if speech else None,
+            "url": f"{base_url}/v1/files/{record.id}/content",
+        },
+    }

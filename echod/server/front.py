@@ -1,0 +1,240 @@
+"""The listening server: HTTP and WebSockets on one TCP port and one unix socket.
+
+A `websockets` server owns both. Every connection begins as HTTP, lent to uvicorn's protocol, which runs the app; when a
+client upgrades, uvicorn hands the transport back through `ws_protocol_class`. uvicorn does not document that seam:
+pyproject.toml caps its version, and tests/server/test_front.py notices when it moves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from email.utils import formatdate
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+from starlette.types import ASGIApp
+from uvicorn import Config
+from uvicorn.lifespan.on import LifespanOn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr
+from uvicorn.server import ServerState
+from websockets.asyncio.server import Server, ServerConnection, unix_serve
+from websockets.http11 import Request, Response
+
+from echod.errors import EchodError
+from echod.server.accounts import Caller, caller
+from echod.server.listening import bind_unix, listen, url
+
+HEAD_TIMEOUT = 10.0  # seconds for a request's line and headers to arrive
+MAX_HEAD = 64 * 1024  # bytes of them
+KEEP_ALIVE = 75.0  # seconds; longer than clients keep idle connections, so that they close first
+MAX_MESSAGE = 64 * 1024  # bytes of one WebSocket message from a client
+
+SERVICE_RESTART = 1012  # RFC 6455, IANA registry of close codes
+
+
+class Connection(ServerConnection):
+    """A connection of the `websockets` server: HTTP until the client upgrades, then a WebSocket of `caller`."""
+
+    front: Front
+    caller: Caller
+    lent = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        if self.lent:  # handed back by uvicorn: the client upgrades
+            super().connection_made(transport)
+            return
+        self.lent = True
+        protocol = Http(self.front, self)
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)
+
+
+class Http(HttpToolsProtocol):
+    """uvicorn's HTTP protocol, with limits on the head of a request, and `abort` in the request's state."""
+
+    _deadline: asyncio.TimerHandle | None = None  # set while a head is awaited
+    _head_size = 0
+
+    def __init__(self, front: Front, connection: Connection) -> None:
+        super().__init__(front.config, front.state, front.app_state)
+        self.ws_protocol_class = lambda **_: connection  # type: ignore[assignment]
+        self._front = front
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if self._front.closing:
+            transport.abort()
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_arrived()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self.server_state.default_headers = standard_headers()
+        if self._deadline is None and (self.cycle is None or self.cycle.response_complete):
+            self._await_head()
+        self._head_size += len(data)
+        super().data_received(data)
+        if self._deadline is not None and self._head_size > MAX_HEAD and not self.transport.is_closing():
+            self._refuse_head()
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["state"]["abort"] = self.transport.abort
+
+    def on_headers_complete(self) -> None:
+        self._head_arrived()
+        super().on_headers_complete()
+
+    def _await_head(self) -> None:
+        self._head_size = 0
+        self._deadline = self.loop.call_later(HEAD_TIMEOUT, self.transport.close)
+
+    def _head_arrived(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _refuse_head(self) -> None:
+        self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
+        for name, value in (*standard_headers(), (b"content-length", b"0"), (b"connection", b"close")):
+            self.transport.write(name + b": " + value + b"\r\n")
+        self.transport.write(b"\r\n")
+        self.transport.close()
+
+
+Handler = Callable[[Connection], Awaitable[None]]
+
+
+class Front:
+    """Serves `app` over HTTP and `sockets` (path -> handler) over WebSockets, to callers that `accounts` lets in."""
+
+    def __init__(self, app: ASGIApp, sockets: Mapping[str, Handler]) -> None:
+        # proxy_headers would let a client choose its own address.
+        self.config = Config(
+            app, http="httptools", ws="none", lifespan="on", proxy_headers=False, log_config=None, access_log=False,
+            timeout_keep_alive=int(KEEP_ALIVE),
+        )  # fmt: skip
+        self.config.load()
+        self.state = ServerState()
+        self.app_state: dict[str, Any] = {}
+        self.closing = False
+        self._sockets = sockets
+        self._servers: list[Server] = []
+        self._socket_file: tuple[Path, int] | None = None
+        for name in ("uvicorn", "websockets"):  # they tell every connection at level info
+            logging.getLogger(name).setLevel(logging.WARNING)
+
+    async def start(self, host: str, port: int, socket_path: Path | None = None) -> None:
+        """Listen on both. ConfigurationError for an address that cannot be had; then nothing listens."""
+        self._lifespan = LifespanOn(self.config)
+        await self._lifespan.startup()
+        if self._lifespan.should_exit:
+            raise RuntimeError("the app did not start")
+        self.app_state = self._lifespan.state
+        try:
+            if socket_path is not None:
+                sock = bind_unix(socket_path)
+                self._socket_file = (socket_path, socket_path.stat().st_ino)
+                self._servers.append(await unix_serve(self._serve, sock=sock, **self._options()))
+            self._servers.append(await listen(host, port, self._serve, self._options()))
+        except BaseException:
+            await self.close()
+            raise
+
+    @property
+    def addresses(self) -> list[str]:
+        """What is listened on: `http://127.0.0.1:8765`, `unix:/run/echod/echod.sock`."""
+        names = [sock.getsockname() for server in self._servers for sock in server.sockets]
+        return sorted(f"unix:{name}" if isinstance(name, str) else url(name[0], name[1]) for name in names)
+
+    async def close(self, code: int = SERVICE_RESTART, reason: str = "restart", grace: float = 5.0) -> None:
+        """Accept nothing new, close WebSockets with `code`, let HTTP answers end within `grace` seconds, then abort."""
+        if self.closing:
+            return
+        self.closing = True
+        for server in self._servers:
+            server.close(code=code, reason=reason)
+        for connection in list(self.state.connections):
+            connection.shutdown()
+        await self._drain(grace)
+        for server in self._servers:
+            await server.wait_closed()
+        await self._lifespan.shutdown()
+        self._remove_socket_file()
+
+    async def _drain(self, grace: float) -> None:
+        """Each stage is for the requests that the one before did not end."""
+        await self._tasks_end(grace)
+        for connection in list(self.state.connections):
+            connection.transport.abort()
+        await self._tasks_end(1.0)
+        for task in list(self.state.tasks):
+            task.cancel()
+        await self._tasks_end(1.0)
+
+    async def _tasks_end(self, timeout: float) -> None:
+        if self.state.tasks:
+            await asyncio.wait(self.state.tasks, timeout=timeout)
+
+    def _remove_socket_file(self) -> None:
+        if self._socket_file:
+            path, inode = self._socket_file
+            with contextlib.suppress(FileNotFoundError):
+                if path.stat().st_ino == inode:  # not the one of a daemon that came after us
+                    path.unlink()
+
+    def _options(self) -> dict[str, Any]:
+        return {
+            "create_connection": self._connection,
+            "process_request": self._gate,
+            "server_header": "echod",
+            "compression": None,  # 30 times slower on media, and everything here is media or small
+            "max_size": MAX_MESSAGE,
+            "open_timeout": HEAD_TIMEOUT,
+            "close_timeout": 5,
+        }
+
+    def _connection(self, *args: Any, **options: Any) -> Connection:
+        connection = Connection(*args, **options)
+        connection.front = self
+        return connection
+
+    def _gate(self, connection: ServerConnection, request: Request) -> Response | None:
+        assert isinstance(connection, Connection)
+        transport = connection.transport
+        try:
+            path = urlsplit(request.path).path
+            pairs = request.headers.raw_items()
+            connection.caller = caller(pairs, get_local_addr(transport), get_remote_addr(transport))
+            if path not in self._sockets:
+                raise EchodError(
+                    "not_found", f"no WebSocket is served at {path!r}; there is {', '.join(self._sockets)}"
+                )
+        except EchodError as error:
+            return _refusal(connection, error)
+        return None
+
+    async def _serve(self, connection: ServerConnection) -> None:
+        assert isinstance(connection, Connection)
+        assert connection.request is not None
+        await self._sockets[urlsplit(connection.request.path).path](connection)
+
+
+def standard_headers() -> list[tuple[bytes, bytes]]:
+    return [(b"date", formatdate(usegmt=True).encode()), (b"server", b"echod")]
+
+
+def _refusal(connection: Connection, error: EchodError) -> Response:
+    response = connection.respond(error.status, msgspec.json.encode(error.body()).decode())
+    del response.headers["Content-Type"]
+    response.headers["Content-Type"] = "application/json"
+    return response

@@ -1,0 +1,133 @@
+"""Multipart forms read as they arrive (RFC 7578): a part's bytes are handed on before the next ones are received."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import TypeAlias
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import Request
+
+from echod.errors import EchodError
+
+MAX_PARTS = 64
+MAX_FIELD = 64 * 1024  # bytes of a part that is no file
+
+
+class Part:
+    """One field of a form. Read it with `chunks` or `text` before asking for the next part."""
+
+    def __init__(self, name: str, filename: str | None, events: AsyncIterator[Event]) -> None:
+        self.name = name
+        self.filename = filename
+        self._events = events
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        async for event in self._events:
+            if not isinstance(event, bytes):
+                return
+            yield event
+
+    async def text(self) -> str:
+        value = b""
+        async for chunk in self.chunks():
+            value += chunk
+            if len(value) > MAX_FIELD:
+                raise invalid(f"field {self.name!r} is longer than {MAX_FIELD} bytes", self.name)
+        try:
+            return value.decode()
+        except UnicodeDecodeError:
+            raise invalid(f"field {self.name!r} is not UTF-8 text", self.name) from None
+
+
+# A part's headers, then its bytes, then None for its end.
+Headers: TypeAlias = dict[bytes, bytes]
+Event: TypeAlias = Headers | bytes | None
+
+
+async def parts(request: Request) -> AsyncGenerator[Part, None]:
+    """The parts of a multipart request in order. EchodError invalid_request if it is malformed or cut short."""
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    boundary = options.get(b"boundary")
+    if kind != b"multipart/form-data" or not boundary:
+        raise invalid("the body must be multipart/form-data, and its Content-Type must name the boundary")
+    events = _events(request, boundary)
+    count = 0
+    async for event in events:
+        if not isinstance(event, dict):  # what the reader of the last part left unread
+            continue
+        count += 1
+        if count > MAX_PARTS:
+            raise invalid(f"the form has more than {MAX_PARTS} parts")
+        yield _part(event, events)
+
+
+def _part(headers: Headers, events: AsyncIterator[Event]) -> Part:
+    _, options = parse_options_header(headers.get(b"content-disposition", b""))
+    if b"name" not in options:
+        raise invalid("a part of the form has no name")
+    filename = options.get(b"filename")
+    return Part(
+        options[b"name"].decode(errors="replace"),
+        None if filename is None else filename.decode(errors="replace"),
+        events,
+    )
+
+
+async def _events(request: Request, boundary: bytes) -> AsyncGenerator[Event, None]:
+    collector = _Collector()
+    try:
+        parser = MultipartParser(boundary, collector.callbacks())  # type: ignore[arg-type]
+        async for chunk in request.stream():
+            parser.write(chunk)
+            while collector.events:
+                yield collector.events.popleft()
+    except FormParserError as error:
+        raise invalid(f"the multipart body is malformed: {error}") from None
+    if not collector.ended:
+        raise invalid("the multipart body ends before its last boundary")
+
+
+class _Collector:
+    """Turns the parser's callbacks into events."""
+
+    def __init__(self) -> None:
+        self.events: deque[Event] = deque()
+        self.ended = False
+        self._headers: Headers = {}
+        self._field = b""
+        self._value = b""
+
+    def callbacks(self) -> dict[str, object]:
+        return {
+            "on_part_begin": self._begin,
+            "on_header_field": self._header_field,
+            "on_header_value": self._header_value,
+            "on_header_end": self._header_end,
+            "on_headers_finished": lambda: self.events.append(self._headers),
+            "on_part_data": lambda data, start, end: self.events.append(data[start:end]),
+            "on_part_end": lambda: self.events.append(None),
+            "on_end": self._end,
+        }
+
+    def _begin(self) -> None:
+        self._headers = {}
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._field += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header_end(self) -> None:
+        self._headers[self._field.lower()] = self._value
+        self._field = self._value = b""
+
+    def _end(self) -> None:
+        self.ended = True
+
+
+def invalid(message: str, param: str | None = None) -> EchodError:
+    return EchodError("invalid_request", message, param=param)

@@ -1,0 +1,68 @@
+"""A job as clients see it, over HTTP and in events alike."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from echod.desk import Desk
+from echod.jobs import Job
+
+ETA_FROM = 0.05  # progress below which the time left cannot be told
+
+
+def video_object(job: Job, desk: Desk, base_url: str) -> dict[str, Any]:
+    """OpenAI's Video object, and what it has no place for under "echod"."""
+    options = job.options
+    return {
+        "id": job.id,
+        "object": "video",
+        "model": job.engine,
+        "status": job.status,
+        "progress": 100 if job.status == "completed" else min(int(job.progress * 100), 99),
+        "created_at": int(job.created_at),
+        "completed_at": _whole(job.finished_at),
+        "expires_at": _whole(job.expires_at),
+        "size": f"{options.width}x{options.height}",
+        "seconds": f"{job.speech.seconds:.2f}",
+        "prompt": job.prompt,
+        "metadata": job.metadata,
+        "remixed_from_video_id": None,
+        "error": {"code": job.error.code, "message": job.error.message} if job.error else None,
+        "echod": _extras(job, desk, base_url),
+    }
+
+
+def _extras(job: Job, desk: Desk, base_url: str) -> dict[str, Any]:
+    options = job.options
+    return {
+        "queue_position": desk.position(job.id),
+        "eta_s": _seconds_left(job),
+        "stage": job.stage,
+        "windows_done": job.windows_done,
+        "windows_total": job.windows_total,
+        "seed": options.seed,
+        "fps": options.fps,
+        "steps": options.steps,
+        "guidance": options.guidance,
+        "lossless": options.lossless,
+        "device": job.device,
+        "attempt": job.attempt,
+        "engine": job.engine,
+        "spoken": job.spoken,
+        "faces": job.portrait.faces if job.faces is None else job.faces,
+        "crop": job.crop,
+        "frames": job.frames,
+        "url": f"{base_url}/v1/videos/{job.id}/content",
+        "timings_ms": job.timings_ms,
+    }
+
+
+def _whole(moment: float | None) -> int | None:
+    return None if moment is None else int(moment)
+
+
+def _seconds_left(job: Job) -> float | None:
+    if job.status != "in_progress" or job.started_at is None or job.progress < ETA_FROM:
+        return None
+    return round((time.time() - job.started_at) * (1 - job.progress) / job.progress, 1)

@@ -1,0 +1,216 @@
+"""/v1/videos: jobs in the shape of OpenAI's Videos."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import msgspec
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import JSONResponse, Response
+
+from echod.desk import Draft
+from echod.errors import EchodError
+from echod.inspection import Inspected
+from echod.jobs import Job
+from echod.server.accounts import Caller
+from echod.server.downloads import Download, download
+from echod.server.multipart import invalid, parts
+from echod.server.schemas import SUBMISSION_BODY
+from echod.server.services import BaseUrl, Calling, Served, Services
+from echod.server.stream import Stream, clip, why_none
+from echod.server.submission import REFERENCES, Submission, check, nest, no_file
+from echod.server.video_object import video_object
+from echod.uploads import Receiving
+
+POLL_AFTER_MS = "500"  # what OpenAI's clients wait between two looks at a job
+MAX_KEY = 255
+KINDS: dict[str, Literal["portrait", "speech"]] = dict(zip(REFERENCES, ("portrait", "speech"), strict=True))
+
+router = APIRouter(prefix="/v1/videos", tags=["videos"])
+
+
+@router.post("", summary="Make a clip of a portrait and speech", openapi_extra={"requestBody": SUBMISSION_BODY})
+async def create(request: Request, served: Served, caller: Calling, base: BaseUrl) -> Response:
+    key = _idempotency_key(request)
+    async with AsyncExitStack() as stack:
+        fields, uploads = await _read(request, served, caller, stack)
+        submission = check(fields, uploads)
+        inputs = Inputs(served, caller, submission, uploads)
+        portrait, speech = [await inputs.take(name) for name in REFERENCES]
+        return _answer(await _accept(served, caller, submission, portrait, speech, key), served, base)
+
+
+@router.get("", summary="Your jobs, newest first")
+async def list_videos(
+    served: Served,
+    caller: Calling,
+    base: BaseUrl,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=100)] = 20,
+    order: Literal["asc", "desc"] = "desc",
+) -> dict[str, Any]:
+    page, more = await served.desk.list(caller.sees, after=after, limit=limit, newest_first=order == "desc")
+    return listing([video_object(job, served.desk, base) for job in page], more)
+
+
+@router.get("/{video_id}", summary="One job")
+async def retrieve(video_id: str, served: Served, caller: Calling, base: BaseUrl) -> Response:
+    return _answer(await served.desk.find(video_id, caller.sees), served, base)
+
+
+@router.post("/{video_id}/cancel", summary="End a job: a queued one now, a running one at its next checkpoint")
+async def cancel(video_id: str, served: Served, caller: Calling, base: BaseUrl) -> Response:
+    return _answer(await served.desk.cancel(video_id, caller.sees), served, base)
+
+
+@router.delete("/{video_id}", summary="Cancel a job, wait for its end, remove its files")
+async def delete(video_id: str, served: Served, caller: Calling) -> dict[str, Any]:
+    await served.desk.remove(video_id, caller.sees)
+    return {"id": video_id, "object": "video.deleted", "deleted": True}
+
+
+@router.head("/{video_id}/content", include_in_schema=False)
+@router.get("/{video_id}/content", summary="The clip, or its thumbnail", response_class=Response)
+async def content(
+    video_id: str, served: Served, caller: Calling, variant: Literal["video", "thumbnail"] = "video"
+) -> Download:
+    job = await served.desk.find(video_id, caller.sees)
+    if job.status != "completed":
+        raise EchodError("not_ready", f"there is no clip yet: {why_none(job)}")
+    if variant == "thumbnail":
+        return download(served.desk.directory(job.id) / "thumbnail.jpg", "image/jpeg", f"{job.id}.jpg", "inline")
+    return clip(served.desk, job)
+
+
+@router.head("/{video_id}/stream", include_in_schema=False)
+@router.get("/{video_id}/stream", summary="The clip while it is made: fragmented mp4", response_class=Response)
+async def stream(video_id: str, request: Request, served: Served, caller: Calling) -> Response:
+    job = await served.desk.find(video_id, caller.sees)
+    if request.method == "HEAD":
+        return Response(media_type="video/mp4")
+    return Stream(served.desk, job)
+
+
+def listing(rows: list[dict[str, Any]], more: bool) -> dict[str, Any]:
+    """A page in OpenAI's shape."""
+    first, last = (rows[0]["id"], rows[-1]["id"]) if rows else (None, None)
+    return {"object": "list", "data": rows, "first_id": first, "last_id": last, "has_more": more}
+
+
+def _answer(job: Job, served: Services, base: str) -> JSONResponse:
+    headers = {} if job.terminal else {"openai-poll-after-ms": POLL_AFTER_MS}
+    return JSONResponse(video_object(job, served.desk, base), headers=headers)
+
+
+def _idempotency_key(request: Request) -> str | None:
+    key = request.headers.get("idempotency-key")
+    if key is not None and not 0 < len(key) <= MAX_KEY:
+        raise invalid(f"the key has {len(key)} characters; 1 to {MAX_KEY} are allowed", "Idempotency-Key")
+    return key
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A file that came inside the form, not inspected yet."""
+
+    filename: str
+    receiving: Receiving
+
+
+async def _read(
+    request: Request, served: Services, caller: Caller, stack: AsyncExitStack
+) -> tuple[Mapping[str, Any], dict[str, Upload]]:
+    """The fields of the body, and the files in it."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        return await _read_form(request, served, caller, stack)
+    if kind != "application/json":
+        raise invalid(f"Content-Type {kind!r}: send multipart/form-data or application/json", "Content-Type")
+    try:
+        return msgspec.json.decode(await request.body(), type=dict[str, Any]), {}
+    except msgspec.MsgspecError as error:
+        raise invalid(f"the body is no JSON object: {error}") from None
+
+
+async def _read_form(
+    request: Request, served: Services, caller: Caller, stack: AsyncExitStack
+) -> tuple[dict[str, Any], dict[str, Upload]]:
+    fields: dict[str, Any] = {}
+    uploads: dict[str, Upload] = {}
+    async for part in parts(request):
+        if part.filename is None:
+            if part.name in REFERENCES:
+                raise no_file(part.name)
+            nest(part.name, await part.text(), fields)
+            continue
+        if part.name not in REFERENCES or part.name in uploads:
+            raise invalid(f"a file is given as {part.name!r}; one each may be {', '.join(REFERENCES)}", part.name)
+        receiving = await stack.enter_async_context(served.files.receive(caller.account))
+        uploads[part.name] = Upload(part.filename, receiving)
+        with blaming(part.name):
+            async for chunk in part.chunks():
+                await receiving.write(chunk)
+    return fields, uploads
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The files a submission names or brings along."""
+
+    served: Services
+    caller: Caller
+    submission: Submission
+    uploads: Mapping[str, Upload]
+
+    async def take(self, name: str) -> Inspected:
+        """The inspected file of a field; one that came with the request lives as long as its `receiving`."""
+        with blaming(name):
+            if name not in self.uploads:
+                return await self._find(name)
+            upload = self.uploads[name]
+            return await upload.receiving.inspect(upload.filename, KINDS[name])
+
+    async def _find(self, name: str) -> Inspected:
+        files, kind = self.served.files, KINDS[name]
+        record = await files.find(self.submission.references[name], self.caller.sees)
+        if record.kind != kind:
+            raise invalid(f"{name} must be a {kind}; file {record.id} is a {record.kind}", name)
+        return Inspected(kind=kind, prepared=files.prepared(record), portrait=record.portrait, speech=record.speech)
+
+
+@contextmanager
+def blaming(name: str) -> Iterator[None]:
+    """Errors that name no field are about this one."""
+    try:
+        yield
+    except EchodError as error:
+        error.param = error.param or name
+        raise
+
+
+async def _accept(
+    served: Services, caller: Caller, submission: Submission, portrait: Inspected, speech: Inspected, key: str | None
+) -> Job:
+    assert portrait.portrait is not None and speech.speech is not None
+    engine = served.desk.engine(submission.engine)
+    fingerprint = submission.fingerprint(engine, portrait.portrait.sha256, speech.speech.sha256)
+    if key is not None and (earlier := await served.desk.replay(caller.account, key, fingerprint)):
+        return earlier
+    return await served.desk.accept(
+        Draft(
+            account=caller.account,
+            portrait=portrait.portrait,
+            portrait_file=portrait.prepared,
+            speech=speech.speech,
+            speech_file=speech.prepared,
+            engine=engine,
+            options=submission.options,
+            prompt=submission.prompt,
+            metadata=submission.metadata,
+            idempotency_key=key,
+            fingerprint=fingerprint,
+        )
+    )

@@ -1,0 +1,230 @@
+"""Uploads: client bytes on their way to disk and through inspection, and the files that came of it.
+
+    files/<id>/upload                       the client's bytes
+    files/<id>/portrait.png | speech.flac   what inspection made of them; jobs link these
+
+A file exists once its row is in the journal; a directory without a row is what a death left behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import os
+import secrets
+import shutil
+import time
+import unicodedata
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+from echod.config import Config
+from echod.errors import EchodError
+from echod.inspection import PREPARED, Inspected, Inspector, Want
+from echod.journal import Journal, Record
+
+BLOCK = 2**20  # bytes gathered before a thread writes them: a full disk's cache may block a write for seconds
+MAX_FILENAME = 255
+FIELDS = {"portrait": "input_reference", "speech": "audio_reference", "any": "file"}
+
+
+class FileStore:
+    """Uploaded files under `root`, one directory each."""
+
+    def __init__(
+        self,
+        root: Path,
+        journal: Journal,
+        inspector: Inspector,
+        config: Config,
+        *,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.root = root
+        self.config = config
+        self.clock = clock
+        self.inspector = inspector
+        self.journal = journal
+        self.unfinished: set[str] = set()  # ids being received: their directories have no row yet
+        root.mkdir(parents=True, exist_ok=True)
+
+    def receive(self, account: str) -> Receiving:
+        """`async with` it, write the bytes, then finish or inspect. Raises EchodError: disk_full."""
+        return Receiving(self, account)
+
+    async def find(self, file_id: str, account: str | None) -> Record:
+        """The file, if it is the account's (None: anybody's) and has not expired. Raises EchodError: not_found."""
+        record = await self.journal.file(file_id)
+        if record is None or account not in (None, record.account) or self._expired(record, self.clock()):
+            raise EchodError("not_found", f"there is no file {display_name(file_id)}; uploads expire, send it again")
+        return record
+
+    async def list(
+        self, account: str | None, after: str | None = None, limit: int = 20, order: Literal["asc", "desc"] = "desc"
+    ) -> tuple[list[Record], bool]:
+        """Up to `limit` files following `after`, and whether there are more. Raises EchodError: not_found."""
+        now = self.clock()
+        records = [record for record in await self.journal.files(account) if not self._expired(record, now)]
+        if order == "desc":
+            records.reverse()
+        start = 0
+        if after is not None:
+            ids = [record.id for record in records]
+            if after not in ids:
+                raise EchodError("not_found", f"there is no file {display_name(after)} to list after", param="after")
+            start = ids.index(after) + 1
+        return records[start : start + limit], start + limit < len(records)
+
+    async def delete(self, file_id: str, account: str | None) -> None:
+        """Forget the file and remove its bytes; jobs made with it keep theirs. Raises EchodError: not_found."""
+        await self._remove(await self.find(file_id, account))
+
+    def original(self, record: Record) -> Path:
+        """The client's bytes."""
+        return self.root / record.id / "upload"
+
+    def prepared(self, record: Record) -> Path:
+        """What workers read."""
+        return self.root / record.id / PREPARED[record.kind]
+
+    async def sweep(self, now: float) -> None:
+        """Remove expired files, and what an earlier daemon left half received."""
+        for record in await self.journal.files(None):
+            if self._expired(record, now):
+                await self._remove(record)
+        for directory in self.root.iterdir():
+            if directory.name not in self.unfinished and await self.journal.file(directory.name) is None:
+                await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+
+    @staticmethod
+    def _expired(record: Record, now: float) -> bool:
+        return record.expires_at is not None and record.expires_at <= now
+
+    async def _remove(self, record: Record) -> None:
+        # The row first: bytes without a row are swept, a row without bytes would be a broken promise.
+        await self.journal.remove_file(record.id)
+        await asyncio.to_thread(shutil.rmtree, self.root / record.id, ignore_errors=True)
+
+
+class Receiving:
+    """One file on its way in. Leaving the `async with` removes everything unless `finish` has returned."""
+
+    def __init__(self, store: FileStore, account: str) -> None:
+        self.id = f"file_{secrets.token_hex(16)}"
+        self.bytes = 0
+        self._store = store
+        self._account = account
+        self._directory = store.root / self.id
+        self._upload = self._directory / "upload"
+        self._block = bytearray()
+        self._kept = False
+
+    async def __aenter__(self) -> Self:
+        self._check_space()
+        with self._room():
+            self._directory.mkdir()
+            self._upload.touch()
+        self._store.unfinished.add(self.id)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._store.unfinished.discard(self.id)
+        if not self._kept:
+            shutil.rmtree(self._directory, ignore_errors=True)
+
+    async def write(self, data: bytes) -> None:
+        """Append to the file. Raises EchodError: payload_too_large, disk_full."""
+        self.bytes += len(data)
+        limit = self._store.config.max_upload
+        if self.bytes > limit:
+            raise EchodError(
+                "payload_too_large", f"the file has more than {limit} bytes (setting max_upload); send a smaller one"
+            )
+        self._block += data
+        if len(self._block) >= BLOCK:
+            await self._flush()
+
+    async def inspect(self, filename: str, want: Want) -> Inspected:
+        """What the file is, once all is written; its `prepared` lives until the `async with` is left.
+
+        Raises EchodError: disk_full, and what `Inspector.inspect` raises, with the field at fault.
+        """
+        await self._flush()
+        try:
+            return await self._store.inspector.inspect(self._upload, self._directory, want)
+        except EchodError as error:
+            message = f"{display_name(filename)}: {error.message}"
+            raise EchodError(error.code, message, param=FIELDS[want]) from error
+
+    async def finish(self, filename: str, want: Want, purpose: str = "user_data") -> Record:
+        """Inspect the file and keep it: when this returns, it is on disk and in the journal."""
+        inspected = await self.inspect(filename, want)
+        with self._room():
+            await asyncio.to_thread(_sync, self._upload, self._directory, self._store.root)
+        now = self._store.clock()
+        record = Record(
+            id=self.id,
+            account=self._account,
+            filename=display_name(filename),
+            bytes=self.bytes,
+            created_at=now,
+            expires_at=now + self._store.config.keep_uploads,
+            purpose=purpose,
+            kind=inspected.kind,
+            portrait=inspected.portrait,
+            speech=inspected.speech,
+        )
+        self._kept = True  # from here on, even if this is cancelled, there may be a row; without one it is swept
+        await self._store.journal.add_file(record)
+        return record
+
+    def _check_space(self) -> None:
+        free, least = shutil.disk_usage(self._store.root).free, self._store.config.min_free
+        if free < least:
+            raise EchodError(
+                "disk_full",
+                f"only {free >> 20} MiB are free in {self._store.root}, at least {least >> 20} must stay (setting "
+                "min_free); remove old clips or free some space",
+            )
+
+    async def _flush(self) -> None:
+        block, self._block = self._block, bytearray()
+        with self._room():
+            await asyncio.to_thread(_append, self._upload, block)
+
+    @contextlib.contextmanager
+    def _room(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise EchodError("disk_full", f"the disk with {self._store.root} is full; free some space") from error
+
+
+def _append(path: Path, block: bytearray) -> None:
+    # The file must exist: the thread of a cancelled write must not bring it back after its removal.
+    with path.open("r+b") as file:
+        file.seek(0, os.SEEK_END)
+        file.write(block)
+
+
+def _sync(*paths: Path) -> None:
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def display_name(filename: str) -> str:
+    """What a client calls a file, safe to show: no path, no control or invisible characters, never empty."""
+    last = filename.replace("\\", "/").rsplit("/", 1)[-1]
+    shown = "".join(letter for letter in last if unicodedata.category(letter)[0] != "C")
+    return shown.strip()[:MAX_FILENAME] or "upload"

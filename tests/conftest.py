@@ -1,0 +1,63 @@
+"""Fixtures every test may use. `ECHOD_TEST_ASSETS` names a directory of portraits, recordings and recorded tensors."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Generator, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from echod import config as configs
+from echod.config import Config
+
+if TYPE_CHECKING:
+    from tests.running import RunningDaemon
+
+ECHOD = Path(sys.executable).with_name("echod")  # the installed command
+
+REQUIRE_ALL = os.environ.get("ECHOD_REQUIRE_ALL") == "1"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With ECHOD_REQUIRE_ALL=1 a test that skips itself has failed: whatever it needs was promised to be there."""
+    report = yield
+    if REQUIRE_ALL and report.skipped and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+        report.longrepr = f"skipped although ECHOD_REQUIRE_ALL=1: {report.longrepr}"
+    return report
+
+
+@pytest.fixture(scope="session")
+def assets() -> Path:
+    """The directory of test assets that are not part of this repository."""
+    directory = os.environ.get("ECHOD_TEST_ASSETS")
+    if not directory:
+        pytest.skip("ECHOD_TEST_ASSETS names no directory of test assets")
+    return Path(directory)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """Settings of their own for one test: nothing of this machine's configuration, a free port, fresh directories."""
+    return make_config(tmp_path)
+
+
+def make_config(directory: Path, **flags: object) -> Config:
+    return configs.load(
+        {"state_dir": directory / "state", "runtime_dir": directory / "run", "port": 0, "min_free": 1, **flags},
+        environ={"HOME": str(directory)},
+        files=[],
+    )
+
+
+@pytest.fixture(scope="session")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
+    """One running daemon with one CPU worker for all tests that only use it."""
+    from tests.running import RunningDaemon
+
+    with RunningDaemon(tmp_path_factory.mktemp("daemon")) as running:
+        yield running

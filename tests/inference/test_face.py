@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+
+from echod.inference import face
+from echod.inference.engine import Image, Rect
+
+RECORDED = ["a", "b", "c", "in_top_edge", "in_left_edge", "in_tight", "in_small", "in_two_faces"]
+CLAMPED = {"in_top_edge", "in_left_edge", "in_tight"}  # their recorded masks are wrong: negative slice starts
+
+
+def read_recorded(assets: Path, name: str) -> tuple[Image, dict[str, Any]]:
+    directory = assets / ("golden/dev/preproc" if name.startswith("in_") else "assets")
+    facts = json.loads((assets / "golden/dev/preproc/preproc.json").read_text())[f"{name}.png"]
+    pixels = cv2.imread(str(directory / f"{name}.png"))
+    assert pixels is not None
+    return np.asarray(pixels[..., ::-1], np.uint8), facts
+
+
+def bgr_sha256(image: Image) -> str:
+    return hashlib.sha256(np.ascontiguousarray(image[..., ::-1]).tobytes()).hexdigest()
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_boxes_and_crops_are_the_authors(assets: Path, name: str) -> None:
+    """Boxes, rectangles, crop and mask equal those recorded from the EchoMimic authors' code."""
+    image, facts = read_recorded(assets, name)
+    found = face.find_faces(image)
+    np.testing.assert_allclose([f.box for f in found], facts["boxes"], atol=0.01)
+    np.testing.assert_allclose([f.probability for f in found], facts["probs"], atol=1e-4)
+    shape, box = image.shape[:2], found[0].box
+    assert face.dilated_rect(shape, box) == tuple(facts["crop_rect_xyxy"])
+    rect = face.crop_rect(shape, box, (512, 512))
+    assert rect == tuple(facts["square_rect_xyxy"])
+    x0, y0, x1, y1 = rect
+    assert bgr_sha256(image[y0:y1, x0:x1]) == facts["crop_sha256_before_resize"]
+    assert bgr_sha256(face.crop_and_resize(image, rect, (512, 512))) == facts["resized_bgr_sha256"]
+    if name not in CLAMPED:
+        mask = face.crop_and_resize(face.face_mask(shape, box), rect, (512, 512))
+        assert hashlib.sha256(mask.tobytes()).hexdigest() == facts["resized_mask_sha256"]
+
+
+def test_no_face(assets: Path) -> None:
+    """A picture without a face gives an empty list."""
+    assert face.find_faces(read_recorded(assets, "in_no_face")[0]) == []
+
+
+def test_glance_sees_nearly_the_same_box(assets: Path) -> None:
+    """The quick look reports the box in full-size pixels, within a few hundredths of the face."""
+    image, facts = read_recorded(assets, "c")
+    (seen,) = face.glance(image)
+    np.testing.assert_allclose(seen.box, facts["boxes"][0], atol=0.04 * 760)
+
+
+def test_rgb_order_is_the_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """RGB order is tried when BGR order, which comes first, shows no face."""
+    tried: list[int] = []
+
+    def detect(pixels: Image) -> list[face.Face]:
+        tried.append(int(pixels[0, 0, 0]))
+        return [face.Face((0, 0, 1, 1), 0.9)] if tried[-1] == 1 else []
+
+    monkeypatch.setattr(face, "_detect", detect)
+    image = np.zeros((4, 4, 3), np.uint8)
+    image[..., 0] = 1
+    assert len(face.find_faces(image)) == 1
+    assert tried == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("box", "covered"),
+    [
+        ((10.0, 20.0, 50.0, 60.0), (6, 16, 54, 64)),
+        ((-20.0, -10.0, 40.0, 50.0), (0, 0, 46, 56)),
+        ((60.0, 70.0, 130.0, 140.0), (53, 63, 100, 90)),
+    ],
+)
+def test_mask_is_the_padded_box_cut_at_the_border(box: tuple[float, float, float, float], covered: Rect) -> None:
+    """The mask is the box with a tenth more on each side; parts outside the picture are cut off."""
+    mask = face.face_mask((90, 100), box)
+    x0, y0, x1, y1 = covered
+    expected = np.zeros((90, 100), np.uint8)
+    expected[y0:y1, x0:x1] = 255
+    np.testing.assert_array_equal(mask, expected)
+
+
+def test_without_a_box_everything_is_face() -> None:
+    """No box: the mask is full and the crop is the middle of the picture."""
+    assert face.face_mask((9, 7), None).min() == 255
+    assert face.crop_rect((300, 400), None, (512, 512)) == (50, 0, 350, 300)
+
+
+@pytest.mark.parametrize("size", [(512, 512), (512, 768), (1024, 128), (128, 1024), (640, 360)])
+@pytest.mark.parametrize(
+    "box", [(300.0, 100.0, 420.0, 260.0), (-30.0, 20.0, 200.0, 300.0), (560.0, 300.0, 700.0, 520.0)]
+)
+def test_crop_has_the_sizes_aspect(size: tuple[int, int], box: tuple[float, float, float, float]) -> None:
+    """The crop lies inside the picture and has the wanted aspect to within a pixel: nothing is stretched."""
+    x0, y0, x1, y1 = face.crop_rect((480, 640), box, size)
+    assert 0 <= x0 < x1 <= 640
+    assert 0 <= y0 < y1 <= 480
+    assert abs((x1 - x0) - (y1 - y0) * size[0] / size[1]) <= max(1, size[0] / size[1])

@@ -1,0 +1,105 @@
+"""An engine that does what a test says: the job's seed names the behaviour. Everything around it is the real worker."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from echod import gpu_proc
+from echod.inference import engine as engines
+from echod.inference.audio import Speech
+from echod.inference.engine import Box, Checkpoint, Frames, Image, InputError, Options, Portrait, Size, no_checkpoint
+
+GOOD, GATED, BROKEN, NO_FACE, NO_MEMORY, KILLED, SILENT, STICKY, FREES_MEMORY, DIES_ONCE = range(10)
+
+
+class ScriptedEngine:
+    """Frames of one colour; before the last one the behaviour of the seed."""
+
+    name = "preview"
+    shares = {"face": 0.1, "decode": 0.9}  # noqa: RUF012
+    windows = "decode"
+    prepared = 0
+
+    def prepare(
+        self, image: Image, size: Size, box: Box | None = None, checkpoint: Checkpoint = no_checkpoint
+    ) -> Portrait:
+        checkpoint("face", 0, 1)
+        self.prepared += 1
+        return Portrait(size=size, crop=(0, 0, image.shape[1], image.shape[0]), faces=1, nbytes=image.nbytes)
+
+    def frames(self, portrait: Any, speech: Speech, options: Options, checkpoint: Checkpoint) -> Iterator[Frames]:
+        width, height = portrait.size
+        total = max(2, round(speech.seconds * options.fps))
+        for index in range(total):
+            checkpoint("decode", index, total)
+            if index == total - 1:
+                behave(options.seed, speech.path.parent, lambda: checkpoint("decode", total - 1, total))
+            yield np.full((1, height, width, 3), index, np.uint8)
+        checkpoint("decode", total, total)
+
+
+def behave(seed: int, directory: Path, checkpoint: Any) -> None:
+    match seed:
+        case 1:  # GATED: passes checkpoints until the test opens the gate
+            (directory / "waiting").touch()
+            while not (directory / "gate").exists():
+                checkpoint()
+                time.sleep(0.002)
+        case 2:
+            raise RuntimeError("the script says so")
+        case 3:
+            raise InputError("no_face_detected", "the script sees no face")
+        case 4:
+            raise MemoryError("the script is greedy")
+        case 5:
+            os.kill(os.getpid(), signal.SIGKILL)
+        case 6:  # SILENT: no checkpoint ever again
+            (directory / "silent").touch()
+            while True:
+                signal.pause()
+        case 7:
+            raise RuntimeError("CUDA error: an illegal memory access was encountered")
+        case 8 if not _seen(directory):
+            raise MemoryError("the first time only")
+        case 9 if not _seen(directory):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _seen(directory: Path) -> bool:
+    mark = directory / "seen"
+    seen = mark.exists()
+    mark.touch()
+    return seen
+
+
+def main(spec: gpu_proc.Spec) -> None:
+    """A worker with the scripted engine."""
+    engines.load_engine = lambda *_: ScriptedEngine()  # type: ignore[assignment]
+    gpu_proc.main(spec)
+
+
+def never_ready(spec: gpu_proc.Spec) -> None:
+    """A worker that exits while it loads."""
+
+    def load(*_: object) -> Any:
+        os._exit(3)
+
+    engines.load_engine = load  # type: ignore[assignment]
+    gpu_proc.main(spec)
+
+
+def refusing(spec: gpu_proc.Spec) -> None:
+    """A worker whose weights are missing."""
+
+    def load(*_: object) -> Any:
+        raise InputError("model_not_loaded", "the weights are missing")
+
+    engines.load_engine = load  # type: ignore[assignment]
+    gpu_proc.main(spec)

@@ -1,0 +1,206 @@
+"""A daemon without workers: the real desk, journal, feed, file store and front, and a fleet that does as it is told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from fastapi import FastAPI
+from websockets.asyncio.client import ClientConnection, connect
+
+from echod import jobs
+from echod.config import Config
+from echod.desk import Desk
+from echod.devices import DeviceState
+from echod.errors import EchodError
+from echod.inspection import PREPARED, Inspected
+from echod.jobs import Job
+from echod.journal import Journal
+from echod.metrics import Metrics
+from echod.server import events
+from echod.server.app import Services, create_app
+from echod.server.front import Front
+from echod.uploads import FileStore
+from tests.conftest import make_config
+
+PORTRAIT, SPEECH = b"a picture of a face", b"some words"  # what the inspector below takes for the two
+
+
+class Inspector:
+    """Tells by the first letter what a file is, and decodes nothing."""
+
+    async def inspect(self, path: Path, into: Path, want: str) -> Inspected:
+        data = path.read_bytes()
+        kind = "portrait" if data.startswith(b"a") else "speech"
+        if data.startswith(b"?") or want not in ("any", kind):
+            raise EchodError(f"{want}_unreadable" if want != "any" else "unsupported_media", "it cannot be read")
+        prepared = into / PREPARED[kind]
+        prepared.write_bytes(data)
+        digest = hashlib.sha256(data).hexdigest()
+        if kind == "portrait":
+            portrait = jobs.Portrait(width=640, height=480, faces=2, box=(1, 2, 3, 4), sha256=digest)
+            return Inspected(kind="portrait", prepared=prepared, portrait=portrait)
+        speech = jobs.Speech(seconds=1.5, rate=16000, channels=1, sha256=digest)
+        return Inspected(kind="speech", prepared=prepared, speech=speech)
+
+
+class Hands:
+    """Stands in for the fleet behind the desk: attempts begin, grow and end when a test says so."""
+
+    def __init__(self) -> None:
+        self.desk: Desk
+        self.refused: EchodError | None = None
+        self.cancelled: list[str] = []
+
+    def wake(self) -> None:
+        pass
+
+    def cancel(self, job: Job) -> None:
+        self.cancelled.append(job.id)
+
+    def refusal(self) -> EchodError | None:
+        return self.refused
+
+    async def begin(self) -> Job:
+        """Start the next attempt of the next job."""
+        job = self.desk.queue.pop()
+        assert job is not None
+        begun = await self.desk.begin(job.id, "cpu")
+        assert begun is not None
+        return begun
+
+    def growing(self, job: Job) -> Path:
+        return self.desk.directory(job.id) / f"stream.{job.attempt}.mp4"
+
+    async def grow(self, job: Job, data: bytes) -> None:
+        """Add to the clip of a running attempt; the first time makes it playable."""
+        first = not self.growing(job).exists()
+        with self.growing(job).open("ab") as file:
+            file.write(data)
+        if first:
+            await self.desk.apply(job.id, jobs.FirstFrame(job.attempt))
+
+    async def progress(self, job: Job, share: float) -> None:
+        event = jobs.Progressed(attempt=job.attempt, stage="decode", progress=share, windows_done=1, windows_total=4)
+        await self.desk.apply(job.id, event)
+
+    async def complete(self, job: Job, data: bytes = b"0123456789") -> None:
+        directory = self.desk.directory(job.id)
+        (directory / "thumbnail.jpg").write_bytes(b"small picture")
+        (directory / "clip.mp4").write_bytes(data)
+        self.growing(job).unlink(missing_ok=True)
+        done = jobs.Done(attempt=job.attempt, frames=36, crop=(1, 2, 3, 4), faces=2, timings_ms={"decode": 1500})
+        await self.desk.apply(job.id, done)
+
+    async def fail(self, job: Job, code: str, transient: bool = False) -> None:
+        failed = jobs.Failed(attempt=job.attempt, code=code, message="as told", transient=transient)
+        await self.desk.apply(job.id, failed)
+
+
+class Daemon:
+    """What tests talk to, and `hands` to make things happen behind it."""
+
+    def __init__(self, config: Config, inspector: Any) -> None:
+        self.config = config
+        self.inspector = inspector
+        self.hands = Hands()
+        self.states: list[DeviceState] = [device_state()]
+        self.app: FastAPI
+
+    @contextlib.asynccontextmanager
+    async def run(self) -> AsyncIterator[Daemon]:
+        self.config.state_dir.mkdir(parents=True)
+        self.config.runtime_dir.mkdir(parents=True)
+        journal = Journal(self.config.state_dir / "echod.sqlite3")
+        journal.open()
+        self.desk = self.hands.desk = Desk(self.config, journal, ("preview", "other"), boot=await journal.boot())
+        await self.desk.open(self.hands)
+        self.files = FileStore(self.config.state_dir / "files", journal, self.inspector, self.config)
+        self.metrics = Metrics(
+            queued=lambda: len(self.desk.queue),
+            watchers=lambda: len(self.desk.feed.watchers),
+            devices=lambda: self.states,
+        )
+        services = Services(desk=self.desk, files=self.files, devices=lambda: self.states, metrics=self.metrics)
+        self.app = create_app(services)
+        self.front = Front(self.app, events.sockets(services))
+        await self.front.start("127.0.0.1", 0, self.config.socket)
+        self.base = next(address for address in self.front.addresses if address.startswith("http"))
+        async with httpx.AsyncClient(base_url=self.base, timeout=20) as self.http:
+            yield self
+        await self.front.close()
+        await self.desk.close()
+        await journal.close()
+
+    async def submit(self, **data: Any) -> str:
+        """Have a job accepted; its id."""
+        answer = await self.post(data=data)
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["id"])
+
+    async def post(
+        self, *, data: dict[str, Any] | None = None, headers: dict[str, str] | None = None
+    ) -> httpx.Response:
+        """POST /v1/videos with both inputs as file parts."""
+        files = {"input_reference": ("p.png", PORTRAIT), "audio_reference": ("s.wav", SPEECH)}
+        return await self.http.post("/v1/videos", data=data, files=files, headers=headers)
+
+    async def upload(self, content: bytes, name: str = "name") -> str:
+        answer = await self.http.post("/v1/files", files={"file": (name, content)}, data={"purpose": "user_data"})
+        assert answer.status_code == 200, answer.text
+        return str(answer.json()["id"])
+
+    async def video(self, job_id: str) -> dict[str, Any]:
+        return dict((await self.http.get(f"/v1/videos/{job_id}")).json())
+
+    def events(self, query: str = "", **options: Any) -> connect:
+        return connect(f"{self.base.replace('http', 'ws')}/v1/events{query}", **options)
+
+    def stored_files(self) -> list[Path]:
+        """Whatever lies under files/ and jobs/."""
+        return sorted(path for root in ("files", "jobs") for path in (self.config.state_dir / root).rglob("*"))
+
+
+def device_state(state: Any = "idle") -> DeviceState:
+    return DeviceState(
+        worker=0, device="cpu", state=state, epoch=1, pid=1, job=None, suspended=None, engines=["preview"],
+        restarts=3, loads=1, reason=None, cuda_visible_devices=None, torch_imported_at_hello=False,
+    )  # fmt: skip
+
+
+async def receive(ws: ClientConnection) -> dict[str, Any]:
+    return dict(json.loads(await ws.recv()))
+
+
+def refusal(answer: httpx.Response) -> tuple[int, str, str | None]:
+    """Status, code and param of an error answer, whose shape is checked on the way."""
+    body = answer.json()
+    assert set(body) == {"error"}, body
+    assert set(body["error"]) == {"message", "type", "param", "code"}
+    assert len(body["error"]["message"]) > 10
+    return answer.status_code, body["error"]["code"], body["error"]["param"]
+
+
+@pytest.fixture
+def limits() -> dict[str, object]:
+    """Settings of the daemon under test; modules override this."""
+    return {}
+
+
+@pytest.fixture
+async def daemon(tmp_path: Path, limits: dict[str, object]) -> AsyncIterator[Daemon]:
+    async with Daemon(make_config(tmp_path, **limits), Inspector()).run() as running:
+        yield running
+
+
+async def until(condition: Any) -> None:
+    """Wait for something that happens in the same loop; the test's own timeout is the limit."""
+    while not condition():
+        await asyncio.sleep(0.005)

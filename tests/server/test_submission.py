@@ -1,0 +1,140 @@
+"""The fields of a request for a clip."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from echod.errors import EchodError
+from echod.jobs import Options
+from echod.server.submission import check, nest
+
+BOTH = {"input_reference": {"file_id": "file_p"}, "audio_reference": {"file_id": "file_s"}}
+
+
+def refused(fields: dict[str, Any], uploaded: tuple[str, ...] = ()) -> tuple[str, str | None]:
+    with pytest.raises(EchodError) as refusal:
+        check(fields, uploaded)
+    return refusal.value.code, refusal.value.param
+
+
+def test_defaults() -> None:
+    """Nothing but the two inputs is needed."""
+    submission = check(BOTH, ())
+    assert submission.options == Options()
+    assert (submission.engine, submission.prompt, submission.metadata) == (None, None, {})
+    assert submission.references == {"input_reference": "file_p", "audio_reference": "file_s"}
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_every_option(as_text: bool) -> None:
+    """Options are the same as JSON values and as the text that forms carry."""
+    given: dict[str, Any] = {
+        "size": "768x1024", "fps": 30, "steps": 6, "guidance": 2.5, "seed": 2**63 - 1, "lossless": True, "seconds": 4,
+        "model": "preview", "prompt": "a label",
+    }  # fmt: skip
+    if as_text:
+        given = {name: str(value).lower() for name, value in given.items()}
+    submission = check(BOTH | given | {"metadata": {"key": "value"}}, ())
+    assert submission.options == Options(
+        width=768, height=1024, fps=30, steps=6, guidance=2.5, seed=2**63 - 1, lossless=True
+    )
+    assert (submission.engine, submission.prompt, submission.metadata) == ("preview", "a label", {"key": "value"})
+
+
+def test_null_is_omitted() -> None:
+    """JSON null leaves the default."""
+    assert check(BOTH | {"seed": None, "prompt": None, "metadata": None}, ()).options.seed == 420
+
+
+@pytest.mark.parametrize(
+    "size",
+    ["120x512", "1032x512", "516x512", "512", "512X512", "x", "512x512x512", "-512x512", 512, "0x0", "", "99999x8"],
+)
+def test_unsupported_size(size: Any) -> None:
+    """A size outside 128..1024 in steps of 8 has a code of its own."""
+    assert refused(BOTH | {"size": size}) == ("unsupported_size", "size")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("fps", 0), ("fps", 61), ("fps", "fast"), ("fps", 24.5), ("fps", True), ("fps", []), ("steps", 0), ("steps", 101),
+        ("guidance", -0.1), ("guidance", 20.1), ("guidance", "nan"), ("guidance", "inf"), ("guidance", {}), ("seed", -1),
+        ("seed", 2**63), ("seed", "9" * 5000), ("seed", 1.5), ("seed", float("inf")), ("lossless", "maybe"), ("lossless", 2),
+        ("prompt", 7), ("prompt", "x" * 10_001), ("model", ["preview"]), ("model", "m" * 200), ("voice", "anna"),
+        ("colour", "red"), ("metadata", "text"), ("metadata", {"k" * 65: "v"}), ("metadata", {"k": "v" * 513}),
+        ("metadata", {"k": 1}), ("metadata", {str(n): "v" for n in range(17)}),
+    ],
+)  # fmt: skip
+def test_refused_values(name: str, value: Any) -> None:
+    """Values out of range or of the wrong kind, and fields nobody knows, are refused by name."""
+    assert refused(BOTH | {name: value}) == ("invalid_request", name)
+
+
+@pytest.mark.parametrize("missing", ["input_reference", "audio_reference"])
+def test_missing_input(missing: str) -> None:
+    """Portrait and speech are both needed, and the refusal names the missing one."""
+    assert refused({name: value for name, value in BOTH.items() if name != missing}) == ("invalid_request", missing)
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["bytes as text", {"image_url": "http://example.org/p.png"}, {"file_id": 7}, {}, {"file_id": "f", "x": 1}, ["f"]],
+)
+def test_reference_that_is_no_file(reference: Any) -> None:
+    """Anything but a file or a file id is refused, naming where to upload."""
+    with pytest.raises(EchodError, match="POST /v1/files") as refusal:
+        check(BOTH | {"audio_reference": reference}, ())
+    assert refusal.value.param == "audio_reference"
+
+
+def test_input_given_twice() -> None:
+    """A file part and a file id for the same input contradict one another."""
+    assert refused(BOTH, ("input_reference",)) == ("invalid_request", "input_reference")
+
+
+def test_uploaded_inputs_need_no_reference() -> None:
+    """Inputs that came as file parts are not missing."""
+    assert check({}, ("input_reference", "audio_reference")).references == {}
+
+
+def test_form_fields_nest() -> None:
+    """Brackets in a form field's name are an object in JSON."""
+    fields: dict[str, Any] = {}
+    for name, value in (
+        ("metadata[a]", "1"),
+        ("metadata[b]", "2"),
+        ("prompt", "hi"),
+        ("input_reference[file_id]", "f"),
+    ):
+        nest(name, value, fields)
+    assert fields == {"metadata": {"a": "1", "b": "2"}, "prompt": "hi", "input_reference": {"file_id": "f"}}
+
+
+@pytest.mark.parametrize(
+    "names", [("seed", "seed"), ("metadata[a]", "metadata[a]"), ("seed", "seed[a]"), ("a[b]", "a")]
+)
+def test_form_field_given_twice(names: tuple[str, str]) -> None:
+    """A field given twice is refused: neither value may win silently."""
+    fields: dict[str, Any] = {}
+    nest(names[0], "1", fields)
+    with pytest.raises(EchodError, match="more than once"):
+        nest(names[1], "2", fields)
+
+
+def test_fingerprint() -> None:
+    """The fingerprint changes with everything that changes the clip or its label, and with nothing else."""
+    asked = check(BOTH, ())
+    same = check({"seed": "420", "fps": 24, "seconds": "8"}, ("input_reference", "audio_reference"))
+    assert asked.fingerprint("preview", "p", "s") == same.fingerprint("preview", "p", "s")
+    others = [
+        asked.fingerprint("other", "p", "s"),
+        asked.fingerprint("preview", "q", "s"),
+        asked.fingerprint("preview", "p", "t"),
+        check(BOTH | {"seed": 421}, ()).fingerprint("preview", "p", "s"),
+        check(BOTH | {"prompt": "x"}, ()).fingerprint("preview", "p", "s"),
+        check(BOTH | {"metadata": {"k": "v"}}, ()).fingerprint("preview", "p", "s"),
+    ]
+    assert len({asked.fingerprint("preview", "p", "s"), *others}) == 7

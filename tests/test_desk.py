@@ -1,0 +1,309 @@
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import NamedTuple
+
+import msgspec
+import pytest
+
+from echod import jobs
+from echod.config import Config
+from echod.desk import Desk, Draft
+from echod.errors import EchodError
+from echod.jobs import Job
+from echod.journal import Journal
+from tests.conftest import make_config
+from tests.media import write_picture, write_wav
+
+
+class Idle:
+    """A dispatcher that dispatches nothing: the test does."""
+
+    def __init__(self) -> None:
+        self.cancelled: list[str] = []
+        self.refuses: EchodError | None = None
+
+    def wake(self) -> None:
+        pass
+
+    def cancel(self, job: Job) -> None:
+        self.cancelled.append(job.id)
+
+    def refusal(self) -> EchodError | None:
+        return self.refuses
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Office(NamedTuple):
+    desk: Desk
+    fleet: Idle
+    clock: Clock
+    draft: Draft
+
+    async def run(self, job: Job, *events: jobs.Event) -> None:
+        """What a fleet does: take the job, run it, end it."""
+        self.desk.queue.discard(job.id)
+        await self.desk.begin(job.id, "cpu")
+        for event in events:
+            await self.desk.apply(job.id, event)
+
+
+def done(attempt: int = 1) -> jobs.Done:
+    return jobs.Done(attempt=attempt, frames=12, crop=(0, 0, 1, 1), faces=1, timings_ms={})
+
+
+@pytest.fixture
+def limits() -> dict[str, object]:
+    return {}
+
+
+@pytest.fixture
+async def office(tmp_path: Path, limits: dict[str, object]) -> AsyncIterator[Office]:
+    config = make_config(tmp_path, **limits)
+    config.state_dir.mkdir()
+    journal = Journal(config.state_dir / "journal")
+    journal.open()
+    yield await open_office(config, journal, tmp_path)
+    await journal.close()
+
+
+async def open_office(config: Config, journal: Journal, inputs: Path) -> Office:
+    fleet, clock = Idle(), Clock()
+    desk = Desk(config, journal, ("preview", "other"), boot=await journal.boot(), clock=clock)
+    await desk.open(fleet)
+    draft = Draft(
+        account="a",
+        portrait=jobs.Portrait(width=64, height=48, faces=1, box=None, sha256="p"),
+        portrait_file=write_picture(inputs / "in.png"),
+        speech=jobs.Speech(seconds=0.5, rate=16000, channels=1, sha256="s"),
+        speech_file=write_wav(inputs / "in.wav"),
+    )
+    return Office(desk, fleet, clock, draft)
+
+
+def changed(draft: Draft, **fields: object) -> Draft:
+    return msgspec.structs.replace(draft, **fields)
+
+
+async def test_accepted_is_durable(office: Office) -> None:
+    """When accept returns, the row is committed and the inputs are the job's own."""
+    job = await office.desk.accept(office.draft)
+    assert await office.desk.journal.job(job.id) == job
+    office.draft.portrait_file.unlink()
+    office.draft.speech_file.unlink()
+    assert {path.name for path in office.desk.directory(job.id).iterdir()} == {"portrait.png", "speech.flac"}
+    assert (job.status, job.engine, office.desk.position(job.id)) == ("queued", "preview", 0)
+
+
+async def test_inputs_on_another_file_system(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Inputs that cannot be linked are copied."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EXDEV, "another file system")
+
+    monkeypatch.setattr(os, "link", refuse)
+    job = await office.desk.accept(office.draft)
+    copy = office.desk.directory(job.id) / "portrait.png"
+    assert copy.read_bytes() == office.draft.portrait_file.read_bytes()
+
+
+async def test_unstorable_inputs_leave_nothing(office: Office) -> None:
+    """When the inputs cannot be stored the job is refused, and neither a row nor a file stays."""
+    with pytest.raises(EchodError) as refused:
+        await office.desk.accept(changed(office.draft, speech_file=Path("/nowhere/speech.flac")))
+    assert refused.value.code == "disk_full"
+    assert list(office.desk.root.iterdir()) == []
+    assert await office.desk.list(None) == ([], False)
+
+
+@pytest.mark.parametrize("limits", [{"queue_limit": 2}])
+async def test_queue_limit_counts_what_is_being_accepted(office: Office) -> None:
+    """Submits that arrive together never exceed the limit; the refusal names limit and setting."""
+    outcomes = await asyncio.gather(*(office.desk.accept(office.draft) for _ in range(5)), return_exceptions=True)
+    refused = [outcome for outcome in outcomes if isinstance(outcome, EchodError)]
+    assert [error.code for error in refused] == ["queue_full"] * 3
+    assert "queue_limit is 2" in refused[0].message
+    assert len(office.desk.queue) == 2
+
+
+@pytest.mark.parametrize("limits", [{"min_free": "1000000GiB"}])
+async def test_disk_space_is_checked(office: Office) -> None:
+    """Below min_free nothing is accepted."""
+    with pytest.raises(EchodError, match="min_free") as refused:
+        await office.desk.accept(office.draft)
+    assert refused.value.code == "disk_full"
+
+
+async def test_refusals(office: Office) -> None:
+    """A draining daemon and one without a device accept nothing; an engine that is not loaded is named."""
+    with pytest.raises(EchodError, match="preview, other") as refused:
+        await office.desk.accept(changed(office.draft, engine="echomimic"))
+    assert refused.value.code == "model_not_loaded"
+    office.fleet.refuses = EchodError("no_device", "broken")
+    with pytest.raises(EchodError, match="broken"):
+        office.desk.check_open()
+    office.desk.draining = True
+    with pytest.raises(EchodError) as refused:
+        office.desk.check_open()
+    assert refused.value.code == "draining"
+
+
+async def test_idempotency(office: Office) -> None:
+    """The same key and fingerprint give the first job, however many come at once; another fingerprint is a conflict."""
+    same = changed(office.draft, idempotency_key="k", fingerprint="f")
+    jobs_made = await asyncio.gather(*(office.desk.accept(same) for _ in range(5)))
+    assert len({job.id for job in jobs_made}) == 1
+    assert [path.name for path in office.desk.root.iterdir()] == [jobs_made[0].id]
+    with pytest.raises(EchodError) as refused:
+        await office.desk.accept(changed(same, fingerprint="g"))
+    assert refused.value.code == "idempotency_conflict"
+    assert await office.desk.replay("a", "k", "f") == jobs_made[0]
+    assert await office.desk.replay("b", "k", "f") is None
+
+
+async def test_clients_see_what_is_committed(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An end is shown and told only after its commit, and a journal that fails for a while loses nothing."""
+    monkeypatch.setattr("echod.desk.COMMIT_RETRY", 0.01)
+    job = await office.desk.accept(office.draft)
+    await office.run(job)
+    full = asyncio.Event()
+    real, failures = office.desk.journal.save_job, 3
+
+    def save_job(job: Job) -> asyncio.Future[None]:
+        nonlocal failures
+        if failures:
+            failures -= 1
+            refused = asyncio.get_running_loop().create_future()
+            refused.set_exception(EchodError("disk_full", "no space"))
+            full.set()
+            return refused
+        return real(job)
+
+    monkeypatch.setattr(office.desk.journal, "save_job", save_job)
+    watcher = office.desk.feed.watch_job(job)
+    await anext(watcher)
+    ending = asyncio.create_task(office.desk.apply(job.id, done()))
+    await full.wait()
+    assert (await office.desk.find(job.id, "a")).status == "in_progress"
+    await ending
+    assert (await office.desk.find(job.id, "a")).status == "completed"
+    assert (await asyncio.wait_for(anext(watcher), 10)).type == "job.completed"
+
+
+async def test_cancel_while_the_attempt_is_committed(office: Office) -> None:
+    """A cancel between taking a job and sending it shows in what `begin` returns."""
+    job = await office.desk.accept(office.draft)
+    office.desk.queue.discard(job.id)
+    begun, _ = await asyncio.gather(office.desk.begin(job.id, "cpu"), office.desk.cancel(job.id, "a"))
+    assert begun is not None
+    assert begun.cancel_requested
+    assert office.fleet.cancelled == [job.id]
+
+
+async def test_begin_of_a_cancelled_job(office: Office) -> None:
+    """A job that ended while it was taken from the queue is not begun."""
+    job = await office.desk.accept(office.draft)
+    await office.desk.cancel(job.id, "a")
+    assert await office.desk.begin(job.id, "cpu") is None
+
+
+async def test_removal_waits_for_the_end(office: Office) -> None:
+    """Removing a running job cancels it, waits, and leaves neither row nor files."""
+    job = await office.desk.accept(office.draft)
+    await office.run(job)
+    removal = asyncio.create_task(office.desk.remove(job.id, "a"))
+    async with asyncio.timeout(10):
+        while not office.fleet.cancelled:  # noqa: ASYNC110  (a few turns of the loop)
+            await asyncio.sleep(0)
+    assert not removal.done()
+    await office.desk.apply(job.id, jobs.Cancelled())
+    await removal
+    with pytest.raises(EchodError):
+        await office.desk.find(job.id, None)
+    assert not office.desk.directory(job.id).exists()
+
+
+async def test_others_jobs_do_not_exist(office: Office) -> None:
+    """Another account's job is not found, cancelled, removed or listed."""
+    job = await office.desk.accept(office.draft)
+    for attempt in (office.desk.find, office.desk.cancel, office.desk.remove):
+        with pytest.raises(EchodError) as refused:
+            await attempt(job.id, "b")
+        assert refused.value.code == "not_found"
+    assert await office.desk.list("b") == ([], False)
+
+
+async def test_pages(office: Office) -> None:
+    """Pages follow each other without gap or overlap and say whether there is more."""
+    made = [(await office.desk.accept(office.draft)).id for _ in range(5)]
+    first, more = await office.desk.list("a", limit=3)
+    rest, no_more = await office.desk.list("a", after=first[-1].id, limit=3)
+    assert [job.id for job in (*first, *rest)] == made[::-1]
+    assert (more, no_more) == (True, False)
+
+
+async def test_next_start(office: Office, tmp_path: Path) -> None:
+    """What was in progress is queued again, a wanted cancel is carried out, a directory without a job goes."""
+    running, doomed, ended = [await office.desk.accept(office.draft) for _ in range(3)]
+    for job in (running, doomed):
+        await office.run(job)
+    await office.run(ended, done())
+    await office.desk.cancel(doomed.id, "a")
+    (office.desk.root / "video_stray").mkdir()
+    next_office = await open_office(office.desk.config, office.desk.journal, tmp_path)
+    statuses = [(await next_office.desk.find(job.id, None)).status for job in (running, doomed, ended)]
+    assert statuses == ["queued", "cancelled", "completed"]
+    assert next_office.desk.position(running.id) == 0
+    assert not (office.desk.root / "video_stray").exists()
+
+
+async def test_clips_expire(office: Office) -> None:
+    """A sweep removes ended jobs once their time is over, and never one that has not ended."""
+    old, waiting = await office.desk.accept(office.draft), await office.desk.accept(office.draft)
+    await office.run(old, done())
+    expires_at = (await office.desk.find(old.id, None)).expires_at
+    assert expires_at == office.clock.now + office.desk.config.keep_clips
+    await office.desk.sweep()
+    assert [job.id for job in (await office.desk.list(None))[0]] == [waiting.id, old.id]
+    office.clock.now = expires_at + 1
+    await office.desk.sweep()
+    assert [job.id for job in (await office.desk.list(None))[0]] == [waiting.id]
+    assert not office.desk.directory(old.id).exists()
+
+
+@pytest.mark.parametrize("limits", [{"clips_cap": "1MiB"}])
+async def test_oldest_clips_make_room(office: Office) -> None:
+    """Over the cap the oldest clips go first."""
+    made = []
+    for _ in range(3):
+        job = await office.desk.accept(office.draft)
+        (office.desk.directory(job.id) / "clip.mp4").write_bytes(bytes(500_000))
+        await office.run(job, done())
+        office.clock.now += 1
+        made.append(job.id)
+    await office.desk.sweep()
+    assert [job.id for job in (await office.desk.list(None))[0]] == made[:0:-1]
+
+
+async def test_attempts_leave_nothing_half_done(office: Office) -> None:
+    """After its end a job's directory holds no part and no stream, and without success no clip."""
+    job = await office.desk.accept(office.draft)
+    await office.run(job)
+    directory = office.desk.directory(job.id)
+    for name in ("clip.mp4.part", "stream.1.mp4", "clip.mp4"):
+        (directory / name).touch()
+    await office.desk.apply(job.id, jobs.Failed(attempt=1, code="internal", message="broke"))
+    assert {path.name for path in directory.iterdir()} == {"portrait.png", "speech.flac"}
+    shutil.rmtree(directory)
