@@ -105,7 +105,7 @@ class Client:
     ) -> None:
         self.address = find(url)
         self.patience = patience
-        self._tell = tell
+        self.tell = tell
         self._met = False
         self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._http = httpx.Client(
@@ -319,7 +319,7 @@ class Client:
                     raise
                 if deadline is None:
                     deadline = time.monotonic() + self.patience
-                    self._tell(f"lost the daemon at {self.address}; waiting up to {self.patience:g} s for it")
+                    self.tell(f"lost the daemon at {self.address}; waiting up to {self.patience:g} s for it")
                 if time.monotonic() >= deadline:
                     raise DaemonUnreachable(
                         f"the daemon at {self.address} did not come back within {self.patience:g} s (--reconnect)"
@@ -327,7 +327,7 @@ class Client:
                 time.sleep(PAUSE)
             else:
                 if deadline is not None:
-                    self._tell("the daemon is back")
+                    self.tell("the daemon is back")
                 return result
 
     def _lost(self, error: Exception) -> DaemonUnreachable:

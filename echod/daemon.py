@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import faulthandler
 import fcntl
 import logging
 import os
@@ -41,6 +42,7 @@ SWEEP_INTERVAL = 600.0  # seconds between two looks for what has expired
 def run(config: Config, reload: Callable[[], Config] | None = None) -> int:
     """Serve until a signal; returns the exit code. `reload` reads the settings again, for SIGHUP."""
     logs.set_up(config.log_level, config.log_json)
+    faulthandler.enable()  # systemd's watchdog ends a blocked daemon with SIGABRT: say where it hung
     try:
         with lock(config.state_dir):
             asyncio.run(Daemon(config, reload or (lambda: config)).serve())

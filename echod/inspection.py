@@ -24,6 +24,7 @@ from echod.errors import EchodError
 Want: TypeAlias = Literal["portrait", "speech", "any"]
 
 START_TIMEOUT = 120.0  # seconds: importing torch from a cold disk on a busy machine
+BEGIN_TIMEOUT = 10.0  # seconds until an idle child takes up a file; one that hangs is replaced
 UNREADABLE = {"portrait": "portrait_unreadable", "speech": "speech_unreadable", "any": "unsupported_media"}
 PREPARED = {"portrait": "portrait.png", "speech": "speech.flac"}
 
@@ -140,7 +141,7 @@ class Inspector:
             with contextlib.suppress(ConnectionError):
                 child.stdin.write(encoder.encode(request) + b"\n")
                 await child.stdin.drain()
-            if await self._line(child, self._timeout):
+            if await self._line(child, BEGIN_TIMEOUT):
                 return child
             await self._kill()
         raise EchodError("internal", "the inspection child dies before it begins a file; see the log")

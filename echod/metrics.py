@@ -76,7 +76,9 @@ class _Present(Collector):
     def collect(self) -> Iterator[Metric]:
         yield InfoMetricFamily("echod_build", "The running version", {"version": __version__})
         yield GaugeMetricFamily("echod_queue_jobs", "Jobs that wait for a worker", self._queued())
-        yield GaugeMetricFamily("echod_event_watchers", "Readers of events", self._watchers())
+        yield GaugeMetricFamily(
+            "echod_event_watchers", "Readers of events and streams, the metrics among them", self._watchers()
+        )
         states = GaugeMetricFamily(
             "echod_worker_state", "1 for the state a worker is in", labels=["worker", "device", "state"]
         )

@@ -9,6 +9,8 @@ they are.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -150,9 +152,9 @@ def _write(frames: Iterator[AudioFrame], target: Path, bits: int, max_seconds: f
     _check_shape(rate, channels)
     samples, peak = 0, 0.0
     with av.open(str(target), "w", format="flac") as container:
-        output = container.add_stream("flac", rate=rate, options={"compression_level": "2"})
+        output = container.add_stream("flac", rate=rate, options={"compression_level": "0"})
         output.layout, output.format = first.layout, "s16" if bits == 16 else "s32"
-        for frame in _alike(first, frames, output.format.name):
+        for frame in _alike(first, frames):
             samples += frame.samples
             if samples > max_seconds * rate:
                 raise EchodError(
@@ -160,7 +162,7 @@ def _write(frames: Iterator[AudioFrame], target: Path, bits: int, max_seconds: f
                     f"the recording is longer than {max_seconds:g} s (setting max_seconds); send it in parts",
                 )
             peak = max(peak, _peak(frame))
-            container.mux(output.encode(frame))
+            container.mux(output.encode(frame))  # which converts them to the output's format
         container.mux(output.encode(None))
     return Sound(samples / rate, rate, channels), peak
 
@@ -176,37 +178,35 @@ def _check_shape(rate: int, channels: int) -> None:
         )
 
 
-def _alike(first: AudioFrame, frames: Iterator[AudioFrame], sample_format: str) -> Iterator[AudioFrame]:
-    """All frames in the rate and layout of the first; joined streams may change both on the way."""
+def _alike(first: AudioFrame, frames: Iterator[AudioFrame]) -> Iterator[AudioFrame]:
+    """All frames in the shape of the first; joined recordings may change it on the way."""
     resampler: AudioResampler | None = None
-    shape: tuple[str, str, int] | None = None
-    frame: AudioFrame | None = first
-    while frame is not None:
-        _check_finite(frame)
+    shape = wanted = _shape(first)
+    for frame in itertools.chain([first], frames):
         frame.pts = None  # gaps and jumps in broken timestamps are not silence
-        if resampler is None or shape != _shape(frame):
-            if resampler:
-                yield from resampler.resample(None)
-            resampler, shape = AudioResampler(sample_format, first.layout, first.sample_rate), _shape(frame)
-        yield from resampler.resample(frame)
-        frame = next(frames, None)
-    if resampler:
-        yield from resampler.resample(None)
+        if _shape(frame) != shape:
+            yield from resampler.resample(None) if resampler else ()
+            shape = _shape(frame)
+            resampler = AudioResampler(*wanted) if shape != wanted else None
+        yield from resampler.resample(frame) if resampler else (frame,)
+    yield from resampler.resample(None) if resampler else ()
 
 
 def _shape(frame: AudioFrame) -> tuple[str, str, int]:
     return frame.format.name, frame.layout.name, frame.sample_rate
 
 
-def _check_finite(frame: AudioFrame) -> None:
-    if frame.format.name[:3] in ("flt", "dbl") and not np.isfinite(frame.to_ndarray()).all():
-        raise _unreadable("the recording holds samples that are no numbers (NaN or infinite); export it again")
-
-
 def _peak(frame: AudioFrame) -> float:
+    """The frame's largest sample, 1.0 = full scale."""
     samples = frame.to_ndarray()
-    full = float(2 ** (8 * samples.dtype.itemsize - 1))
-    return max(int(samples.max()), -int(samples.min())) / full
+    if samples.dtype.kind == "f":
+        peak = float(np.abs(samples).max())
+        if not math.isfinite(peak):
+            raise _unreadable("the recording holds samples that are no numbers (NaN or infinite); export it again")
+        return peak
+    full = 2 ** (8 * samples.dtype.itemsize - 1)
+    middle = full if samples.dtype.kind == "u" else 0
+    return float(max(int(samples.max()) - middle, middle - int(samples.min())) / full)
 
 
 def _promised(container: InputContainer, stream: AudioStream) -> float:

@@ -33,7 +33,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=3)
     parser.add_argument("--side", type=int, default=160, help="width of one frame on the sheet")
     args = parser.parse_args()
-    contact_sheet(args.clip, args.columns, args.rows, args.side).save(args.sheet, optimize=True)
+    sheet = contact_sheet(args.clip, args.columns, args.rows, args.side)
+    sheet.quantize(256).save(args.sheet, optimize=True)
 
 
 if __name__ == "__main__":

@@ -24,17 +24,20 @@ START_SECONDS = 60.0
 class RunningDaemon:
     """`with RunningDaemon(directory) as daemon:` serves on a unix socket and a free TCP port until the block ends."""
 
-    def __init__(self, directory: Path, *flags: str, **environ: str) -> None:
+    def __init__(
+        self, directory: Path, *flags: str, command: tuple[str | Path, ...] = (ECHOD,), **environ: str
+    ) -> None:
         self.directory = directory
         self.state_dir = directory / "state"
         self.log = directory / "echod.log"
         self._flags = flags
+        self._command = command
         self._environ = environ
         self._run = tempfile.TemporaryDirectory(prefix="echod-")  # socket paths are short
         self.runtime_dir = Path(self._run.name)
         self.url = f"unix:{self.runtime_dir / 'echod.sock'}"
         self.notices: list[dict[str, str]] = []
-        self._notify: socket.socket
+        self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.process: subprocess.Popen[bytes]
 
     def __enter__(self) -> Self:
@@ -49,10 +52,11 @@ class RunningDaemon:
 
     def start(self) -> None:
         """Returns when the daemon has told systemd that it is ready."""
+        self._notify.close()  # what an earlier one had to say is of no interest
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notify.bind(f"\0echod-test-{os.getpid()}-{time.monotonic_ns()}")
         self._notify.settimeout(START_SECONDS)
-        command: list[str | Path] = [ECHOD, "serve", "--engine", "preview", "--port", "0"]
+        command = [*self._command, "serve", "--engine", "preview", "--port", "0"]
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 [*command, "--state-dir", self.state_dir, "--runtime-dir", self.runtime_dir, *self._flags],
@@ -77,14 +81,14 @@ class RunningDaemon:
                     return notice
         raise AssertionError(f"no {field} {value or ''} in {self.notices[-5:]}; {self.log.read_text()[-3000:]}")
 
-    def notice(self) -> dict[str, str]:
-        """What the daemon tells systemd next."""
+    def notice(self, seconds: float = START_SECONDS) -> dict[str, str]:
+        """What the daemon tells systemd next; TimeoutError if it says nothing for so long, or has ended."""
         with selectors.DefaultSelector() as selector, contextlib.ExitStack() as stack:
             selector.register(self._notify, selectors.EVENT_READ)
             pidfd = os.pidfd_open(self.process.pid)
             stack.callback(os.close, pidfd)
             selector.register(pidfd, selectors.EVENT_READ)
-            ready = [key.fileobj for key, _ in selector.select(START_SECONDS)]
+            ready = [key.fileobj for key, _ in selector.select(seconds)]
         if self._notify not in ready:
             raise TimeoutError
         fields = self._notify.recv(4096).decode().splitlines()
@@ -124,7 +128,6 @@ class RunningDaemon:
         children = list(descendants(self.process.pid))
         self.process.kill()
         self.process.wait()
-        self._notify.close()
         gone(children)
 
 

@@ -15,23 +15,9 @@ import pytest
 from echod import __version__
 from echod.address import DEFAULT_URL, SYSTEM_SOCKET, find
 from echod.errors import DaemonUnreachable
+from tests.conftest import ECHOD
 
-ECHOD = Path(sys.executable).with_name("echod")
-COMMANDS = [
-    "serve",
-    "submit",
-    "ps",
-    "show",
-    "watch",
-    "wait",
-    "cancel",
-    "rm",
-    "fetch",
-    "devices",
-    "config",
-    "doctor",
-    "service",
-]
+COMMANDS = "serve submit ps show watch wait cancel rm fetch devices config doctor service".split()  # noqa: SIM905
 
 
 def run(*arguments: str | Path, home: Path, **environ: str) -> subprocess.CompletedProcess[str]:

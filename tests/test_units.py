@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from echod.config import load
-from tests.test_cli import ECHOD, run
+from tests.conftest import ECHOD
+from tests.test_cli import run
 
 FLAGS = [[], ["--user"]]
 

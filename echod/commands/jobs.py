@@ -41,9 +41,15 @@ def ps(every: bool, as_json: bool, url: str | None, reconnect: float) -> None:
     if as_json:
         print_json(videos)
         return
-    rows = [(video["id"], video["status"], video["model"], _age(video), summary(video)) for video in videos]
-    for line in table_lines(("ID", "STATUS", "ENGINE", "AGE", "STATE"), rows):
+    rows = [(video["id"], video["status"], video["model"], _age(video), _detail(video)) for video in videos]
+    for line in table_lines(("ID", "STATUS", "ENGINE", "AGE", "DETAIL"), rows):
         click.echo(line)
+
+
+def _detail(video: Video) -> str:
+    if video["status"] in LIVE:
+        return summary(video)
+    return video["error"]["code"] if video["status"] == "failed" and video["error"] else ""
 
 
 def _age(video: Video) -> str:
@@ -109,6 +115,7 @@ def wait(job_ids: tuple[str, ...], as_json: bool, quiet: bool, url: str | None, 
 
 def _ended(client: Client, job_id: str, quiet: bool) -> Video:
     with Progress(quiet) as progress:
+        client.tell = progress.note
         for event in client.follow(job_id):
             progress.show(event["video"])
     return event["video"]

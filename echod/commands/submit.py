@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from echod.commands.options import as_json, connect, print_json, quiet, to_daemon
+from echod.commands.options import as_json, connect, note, print_json, quiet, to_daemon
 from echod.commands.progress import Progress
 from echod.commands.saving import Target
 from echod.errors import TABLE, EchodError
@@ -68,7 +68,7 @@ def submit(
     with ExitStack() as stack:
         client = stack.enter_context(connect(url, reconnect, quiet))
         sources = [stack.enter_context(_spooled_stdin()) if path == STDIN else path for path in (portrait, speech)]
-        with _interrupt_deferred() as interrupted:
+        with _interrupt_deferred(quiet) as interrupted:
             video = client.submit(*sources, **options)
         if detach:
             print_json(video) if as_json else click.echo(video["id"])
@@ -111,6 +111,7 @@ def outcome(video: Video) -> EchodError:
 
 def _follow(client: Client, video: Video, quiet: bool) -> Video:
     with Progress(quiet) as progress:
+        client.tell = progress.note
         progress.note(f"{video['id']} accepted, seed {video['echod'].get('seed')}, {_engine(video['model'])}")
         progress.show(video)
         for event in client.follow(video["id"]):
@@ -124,9 +125,13 @@ def _engine(name: str) -> str:
 
 
 def _cancel(client: Client, video: Video, quiet: bool) -> None:
-    client.cancel(video["id"])
-    if not quiet:
-        click.echo(f"echod: cancelled {video['id']}", err=True)
+    client.patience = 0
+    try:
+        client.cancel(video["id"])
+    except EchodError as error:
+        note(f"{video['id']} could not be cancelled and goes on: {error.message}")
+    else:
+        note(f"cancelled {video['id']}", quiet)
 
 
 @contextmanager
@@ -138,7 +143,7 @@ def _spooled_stdin() -> Iterator[BinaryIO]:
 
 
 @contextmanager
-def _interrupt_deferred() -> Iterator[list[int]]:
+def _interrupt_deferred(quiet: bool) -> Iterator[list[int]]:
     """Keeps a first Ctrl-C for later, so that a job just being accepted is known and can be cancelled; not a second."""
     interrupted: list[int] = []
 
@@ -146,6 +151,7 @@ def _interrupt_deferred() -> Iterator[list[int]]:
         if interrupted:
             raise KeyboardInterrupt
         interrupted.append(number)
+        note("will cancel the job once the daemon has taken it; Ctrl-C again leaves at once", quiet)
 
     before = signal.signal(signal.SIGINT, interrupt)
     try:

@@ -9,10 +9,10 @@ make_clip(engine, portrait, Speech.open(Path("speech.wav")), Options(), Path("ou
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
 from .audio import Speech
 from .engine import Checkpoint, Engine, Options, Portrait, check_options, no_checkpoint
@@ -45,7 +45,7 @@ def make_clip(
 
     The clip appears complete and synced or not at all. `mark` adds to what its metadata says beside "AI-generated",
     engine and seed. `on_first_fragment` is called in this thread, once the stream can be played from its beginning.
-    Raises InputError and whatever the engine or `checkpoint` raises; then nothing of the attempt is left.
+    Raises InputError and whatever the engine or `checkpoint` raises; then neither stream nor clip is left.
     """
     check_options(options)
     stream = directory / f"stream.{attempt}.mp4"
@@ -97,16 +97,16 @@ class _StageClock:
         self._on_first_fragment = on_first_fragment
         self._announced = False
         self._suspended = 0.0  # seconds spent inside checkpoints: another job may have run there
-        self._began = self._stage_began = time.monotonic()
+        self._began = self._stage_began = monotonic()
         self._stage = ""
         self.timings_ms: dict[str, int] = {}
 
     def checkpoint(self, stage: str, done: int, total: int) -> None:
         self._enter(stage)
         self.announce()
-        before = time.monotonic()
+        before = monotonic()
         self._checkpoint(stage, done, total)
-        self._suspended += time.monotonic() - before
+        self._suspended += monotonic() - before
 
     def announce(self) -> None:
         if self._writer.playable and not self._announced:
@@ -114,7 +114,7 @@ class _StageClock:
             self._on_first_fragment()
 
     def elapsed_ms(self) -> int:
-        return round(1000 * (time.monotonic() - self._suspended - self._began))
+        return round(1000 * (monotonic() - self._suspended - self._began))
 
     def finish(self) -> dict[str, int]:
         self._enter("")
@@ -123,7 +123,7 @@ class _StageClock:
     def _enter(self, stage: str) -> None:
         if stage == self._stage:
             return
-        now = time.monotonic() - self._suspended
+        now = monotonic() - self._suspended
         if self._stage:
             self.timings_ms[self._stage] = round(1000 * (now - self._stage_began))
         self._stage, self._stage_began = stage, now

@@ -23,6 +23,7 @@ log = logging.getLogger("echod.server")
 
 FRAMING = 1 << 20  # bytes of a body beside the files in it: fields, boundaries
 MAX_JSON = 1 << 20
+BODY_STALL = 120.0  # seconds without a byte of a body that is expected
 LINGER = 5.0  # seconds, and
 DISCARD = 64 << 20  # bytes, that are read on after a refusal, so that the client sees the answer and not a reset
 RETRY_AFTER = "5"  # seconds
@@ -106,7 +107,12 @@ class Exchange:
         return message
 
     async def _receive_some(self) -> Message:
-        message = await self._receive()
+        try:
+            async with asyncio.timeout(BODY_STALL if self._unread else None):
+                message = await self._receive()
+        except TimeoutError:
+            why = f"nothing of the body came for {BODY_STALL:g} s, and {self._received} bytes before"
+            raise EchodError("invalid_request", why) from None
         self._received += len(message.get("body", b""))
         self._unread = message["type"] == "http.request" and message.get("more_body", False)
         return message

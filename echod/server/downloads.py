@@ -1,8 +1,7 @@
-"""Files of a job or an upload as answers: Range, HEAD and ETag from Starlette, errors in our words, safe names."""
+"""Files of a job or an upload as answers: Range, HEAD and ETag from Starlette, errors in our words."""
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Literal
 
@@ -52,13 +51,7 @@ def download(
         path,
         media_type=media_type,
         stat_result=found,
-        filename=safe_name(filename),
+        filename=filename,
         content_disposition_type=disposition,
         headers={"Cache-Control": "private"},
     )
-
-
-def safe_name(filename: str) -> str:
-    """What RFC 6266 advises of a name that somebody else chose: no directories, no control characters."""
-    name = re.sub(r"[\x00-\x1f\x7f]", "", filename.replace("\\", "/").rpartition("/")[2]).strip(". ")
-    return name.encode(errors="ignore").decode()[:200] or "file"

@@ -40,14 +40,21 @@ class Stream(Response):
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            answer = await unless_gone(self._begin(), receive)
-            await answer(scope, receive, send)
+            source = await unless_gone(self._begin(), receive)
+            if isinstance(source, Download):
+                await source(scope, receive, send)
+                return
+            with source as file:
+                headers = {"Cache-Control": "no-store"}
+                await StreamingResponse(self._follow(file), media_type="video/mp4", headers=headers)(
+                    scope, receive, send
+                )
         except AttemptLost:
             await abort(scope, receive)
         finally:
             self._watcher.close()
 
-    async def _begin(self) -> StreamingResponse | Download:
+    async def _begin(self) -> BinaryIO | Download:
         async for event in self._watcher:
             self._job = event.job
             if self._job.status == "completed":
@@ -55,9 +62,7 @@ class Stream(Response):
             if self._job.terminal:
                 raise EchodError("not_ready", f"there is no clip: {why_none(self._job)}")
             if self._job.streaming and (file := self._open()):
-                return StreamingResponse(
-                    self._follow(file), media_type="video/mp4", headers={"Cache-Control": "no-store"}
-                )
+                return file
         raise EchodError("internal", "the stream lost sight of its job")
 
     def _open(self) -> BinaryIO | None:
@@ -86,7 +91,6 @@ class Stream(Response):
                     raise AttemptLost
         finally:
             changes.cancel()
-            file.close()
 
 
 def clip(desk: Desk, job: Job) -> Download:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import hashlib
 import json
@@ -34,11 +33,11 @@ PORTRAIT, SPEECH = b"a picture of a face", b"some words"  # what the inspector b
 
 
 class Inspector:
-    """Tells by the first letter what a file is, and decodes nothing."""
+    """Tells by the first bytes what a file is, and decodes nothing."""
 
     async def inspect(self, path: Path, into: Path, want: str) -> Inspected:
         data = path.read_bytes()
-        kind = "portrait" if data.startswith(b"a") else "speech"
+        kind = "portrait" if data.startswith((b"a", b"\x89PNG")) else "speech"
         if data.startswith(b"?") or want not in ("any", kind):
             raise EchodError(f"{want}_unreadable" if want != "any" else "unsupported_media", "it cannot be read")
         prepared = into / PREPARED[kind]
@@ -198,9 +197,3 @@ def limits() -> dict[str, object]:
 async def daemon(tmp_path: Path, limits: dict[str, object]) -> AsyncIterator[Daemon]:
     async with Daemon(make_config(tmp_path, **limits), Inspector()).run() as running:
         yield running
-
-
-async def until(condition: Any) -> None:
-    """Wait for something that happens in the same loop; the test's own timeout is the limit."""
-    while not condition():
-        await asyncio.sleep(0.005)

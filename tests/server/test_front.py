@@ -176,6 +176,12 @@ async def test_unix_socket(site: Site) -> None:
         assert await ws.recv() == "text"
 
 
+async def test_clients_cannot_choose_their_address(site: Site) -> None:
+    """The app sees the peer of the connection, whatever a header claims."""
+    async with site.http(headers={"X-Forwarded-For": "192.0.2.7", "X-Forwarded-Proto": "https"}) as http:
+        assert (await http.get("/peer")).json()["client"][0] == "127.0.0.1"
+
+
 async def test_mode_of_the_unix_socket(site: Site) -> None:
     """Owner and group may use the socket, nobody else; it goes when the front closes."""
     assert stat.S_IMODE(site.socket.stat().st_mode) == 0o660
@@ -198,6 +204,22 @@ async def test_live_socket_is_never_stolen(site: Site) -> None:
     with pytest.raises(ConfigurationError, match=r"another daemon listens there.*--runtime-dir"):
         await Site(site.socket.parent).start()
     await test_unix_socket(site)
+
+
+async def test_busy_socket_is_never_stolen(tmp_path: Path) -> None:
+    """A daemon so busy that nobody can connect just now is alive as well."""
+    with contextlib.ExitStack() as stack:
+        busy = stack.enter_context(socket.socket(socket.AF_UNIX))
+        busy.bind(str(tmp_path / "echod.sock"))
+        busy.listen(0)
+        with pytest.raises(BlockingIOError):
+            while True:
+                waiting = stack.enter_context(socket.socket(socket.AF_UNIX))
+                waiting.setblocking(False)
+                waiting.connect(str(tmp_path / "echod.sock"))
+        with pytest.raises(ConfigurationError, match="another daemon listens there"):
+            await Site(tmp_path).start()
+        assert (tmp_path / "echod.sock").exists()
 
 
 async def test_file_in_the_way_of_the_socket(tmp_path: Path) -> None:
@@ -315,7 +337,7 @@ async def test_close_lets_answers_end(site: Site) -> None:
         await httpx.AsyncClient(base_url=site.base).get("/peer")
 
 
-async def test_close_does_not_wait_for_ever(site: Site) -> None:
+async def test_close_does_not_wait_for_ever(site: Site, caplog: pytest.LogCaptureFixture) -> None:
     """An answer that does not end within the grace time is broken off, and no task is left."""
     async with site.http() as http, http.stream("GET", "/slow") as answer:
         chunks = answer.aiter_bytes()
@@ -325,3 +347,4 @@ async def test_close_does_not_wait_for_ever(site: Site) -> None:
             await anext(chunks)
     assert not site.front.state.tasks
     assert not site.front.state.connections
+    assert not caplog.records

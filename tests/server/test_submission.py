@@ -60,12 +60,12 @@ def test_unsupported_size(size: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("fps", 0), ("fps", 61), ("fps", "fast"), ("fps", 24.5), ("fps", True), ("fps", []), ("steps", 0), ("steps", 101),
-        ("guidance", -0.1), ("guidance", 20.1), ("guidance", "nan"), ("guidance", "inf"), ("guidance", {}), ("seed", -1),
-        ("seed", 2**63), ("seed", "9" * 5000), ("seed", 1.5), ("seed", float("inf")), ("lossless", "maybe"), ("lossless", 2),
-        ("prompt", 7), ("prompt", "x" * 10_001), ("model", ["preview"]), ("model", "m" * 200), ("voice", "anna"),
-        ("colour", "red"), ("metadata", "text"), ("metadata", {"k" * 65: "v"}), ("metadata", {"k": "v" * 513}),
-        ("metadata", {"k": 1}), ("metadata", {str(n): "v" for n in range(17)}),
+        ("fps", 0), ("fps", 61), ("fps", "fast"), ("fps", 24.5), ("fps", True), ("fps", []),
+        ("steps", 0), ("steps", 101), ("guidance", -0.1), ("guidance", 20.1), ("guidance", "nan"), ("guidance", "inf"),
+        ("guidance", {}), ("seed", -1), ("seed", 2**63), ("seed", "9" * 5000), ("seed", 1.5), ("seed", float("inf")),
+        ("lossless", "maybe"), ("lossless", 2), ("prompt", 7), ("prompt", "x" * 10_001), ("model", ["preview"]),
+        ("model", "m" * 200), ("voice", "anna"), ("colour", "red"), ("metadata", "text"), ("metadata", {"k" * 65: "v"}),
+        ("metadata", {"k": "v" * 513}), ("metadata", {"k": 1}), ("metadata", {str(n): "v" for n in range(17)}),
     ],
 )  # fmt: skip
 def test_refused_values(name: str, value: Any) -> None:

@@ -17,6 +17,7 @@ HOP = RATE // TICKS  # 160 samples
 WINDOW = 400  # samples: 25 ms
 BANDS = ((60, 8000), (60, 900), (900, 3000))  # Hz: all, vowels' first resonance, second resonance
 RANGE_DB = 32.0  # from mouth shut to wide open
+NOISE_MARGIN_DB = 4.0  # a noisy room does not hold the mouth open
 SILENCE_DB = -65.0  # full scale: never opens below
 SMOOTHING = 2.5  # ticks: lips are heavier than sound
 
@@ -33,8 +34,8 @@ def read_mouth(speech: Speech, fps: int, frames: int, checkpoint: Checkpoint) ->
     """Follow the speech once through; the first frame's middle is half a frame after the speech's beginning."""
     energies = _band_energies(speech, checkpoint)
     decibels = 10 * np.log10(energies + 1e-10)
-    loud = np.percentile(decibels[:, 0], 95)
-    floor = max(loud - RANGE_DB, SILENCE_DB)
+    noise, loud = np.percentile(decibels[:, 0], (10, 95))
+    floor = max(loud - RANGE_DB, min(noise + NOISE_MARGIN_DB, loud - RANGE_DB / 2), SILENCE_DB)
     opening = np.clip((decibels[:, 0] - floor) / max(loud - floor, 1.0), 0, 1)
     dullness = decibels[:, 1] - decibels[:, 2]  # "oo" and "oh" have little above 900 Hz
     low, high = np.percentile(dullness[opening > 0.3], (20, 90)) if (opening > 0.3).any() else (0.0, 1.0)

@@ -1,0 +1,119 @@
+"""Workers and daemons die while jobs run, and every accepted job is accounted for."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from echod.client import Video
+from tests.media import EXAMPLES, write_wav
+from tests.running import RunningDaemon, gone
+
+JOBS, WORKER_KILLS, DAEMON_KILLS = 40, 8, 2
+SECONDS, FPS = 2.0, 24
+TERMINAL = {"completed", "failed", "cancelled"}
+
+
+class Ordeal:
+    """Submits jobs, kills at random moments, and keeps account."""
+
+    def __init__(self, daemon: RunningDaemon, speech: Path, dice: random.Random) -> None:
+        self.daemon = daemon
+        self.speech = speech
+        self.dice = dice
+        self.hits: Counter[str] = Counter()
+        self.accepted: list[str] = []
+
+    def submit(self, count: int) -> None:
+        with self.daemon.client() as client:
+            for _ in range(count):
+                video = client.submit(EXAMPLES / "portrait.png", self.speech, size="128x128")
+                self.accepted.append(video["id"])
+
+    def videos(self) -> dict[str, Video]:
+        with self.daemon.client() as client:
+            return {video["id"]: video for video in client.videos()}
+
+    def ended(self) -> int:
+        return sum(video["status"] in TERMINAL for video in self.videos().values())
+
+    def until_ended(self, count: int) -> None:
+        pause = threading.Event()
+        while self.ended() < count:
+            pause.wait(0.05)
+
+    def kill_worker(self) -> None:
+        """Stopped first, so that the job it is killed under is known."""
+        pause = threading.Event()
+        while not self._kill_one_of(self.daemon.devices()):
+            pause.wait(0.02)
+
+    def _kill_one_of(self, devices: list[dict[str, Any]]) -> bool:
+        busy = [device for device in devices if device["state"] == "busy"]
+        if not busy:
+            return False
+        worker = self.dice.choice(busy)
+        os.kill(worker["pid"], signal.SIGSTOP)
+        held = self.daemon.devices()[worker["worker"]]
+        if (held["pid"], held["state"]) != (worker["pid"], "busy"):
+            os.kill(worker["pid"], signal.SIGCONT)  # it ended its job, or its life, just before
+            return False
+        self.hits[held["job"]] += 1
+        os.kill(worker["pid"], signal.SIGKILL)
+        gone([worker["pid"]])
+        return True
+
+    def kill_daemon(self) -> None:
+        self.daemon.kill()  # asserts that its children die with it
+        self.daemon.start()
+
+
+def frames_of(path: Path) -> int:
+    with av.open(str(path)) as container:
+        assert container.streams.audio
+        return sum(1 for _ in container.decode(video=0))
+
+
+@pytest.mark.timeout(400)
+def test_every_accepted_job_is_accounted_for(tmp_path: Path) -> None:
+    """40 jobs on two CPU workers under 8 worker and 2 daemon SIGKILLs: each ends once, and the clips play."""
+    seed = int(os.environ.get("ECHOD_CHAOS_SEED", random.randrange(1 << 32)))
+    print(f"ECHOD_CHAOS_SEED={seed}")
+    dice = random.Random(seed)
+    speech = write_wav(tmp_path / "speech.wav", seconds=SECONDS)
+    kills = ["worker"] * WORKER_KILLS + ["daemon"] * DAEMON_KILLS
+    dice.shuffle(kills)
+    moments = sorted(dice.sample(range(JOBS - 4), len(kills)))
+
+    with RunningDaemon(tmp_path, "--devices", "cpu,cpu", "--log-json") as daemon:
+        ordeal = Ordeal(daemon, speech, dice)
+        ordeal.submit(JOBS)
+        for moment, kill in zip(moments, kills, strict=True):
+            ordeal.until_ended(moment)
+            ordeal.kill_worker() if kill == "worker" else ordeal.kill_daemon()
+        ordeal.until_ended(JOBS)
+        videos = ordeal.videos()
+        log = daemon.log.read_text()
+
+        assert set(videos) == set(ordeal.accepted)
+        poisoned = [id for id, video in videos.items() if video["status"] != "completed"]
+        for id in poisoned:
+            assert ordeal.hits[id] >= 2, videos[id]
+            error = videos[id]["error"]
+            assert error is not None
+            assert error["code"] == "poison"
+        for id in set(videos) - set(poisoned):
+            assert frames_of(daemon.state_dir / "jobs" / id / "clip.mp4") == SECONDS * FPS
+        ends = Counter(line["job"] for line in map(json.loads, log.splitlines()) if line["message"] in TERMINAL)
+        assert max(ends.values()) == 1
+    attempts = sum(video["echod"]["attempt"] for video in videos.values())
+    print(f"jobs={JOBS} attempts={attempts} poison={len(poisoned)} hits={sum(ordeal.hits.values())}")
