@@ -60,6 +60,9 @@ def main() -> NoReturn:
     except EchodError as error:
         _complain(error.message)
         sys.exit(error.exit_code)
+    except OSError as error:  # stdout on a full disk, a file that vanished
+        _complain(str(error))
+        sys.exit(1)
 
 
 def _complain(message: str, context: click.Context | None = None) -> None:

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NotRequired, Self, TypeAlias, TypedDict, TypeVar
+from typing import Any, BinaryIO, Literal, NotRequired, Self, TypeAlias, TypedDict, TypeVar, cast
 
 import httpx
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
@@ -140,9 +140,8 @@ class Client:
         steps: int | None = None,
         guidance: float | None = None,
         lossless: bool = False,
-        idempotency_key: str | None = None,
     ) -> Video:
-        """Hand in a job. It is sent under an idempotency key, so that sending it again never makes a second one."""
+        """Hand in a job. It goes under an idempotency key, so that sending it again never makes a second one."""
         fields: dict[str, Any] = {
             "model": engine,
             "seed": seed,
@@ -154,7 +153,7 @@ class Client:
         if lossless:
             fields["lossless"] = "true"
         with ExitStack() as stack:
-            answer = self._call(
+            return self._video(
                 "POST",
                 "/v1/videos",
                 data={name: str(value) for name, value in fields.items() if value is not None},
@@ -162,28 +161,24 @@ class Client:
                     "input_reference": _part(stack, portrait, "portrait"),
                     "audio_reference": _part(stack, speech, "speech"),
                 },
-                headers={"Idempotency-Key": idempotency_key or secrets.token_hex(16)},
+                headers={"Idempotency-Key": secrets.token_hex(16)},
             )
-        video: Video = answer.json()
-        return video
 
     def video(self, video_id: str) -> Video:
-        video: Video = self._call("GET", f"/v1/videos/{_segment(video_id)}").json()
-        return video
+        return self._video("GET", f"/v1/videos/{_segment(video_id)}")
 
     def videos(self, order: Literal["asc", "desc"] = "desc") -> Iterator[Video]:
         """Every job there is, newest first unless asked otherwise."""
         after: dict[str, str] = {}
         while True:
-            page = self._call("GET", "/v1/videos", params={"limit": PAGE, "order": order, **after}).json()
+            page = self._call("GET", "/v1/videos", params={"limit": PAGE, "order": order, **after})
             yield from page["data"]
             if not page["has_more"]:
                 return
             after = {"after": page["data"][-1]["id"]}
 
     def cancel(self, video_id: str) -> Video:
-        video: Video = self._call("POST", f"/v1/videos/{_segment(video_id)}/cancel").json()
-        return video
+        return self._video("POST", f"/v1/videos/{_segment(video_id)}/cancel")
 
     def remove(self, video_id: str) -> None:
         """Cancel the job if it has not ended, and delete it with its files."""
@@ -272,13 +267,6 @@ class Client:
 
     # -- the machine
 
-    def upload(self, source: Source, purpose: str = "user_data") -> dict[str, Any]:
-        with ExitStack() as stack:
-            files = {"file": _part(stack, source, "upload")}
-            answer = self._call("POST", "/v1/files", data={"purpose": purpose}, files=files)
-        file: dict[str, Any] = answer.json()
-        return file
-
     def readiness(self) -> dict[str, Any]:
         """/readyz: what every device does, whether or not one is ready."""
         answer = self._patiently(lambda: self._send("GET", "/readyz"))
@@ -289,12 +277,18 @@ class Client:
 
     # -- requests
 
-    def _call(self, method: str, path: str, **request: Any) -> httpx.Response:
-        def call() -> httpx.Response:
+    def _video(self, method: str, path: str, **request: Any) -> Video:
+        return cast(Video, self._call(method, path, **request))
+
+    def _call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
+        def call() -> dict[str, Any]:
             answer = self._send(method, path, **request)
             if answer.is_error:
                 raise _refusal(answer.status_code, answer.content)
-            return answer
+            value = _json(answer.content)
+            if "object" not in value:
+                raise EchodError("unreachable", f"what answers at {self.address} is no echod")
+            return value
 
         return self._patiently(call)
 

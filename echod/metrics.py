@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
@@ -11,9 +12,8 @@ from prometheus_client.registry import Collector
 from echod import __version__
 from echod.devices import DeviceState, WorkerState
 from echod.feed import Feed
-from echod.jobs import Job
+from echod.jobs import Job, Stage
 
-STATES: tuple[WorkerState, ...] = ("starting", "idle", "busy", "failed", "stopping")
 SECONDS = (0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800)  # bucket bounds
 
 
@@ -47,8 +47,9 @@ class Metrics:
         self.jobs.labels(job.status, job.error.code if job.error else "").inc()
         if job.status == "completed" and job.started_at and job.finished_at:
             self.job_seconds.observe(job.finished_at - job.started_at)
-            for stage, milliseconds in job.timings_ms.items():
-                self.stage_seconds.labels(stage).observe(milliseconds / 1000)
+            for stage in get_args(Stage):
+                if stage in job.timings_ms:
+                    self.stage_seconds.labels(stage).observe(job.timings_ms[stage] / 1000)
 
     async def follow(self, feed: Feed) -> None:
         """Count every job that ends from now on; runs until cancelled."""
@@ -84,7 +85,7 @@ class _Present(Collector):
         )
         restarts = CounterMetricFamily("echod_worker_restarts", "Deaths of a worker", labels=["worker", "device"])
         for row in self._devices():
-            for state in STATES:
+            for state in get_args(WorkerState):
                 states.add_metric([str(row.worker), row.device, state], float(state == row.state))
             restarts.add_metric([str(row.worker), row.device], row.restarts)
         yield states

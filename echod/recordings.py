@@ -39,7 +39,8 @@ FORMATS = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,eac3,flac,flv,matroska,webm,mov,mp4,mp3,mpeg,mpegts,ogg,tta,voc,w64,wav,wv"
 )
 
-av.logging.set_level(None)
+# OSError: a header points outside the file. IndexError: a stream begins late, which PyAV does not expect.
+UNDECODABLE = (av.FFmpegError, OSError, IndexError)
 
 
 class NotARecording(Exception):
@@ -73,8 +74,10 @@ def convert(source: Path, target: Path, max_seconds: float) -> Sound:
         if not container.streams.audio:
             raise NotARecording("it holds no sound")
         stream = container.streams.audio[0]
+        if stream.codec_context is None:  # contrary to its annotation
+            raise NotARecording("its sound is of an unknown kind")
         stream.codec_context.thread_count = 1
-        sound, peak = _write(_decoded(container, stream), target, _bits(stream), max_seconds)
+        sound, peak = _write(_decoded(container, stream), target, stream.codec_context.codec.lossless, max_seconds)
         promised = max(_promised(container, stream), _promised_by_riff(source, sound.seconds))
     if promised - sound.seconds > max(MISSING_SECONDS, MISSING_SHARE * promised):
         raise _unreadable(
@@ -109,14 +112,8 @@ def _is_sound(codec: str) -> bool:
 def _open(file: BinaryIO) -> InputContainer:
     try:
         return av.open(file, "r", options=_options(), metadata_errors="ignore")
-    except av.FFmpegError as error:
-        raise NotARecording(f"it cannot be decoded ({error.strerror})") from error
-
-
-def _bits(stream: AudioStream) -> int:
-    # Lossy decoders hand out floats, but their sound has no more than 16 bits to it.
-    shallow = stream.format.name in ("u8", "u8p", "s16", "s16p")
-    return 24 if stream.codec_context.codec.lossless and not shallow else 16
+    except UNDECODABLE as error:
+        raise NotARecording("it cannot be decoded") from error
 
 
 def _decoded(container: InputContainer, stream: AudioStream) -> Iterator[AudioFrame]:
@@ -125,7 +122,7 @@ def _decoded(container: InputContainer, stream: AudioStream) -> Iterator[AudioFr
         packets += 1
         try:
             frames = packet.decode()
-        except av.FFmpegError:
+        except UNDECODABLE:
             broken += 1
             continue
         yield from (frame for frame in frames if isinstance(frame, AudioFrame))
@@ -139,11 +136,11 @@ def _decoded(container: InputContainer, stream: AudioStream) -> Iterator[AudioFr
 def _packets(container: InputContainer, stream: AudioStream) -> Iterator[av.Packet[AudioStream]]:
     try:
         yield from container.demux(stream)
-    except av.FFmpegError:  # the container is damaged from here on; what came before counts
+    except UNDECODABLE:  # the container is damaged from here on; what came before counts
         return
 
 
-def _write(frames: Iterator[AudioFrame], target: Path, bits: int, max_seconds: float) -> tuple[Sound, float]:
+def _write(frames: Iterator[AudioFrame], target: Path, lossless: bool, max_seconds: float) -> tuple[Sound, float]:
     """Encode the frames; returns what was written and its peak, 1.0 = full scale."""
     first = next(frames, None)
     if first is None:
@@ -153,7 +150,7 @@ def _write(frames: Iterator[AudioFrame], target: Path, bits: int, max_seconds: f
     samples, peak = 0, 0.0
     with av.open(str(target), "w", format="flac") as container:
         output = container.add_stream("flac", rate=rate, options={"compression_level": "0"})
-        output.layout, output.format = first.layout, "s16" if bits == 16 else "s32"
+        output.layout, output.format = first.layout, _sample_format(first, lossless)
         for frame in _alike(first, frames):
             samples += frame.samples
             if samples > max_seconds * rate:
@@ -165,6 +162,11 @@ def _write(frames: Iterator[AudioFrame], target: Path, bits: int, max_seconds: f
             container.mux(output.encode(frame))  # which converts them to the output's format
         container.mux(output.encode(None))
     return Sound(samples / rate, rate, channels), peak
+
+
+def _sample_format(first: AudioFrame, lossless: bool) -> str:
+    # Lossy decoders hand out floats, but their sound has no more than 16 bits to it. FLAC keeps 24 bits of s32.
+    return "s32" if lossless and first.format.name not in ("u8", "u8p", "s16", "s16p") else "s16"
 
 
 def _check_shape(rate: int, channels: int) -> None:

@@ -28,7 +28,6 @@ from echod.journal import Journal, Record
 
 BLOCK = 2**20  # bytes gathered before a thread writes them: a full disk's cache may block a write for seconds
 MAX_FILENAME = 255
-FIELDS = {"portrait": "input_reference", "speech": "audio_reference", "any": "file"}
 
 
 class FileStore:
@@ -152,14 +151,13 @@ class Receiving:
     async def inspect(self, filename: str, want: Want) -> Inspected:
         """What the file is, once all is written; its `prepared` lives until the `async with` is left.
 
-        Raises EchodError: disk_full, and what `Inspector.inspect` raises, with the field at fault.
+        Raises EchodError: disk_full, and what `Inspector.inspect` raises, with the file's name.
         """
         await self._flush()
         try:
             return await self._store.inspector.inspect(self._upload, self._directory, want)
         except EchodError as error:
-            message = f"{display_name(filename)}: {error.message}"
-            raise EchodError(error.code, message, param=FIELDS[want]) from error
+            raise EchodError(error.code, f"{display_name(filename)}: {error.message}") from error
 
     async def finish(self, filename: str, want: Want, purpose: str = "user_data") -> Record:
         """Inspect the file and keep it: when this returns, it is on disk and in the journal."""

@@ -15,6 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import httpx
+
 from echod.client import Client
 from tests.conftest import ECHOD
 
@@ -106,6 +108,11 @@ class RunningDaemon:
 
     def client(self) -> Client:
         return Client(self.url)
+
+    def http(self) -> httpx.Client:
+        """For requests that `Client` has no words for."""
+        socket_path = str(self.runtime_dir / "echod.sock")
+        return httpx.Client(base_url="http://localhost", transport=httpx.HTTPTransport(uds=socket_path), timeout=60)
 
     @property
     def tcp(self) -> str:

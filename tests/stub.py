@@ -118,7 +118,7 @@ def tells(*events: dict[str, Any], close: int = RESTARTING) -> Act:
 
 
 def video(status: str, progress: int = 0) -> dict[str, Any]:
-    return {"id": "video_1", "status": status, "progress": progress, "model": "preview", "echod": {}}
+    return {"object": "video", "id": "video_1", "status": status, "progress": progress, "model": "preview", "echod": {}}
 
 
 def event(seq: int, status: str, progress: int = 0) -> dict[str, Any]:

@@ -113,6 +113,15 @@ def test_refusal_in_another_language(stub: Stub, status: int, code: str) -> None
     assert caught.value.code == code
 
 
+@pytest.mark.parametrize("body", [b"<h1>It works!</h1>", b"[]", b'{"jobs": []}'])
+def test_something_else_answers(stub: Stub, body: bytes) -> None:
+    """A server that is no echod is told apart, whatever it says."""
+    stub.on("GET /v1/videos", lambda handler: handler.answer(body))
+    with Client(stub.url) as client, pytest.raises(EchodError, match="no echod") as caught:
+        next(client.videos())
+    assert (caught.value.exit_code, len(stub.seen)) == (3, 1)
+
+
 @pytest.mark.parametrize("name", ["", "..", "a/b", "video_1?x", "video 1", "é"])
 def test_an_id_stays_an_id(stub: Stub, name: str) -> None:
     """What would be another path is refused as an unknown id, before anything is sent."""
@@ -123,8 +132,8 @@ def test_an_id_stays_an_id(stub: Stub, name: str) -> None:
 
 def test_all_pages(stub: Stub) -> None:
     """Listing goes on until there is no more."""
-    first = {"data": [{"id": "video_3"}, {"id": "video_2"}], "has_more": True}
-    stub.on("GET /v1/videos", says(first), says({"data": [{"id": "video_1"}], "has_more": False}))
+    first = {"object": "list", "data": [{"id": "video_3"}, {"id": "video_2"}], "has_more": True}
+    stub.on("GET /v1/videos", says(first), says(first | {"data": [{"id": "video_1"}], "has_more": False}))
     with Client(stub.url) as client:
         assert [video["id"] for video in client.videos()] == ["video_3", "video_2", "video_1"]
     assert "after=video_2" in stub.seen[1][1]

@@ -30,13 +30,16 @@ def metrics(devices: list[DeviceState] | None = None) -> Metrics:
 def test_ended_jobs_are_counted_by_status_and_code() -> None:
     """Every end of a job is one count, and only completed ones are timed."""
     counted = metrics()
-    counted.finished(job(status="completed", started_at=10.0, finished_at=12.0, timings_ms={"decode": 1500}))
+    counted.finished(
+        job(status="completed", started_at=10.0, finished_at=12.0, timings_ms={"decode": 1500, "total": 1600})
+    )
     counted.finished(job(status="failed", started_at=10.0, finished_at=99.0, error=jobs.Failure("poison", "why")))
     value = counted.registry.get_sample_value
     assert value("echod_jobs_total", {"status": "completed", "code": ""}) == 1
     assert value("echod_jobs_total", {"status": "failed", "code": "poison"}) == 1
     assert value("echod_job_seconds_sum") == 2.0
     assert value("echod_stage_seconds_sum", {"stage": "decode"}) == 1.5
+    assert value("echod_stage_seconds_sum", {"stage": "total"}) is None
 
 
 async def test_following_the_feed() -> None:

@@ -207,15 +207,11 @@ def test_nine_channels_are_refused(tmp_path: Path) -> None:
     assert (error.code, "9 channels" in error.message) == ("speech_unreadable", True)
 
 
-@pytest.mark.parametrize("rate", [1, 100, 500_000, 2**31 - 1])
+@pytest.mark.parametrize("rate", [1, 3_999, 384_001, 2**31 - 1])
 def test_absurd_rates_are_refused(tmp_path: Path, rate: int) -> None:
-    """A rate that no recorder has is named."""
-    data = wav_bytes(pcm(tone(0.5)), rate=rate)
-    try:
-        error: Exception = refusal(data, tmp_path)
-    except recordings.NotARecording as other:
-        error = other
-    assert "samples per second" in str(error) or isinstance(error, recordings.NotARecording)
+    """A rate that no recorder has is named, with what is read."""
+    error = refusal(wav_bytes(pcm(tone(0.5)), rate=rate), tmp_path)
+    assert (error.code, f"{rate} samples per second" in error.message) == ("speech_unreadable", True)
 
 
 @pytest.mark.parametrize(

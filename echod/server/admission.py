@@ -11,12 +11,12 @@ import logging
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from echod.config import Config
 from echod.errors import EchodError
 from echod.server.accounts import caller
+from echod.server.refusals import error_response
 from echod.server.services import Services
 
 log = logging.getLogger("echod.server")
@@ -26,7 +26,6 @@ MAX_JSON = 1 << 20
 BODY_STALL = 120.0  # seconds without a byte of a body that is expected
 LINGER = 5.0  # seconds, and
 DISCARD = 64 << 20  # bytes, that are read on after a refusal, so that the client sees the answer and not a reset
-RETRY_AFTER = "5"  # seconds
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -152,12 +151,3 @@ async def abort(scope: Scope, receive: Receive) -> None:
     scope["state"]["abort"]()
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-def error_response(error: EchodError, headers: dict[str, str] | None = None) -> JSONResponse:
-    headers = dict(headers or {})
-    if error.status in (429, 503):
-        headers["Retry-After"] = RETRY_AFTER
-    if error.status in (409, 507):  # OpenAI's clients would try these again at once
-        headers["X-Should-Retry"] = "false"
-    return JSONResponse(error.body(), error.status, headers)

@@ -15,7 +15,8 @@ from starlette.requests import Request
 from echod import __version__
 from echod.errors import EchodError
 from echod.server import docs, files, videos
-from echod.server.admission import Admission, error_response
+from echod.server.admission import Admission
+from echod.server.refusals import error_response
 from echod.server.schemas import ERROR_ANSWER
 from echod.server.services import Served, Services
 

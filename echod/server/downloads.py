@@ -9,7 +9,7 @@ from starlette.responses import FileResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from echod.errors import EchodError
-from echod.server.admission import error_response
+from echod.server.refusals import error_response
 
 
 class Download(FileResponse):

@@ -9,10 +9,11 @@ from fastapi.responses import Response
 
 from echod.journal import Record
 from echod.server.downloads import Download, download
-from echod.server.multipart import invalid, parts
+from echod.server.multipart import parts
+from echod.server.refusals import blaming, invalid
 from echod.server.schemas import UPLOAD_BODY
 from echod.server.services import BaseUrl, Calling, Served
-from echod.server.videos import blaming, listing
+from echod.server.videos import listing
 
 MAX_PURPOSE = 64
 DEFAULT_PURPOSE = "user_data"
@@ -38,7 +39,9 @@ async def create(request: Request, served: Served, caller: Calling, base: BaseUr
             raise invalid("the form has no file part named `file`", "file")
         if len(purpose) > MAX_PURPOSE:
             raise invalid(f"purpose has {len(purpose)} characters; at most {MAX_PURPOSE} are allowed", "purpose")
-        return file_object(await receiving.finish(filename, "any", purpose), base)
+        with blaming("file"):
+            record = await receiving.finish(filename, "any", purpose)
+    return file_object(record, base)
 
 
 @router.get("", summary="Your uploads, newest first")

@@ -10,7 +10,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-from echod.errors import EchodError
+from echod.server.refusals import invalid
 
 MAX_PARTS = 64
 MAX_FIELD = 64 * 1024  # bytes of a part that is no file
@@ -127,7 +127,3 @@ class _Collector:
 
     def _end(self) -> None:
         self.ended = True
-
-
-def invalid(message: str, param: str | None = None) -> EchodError:
-    return EchodError("invalid_request", message, param=param)

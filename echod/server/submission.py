@@ -12,7 +12,7 @@ import msgspec
 
 from echod.errors import EchodError
 from echod.jobs import DEFAULT_SEED, Options
-from echod.server.multipart import invalid
+from echod.server.refusals import invalid
 
 T = TypeVar("T")
 

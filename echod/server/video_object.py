@@ -36,7 +36,7 @@ def video_object(job: Job, desk: Desk, base_url: str) -> dict[str, Any]:
 def _extras(job: Job, desk: Desk, base_url: str) -> dict[str, Any]:
     options = job.options
     return {
-        "queue_position": desk.position(job.id),
+        "queue_position": _queue_position(job, desk),
         "eta_s": _seconds_left(job),
         "stage": job.stage,
         "windows_done": job.windows_done,
@@ -56,6 +56,12 @@ def _extras(job: Job, desk: Desk, base_url: str) -> dict[str, Any]:
         "url": f"{base_url}/v1/videos/{job.id}/content",
         "timings_ms": job.timings_ms,
     }
+
+
+def _queue_position(job: Job, desk: Desk) -> int | None:
+    if job.status != "queued":
+        return None
+    return desk.position(job.id) or 0  # None while its dispatch is being committed
 
 
 def _whole(moment: float | None) -> int | None:

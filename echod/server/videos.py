@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -17,7 +17,8 @@ from echod.inspection import Inspected
 from echod.jobs import Job
 from echod.server.accounts import Caller
 from echod.server.downloads import Download, download
-from echod.server.multipart import invalid, parts
+from echod.server.multipart import parts
+from echod.server.refusals import blaming, invalid
 from echod.server.schemas import SUBMISSION_BODY
 from echod.server.services import BaseUrl, Calling, Served, Services
 from echod.server.stream import Stream, clip, why_none
@@ -179,16 +180,6 @@ class Inputs:
         if record.kind != kind:
             raise invalid(f"{name} must be a {kind}; file {record.id} is a {record.kind}", name)
         return Inspected(kind=kind, prepared=files.prepared(record), portrait=record.portrait, speech=record.speech)
-
-
-@contextmanager
-def blaming(name: str) -> Iterator[None]:
-    """Errors that name no field are about this one."""
-    try:
-        yield
-    except EchodError as error:
-        error.param = error.param or name
-        raise
 
 
 async def _accept(

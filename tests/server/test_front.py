@@ -10,7 +10,7 @@ import stat
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx
 import pytest
@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from echod.errors import ConfigurationError
 from echod.server import front as front_module
-from echod.server.front import Connection, Front
+from echod.server.front import Connection, Front, Http
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -317,6 +317,17 @@ async def test_close_tells_websockets_to_come_back(site: Site) -> None:
     assert (ws.close_code, ws.close_reason) == (1012, "restart")
     left = {task for task in asyncio.all_tasks() - {asyncio.current_task()} if "server" in repr(task.get_coro())}
     assert not left, before
+
+
+async def test_connection_that_arrives_while_closing(site: Site) -> None:
+    """A connection accepted just before the front closed is dropped, not served."""
+    await site.front.close()
+    near, far = socket.socketpair()
+    await asyncio.get_running_loop().connect_accepted_socket(lambda: Http(site.front, cast(Connection, None)), far)
+    reader, writer = await asyncio.open_connection(sock=near)
+    assert await reader.read() == b""
+    writer.close()
+    assert not site.front.state.connections
 
 
 async def test_close_lets_answers_end(site: Site) -> None:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import json
 from typing import Any
 
 import pytest
 
 from echod.errors import EchodError
-from tests.server.conftest import PORTRAIT, SPEECH, Daemon, refusal
+from tests.server.conftest import PORTRAIT, SPEECH, Daemon, receive, refusal
 
 
 async def test_form_with_files(daemon: Daemon) -> None:
@@ -65,6 +66,14 @@ async def test_life_of_a_job(daemon: Daemon) -> None:
     assert video["completed_at"] <= video["expires_at"]
     assert (video["echod"]["crop"], video["echod"]["timings_ms"]) == ([1, 2, 3, 4], {"decode": 1500})
     assert "openai-poll-after-ms" not in answer.headers
+
+
+async def test_queue_position(daemon: Daemon) -> None:
+    """A queued job says how many go before it: none, once its dispatch has begun but is not committed."""
+    ids = [await daemon.submit() for _ in range(3)]
+    assert [(await daemon.video(job_id))["echod"]["queue_position"] for job_id in ids] == [0, 1, 2]
+    daemon.desk.queue.pop()
+    assert [(await daemon.video(job_id))["echod"]["queue_position"] for job_id in ids] == [0, 0, 1]
 
 
 async def test_failed_job(daemon: Daemon) -> None:
@@ -287,11 +296,14 @@ async def test_full_queue(daemon: Daemon) -> None:
     assert int(answer.headers["retry-after"]) > 0
 
 
-async def test_public_url(daemon: Daemon) -> None:
-    """URLs begin with the Host that the caller used."""
+async def test_urls(daemon: Daemon) -> None:
+    """URLs begin with the Host that the caller used, or with public_url where that is set."""
+    job_id = await daemon.submit()
     port = daemon.base.rpartition(":")[2]
-    answer = await daemon.http.post(
-        f"http://localhost:{port}/v1/videos",
-        files={"input_reference": ("p", PORTRAIT), "audio_reference": ("s", SPEECH)},
-    )
-    assert answer.json()["echod"]["url"].startswith(f"http://localhost:{port}/v1/videos/video_")
+    video = (await daemon.http.get(f"http://localhost:{port}/v1/videos/{job_id}")).json()
+    assert video["echod"]["url"] == f"http://localhost:{port}/v1/videos/{job_id}/content"
+    daemon.desk.config = dataclasses.replace(daemon.config, public_url="https://clips.example.org")
+    url = f"https://clips.example.org/v1/videos/{job_id}/content"
+    assert (await daemon.video(job_id))["echod"]["url"] == url
+    async with daemon.events() as ws:
+        assert (await receive(ws))["video"]["echod"]["url"] == url
