@@ -7,6 +7,7 @@ the journal has committed, and the only one that clients see.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import os
 import shutil
@@ -157,6 +158,10 @@ class Desk:
             )
         return name
 
+    async def knows(self, account: str, key: str) -> bool:
+        """Whether an idempotency key was used: such a request makes no job, and is welcome whatever the queue."""
+        return await self.journal.replayed(account, key) is not None
+
     async def replay(self, account: str, key: str, fingerprint: str) -> Job | None:
         """The job that an earlier request with this idempotency key made."""
         earlier = await self.journal.replayed(account, key)
@@ -189,7 +194,7 @@ class Desk:
         except BaseException as error:
             _remove([directory])
             if isinstance(error, OSError):
-                raise EchodError("disk_full", f"the inputs cannot be stored: {error}. Free some space.") from error
+                raise _unstorable(error) from error
             raise
         finally:
             self._accepting -= 1
@@ -339,6 +344,14 @@ class Desk:
         self._dispatcher.wake()
         if job.terminal:
             await asyncio.to_thread(_tidy, self.directory(job.id), job.status == "completed")
+
+
+def _unstorable(error: OSError) -> EchodError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return EchodError("disk_full", f"the inputs cannot be stored: {error.strerror}; free some space and try again")
+    if error.errno == errno.ENOENT:
+        return EchodError("not_found", "a file of this request was deleted meanwhile; upload it again")
+    return EchodError("internal", f"the inputs cannot be stored: {error}")
 
 
 def _take_inputs(directory: Path, draft: Draft) -> None:

@@ -445,6 +445,6 @@ def test_a_port_in_use(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken, tempfile.TemporaryDirectory(prefix="echod-") as runtime:
         port = str(taken.getsockname()[1])
         refused = run_echod("serve", "--port", port, "--state-dir", tmp_path / "state", "--runtime-dir", runtime)
-    assert refused.returncode != 0
+    assert (refused.returncode, refused.stdout) == (78, "")
     assert port in refused.stderr
     assert "Traceback" not in refused.stderr

@@ -119,11 +119,22 @@ async def test_inputs_on_another_file_system(office: Office, monkeypatch: pytest
     assert copy.read_bytes() == office.draft.portrait_file.read_bytes()
 
 
-async def test_unstorable_inputs_leave_nothing(office: Office) -> None:
+@pytest.mark.parametrize(
+    ("number", "code"), [(errno.ENOSPC, "disk_full"), (errno.ENOENT, "not_found"), (errno.EIO, "internal")]
+)
+async def test_unstorable_inputs_leave_nothing(
+    office: Office, monkeypatch: pytest.MonkeyPatch, number: int, code: str
+) -> None:
     """When the inputs cannot be stored the job is refused, and neither a row nor a file stays."""
+
+    def refuse(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(shutil, "copyfile", refuse)
     with pytest.raises(EchodError) as refused:
-        await office.desk.accept(changed(office.draft, speech_file=Path("/nowhere/speech.flac")))
-    assert refused.value.code == "disk_full"
+        await office.desk.accept(office.draft)
+    assert refused.value.code == code
     assert list(office.desk.root.iterdir()) == []
     assert await office.desk.list(None) == ([], False)
 

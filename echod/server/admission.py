@@ -47,7 +47,7 @@ class Admission:
             return
         exchange = Exchange(scope, receive, send)
         try:
-            self._admit(scope, exchange)
+            await self._admit(scope, exchange)
             await self.app(scope, exchange.receive, exchange.send)
         except EchodError as error:
             await exchange.refuse(error)
@@ -59,11 +59,13 @@ class Admission:
         finally:
             self.services.metrics.requests.labels(scope["method"], str(exchange.status or "gone")).inc()
 
-    def _admit(self, scope: Scope, exchange: Exchange) -> None:
+    async def _admit(self, scope: Scope, exchange: Exchange) -> None:
         headers = Headers(scope=scope)
-        scope["state"]["caller"] = caller(headers.items(), scope["server"], scope["client"])
+        who = scope["state"]["caller"] = caller(headers.items(), scope["server"], scope["client"])
         if (scope["method"], scope["path"]) == ("POST", "/v1/videos"):
-            self.services.desk.check_open()
+            desk, key = self.services.desk, headers.get("idempotency-key")
+            if not (key and await desk.knows(who.account, key)):
+                desk.check_open()
         exchange.limit, exchange.setting = body_limit(scope, headers, self.services.config)
         exchange.count(int(headers.get("content-length", 0)))
 
