@@ -131,7 +131,7 @@ class Daemon:
             metrics = Metrics(
                 queued=lambda: len(desk.queue), watchers=lambda: len(desk.feed.watchers), devices=fleet.devices
             )
-            services = Services(desk, files, fleet.devices, metrics)
+            services = Services(desk, files, fleet.devices, metrics, lambda: front.tcp_url)
             front = Front(create_app(services), events.sockets(services))
             await front.start(config.host, config.port, config.socket)
             stack.push_async_callback(front.close)

@@ -214,9 +214,7 @@ def _change(job: Job, **fields: Any) -> Job:
 def _dispatched(job: Job, device: str, now: float) -> Job:
     if job.status != "queued":
         return job
-    return _change(
-        job, status="in_progress", attempt=job.attempt + 1, device=device, started_at=job.started_at or now, **_FRESH
-    )
+    return _change(job, status="in_progress", attempt=job.attempt + 1, device=device, started_at=now, **_FRESH)
 
 
 # What an attempt leaves behind must not show in the next one.

@@ -41,11 +41,11 @@ def lost(attempt: int, *, stalled: bool = False) -> jobs.Lost:
 
 
 def test_dispatch_counts_attempts() -> None:
-    """Every dispatch is a new attempt; the job keeps the time of its first."""
+    """Every dispatch is a new attempt, with a device and a start of its own."""
     first = running()
     assert (first.status, first.attempt, first.device, first.started_at) == ("in_progress", 1, "cpu", 200.0)
     again = advance(after(first, lost(1)), jobs.Dispatched("cuda:1"), 300.0)
-    assert (again.attempt, again.device, again.started_at) == (2, "cuda:1", 200.0)
+    assert (again.attempt, again.device, again.started_at) == (2, "cuda:1", 300.0)
 
 
 def test_completes() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
+from uvicorn.protocols.utils import get_local_addr
 from websockets.exceptions import ConnectionClosed
 
 from echod.feed import Event, Watcher
@@ -61,7 +62,7 @@ async def _read(connection: Connection) -> None:
 
 async def _send(connection: Connection, watcher: Watcher, services: Services) -> None:
     assert connection.request is not None
-    base = services.base_url(connection.request.headers.get("Host"))
+    base = services.base_url(connection.request.headers.get("Host"), get_local_addr(connection.transport))
     with contextlib.suppress(ConnectionClosed):
         async for event in watcher:
             await connection.send(message(event, services, base))

@@ -156,6 +156,10 @@ class Front:
         names = [sock.getsockname() for server in self._servers for sock in server.sockets]
         return sorted(f"unix:{name}" if isinstance(name, str) else url(name[0], name[1]) for name in names)
 
+    @property
+    def tcp_url(self) -> str:
+        return next(address for address in self.addresses if address.startswith("http"))
+
     async def close(self, code: int = SERVICE_RESTART, reason: str = "restart", grace: float = 5.0) -> None:
         """Accept nothing new, close WebSockets with `code`, let HTTP answers end within `grace` seconds, then abort."""
         if self.closing:

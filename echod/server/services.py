@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
-from echod.server.accounts import Caller
+from echod.server.accounts import Address, Caller
 
 if TYPE_CHECKING:
     from echod.config import Config
@@ -20,21 +20,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Services:
-    """The daemon behind the server. `devices` is the fleet's present state."""
+    """The daemon behind the server. `devices` is the fleet's present state, `tcp_url` where the TCP port is."""
 
     desk: Desk
     files: FileStore
     devices: Callable[[], Sequence[DeviceState]]
     metrics: Metrics
+    tcp_url: Callable[[], str]
 
     @property
     def config(self) -> Config:
         """The settings in force: SIGHUP gives the desk new ones."""
         return self.desk.config
 
-    def base_url(self, host: str | None) -> str:
-        """What URLs in an answer begin with, for a caller that named `host`."""
-        return self.config.public_url or f"http://{host or 'localhost'}"
+    def base_url(self, host: str | None, server: Address | None) -> str:
+        """What URLs in an answer begin with, for a caller of the socket `server` that named `host`.
+
+        The host that a caller names on the unix socket means nothing.
+        """
+        if self.config.public_url:
+            return self.config.public_url
+        by_tcp = host and server and server[1] is not None
+        return f"http://{host}" if by_tcp else self.tcp_url()
 
 
 async def services(request: Request) -> Services:
@@ -51,7 +58,7 @@ async def calling(request: Request) -> Caller:
 
 
 async def base_url(request: Request) -> str:
-    return (await services(request)).base_url(request.headers.get("host"))
+    return (await services(request)).base_url(request.headers.get("host"), request.scope["server"])
 
 
 Served = Annotated[Services, Depends(services)]

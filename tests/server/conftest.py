@@ -127,11 +127,11 @@ class Daemon:
             watchers=lambda: len(self.desk.feed.watchers),
             devices=lambda: self.states,
         )
-        services = Services(desk=self.desk, files=self.files, devices=lambda: self.states, metrics=self.metrics)
+        services = Services(self.desk, self.files, lambda: self.states, self.metrics, lambda: self.base)
         self.app = create_app(services)
         self.front = Front(self.app, events.sockets(services))
         await self.front.start("127.0.0.1", 0, self.config.socket)
-        self.base = next(address for address in self.front.addresses if address.startswith("http"))
+        self.base = self.front.tcp_url
         async with httpx.AsyncClient(base_url=self.base, timeout=20) as self.http:
             yield self
         await self.front.close()

@@ -7,6 +7,7 @@ import dataclasses
 import json
 from typing import Any
 
+import httpx
 import pytest
 
 from echod.errors import EchodError
@@ -211,6 +212,15 @@ async def test_idempotency(daemon: Daemon) -> None:
     assert len(daemon.desk.queue) == 2
 
 
+async def test_replay_is_welcome_in_a_full_queue(daemon: Daemon) -> None:
+    """A request sent again after its answer was lost gets its job, though no new one would be accepted."""
+    first = await daemon.post(headers={"Idempotency-Key": "key"})
+    daemon.hands.refused = EchodError("no_device", "every device has failed")
+    again = await daemon.post(headers={"Idempotency-Key": "key"})
+    assert again.json()["id"] == first.json()["id"]
+    assert refusal(await daemon.post(headers={"Idempotency-Key": "other"}))[1] == "no_device"
+
+
 @pytest.mark.parametrize("key", ["", "k" * 256])
 async def test_idempotency_key_length(daemon: Daemon, key: str) -> None:
     """A key has 1 to 255 characters."""
@@ -297,11 +307,15 @@ async def test_full_queue(daemon: Daemon) -> None:
 
 
 async def test_urls(daemon: Daemon) -> None:
-    """URLs begin with the Host that the caller used, or with public_url where that is set."""
+    """URLs begin with the Host that the caller used, over the unix socket with the TCP port's, or with public_url."""
     job_id = await daemon.submit()
     port = daemon.base.rpartition(":")[2]
     video = (await daemon.http.get(f"http://localhost:{port}/v1/videos/{job_id}")).json()
     assert video["echod"]["url"] == f"http://localhost:{port}/v1/videos/{job_id}/content"
+    transport = httpx.AsyncHTTPTransport(uds=str(daemon.config.socket))
+    async with httpx.AsyncClient(transport=transport, base_url="http://anything") as unix:
+        video = (await unix.get(f"/v1/videos/{job_id}")).json()
+    assert video["echod"]["url"] == f"{daemon.base}/v1/videos/{job_id}/content"
     daemon.desk.config = dataclasses.replace(daemon.config, public_url="https://clips.example.org")
     url = f"https://clips.example.org/v1/videos/{job_id}/content"
     assert (await daemon.video(job_id))["echod"]["url"] == url

@@ -46,6 +46,12 @@ class PreviewEngine:
     shares: Mapping[str, float] = {"face": 0.05, "audio": 0.02, "decode": 0.92, "mux": 0.01}
     windows = "decode"
 
+    def __init__(self) -> None:
+        # Both networks load when they are first asked: now, and not under the first job.
+        blank = np.zeros((64, 64, 3), np.uint8)
+        face.find_faces(blank)
+        find_landmarks(blank, (0, 0, 64, 64))
+
     def prepare(
         self, image: Image, size: Size, box: Box | None = None, checkpoint: Checkpoint = no_checkpoint
     ) -> PreviewPortrait:
