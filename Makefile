@@ -5,10 +5,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PYTEST := $(BIN)/pytest --numprocesses 2 --dist loadfile
 
-.PHONY: help demo test test-long check format clean
+.PHONY: help demo proof test test-long check format clean
 
 help:
 	@echo "make demo       install, run the daemon, turn examples/ into a clip"
+	@echo "make proof      EchoMimic through the daemon, under kills, against the authors' recorded frames"
 	@echo "make test       install, lint, types, tests (under 10 minutes)"
 	@echo "make test-long  the tests that take longer"
 	@echo "make format     put the code into shape"
@@ -26,6 +27,9 @@ $(VENV)/installed-dev: $(VENV)/installed
 
 demo: $(VENV)/installed
 	scripts/demo $(BIN)/echod
+
+proof: $(VENV)/installed-dev
+	$(BIN)/python -m tests.proof
 
 check: $(VENV)/installed-dev
 	$(BIN)/ruff format --check .

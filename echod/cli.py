@@ -13,7 +13,7 @@ from typing import NoReturn
 import click
 
 from echod import __version__
-from echod.commands import devices, jobs, serve, service, settings, submit
+from echod.commands import devices, jobs, roles, serve, service, settings, submit, tokens, users, weights
 from echod.errors import EchodError
 
 INTERRUPTED = 130
@@ -38,8 +38,12 @@ for command in (
     jobs.cancel,
     jobs.rm,
     jobs.fetch,
+    roles.roles,
+    users.users,
+    tokens.tokens,
     devices.devices,
     devices.doctor,
+    weights.weights,
     settings.config,
     service.service,
 ):

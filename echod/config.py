@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 
 from echod.errors import ConfigurationError
 
-ENGINES = ("auto", "preview")
+ENGINES = ("auto", "preview", "echomimic", "echomimic-quality")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 SYSTEM_FILE = Path("/etc/echod/config.toml")
 
@@ -98,15 +98,20 @@ def _devices(value: Any) -> tuple[str, ...]:
     return names
 
 
-def _host(value: Any) -> str:
-    host = str(value)
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can be meant; a name other than localhost may be anything."""
+    if host.lower() == "localhost":
+        return True
     try:
-        loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
-        loopback = False
-    if not loopback:
-        raise ValueError("must be a loopback address (127.0.0.1, ::1, localhost): echod has no accounts yet")
-    return host
+        return False
+
+
+def _host(value: Any) -> str:
+    if not re.fullmatch(r"[0-9A-Za-z.:_-]+(%\w+)?", str(value)):
+        raise ValueError("must be an address such as 127.0.0.1, ::1 or 0.0.0.0, or the name of one")
+    return str(value)
 
 
 def _url(value: Any) -> str | None:
@@ -166,6 +171,8 @@ class Config:
     host: str = _setting("listen", HOST, "address of the TCP port", "127.0.0.1")
     port: int = _setting("listen", PORT, "TCP port; 0 takes any free one", 8765)
     public_url: str | None = _setting("listen", URL, "base of the URLs in answers, behind a proxy", "")
+    insecure: bool = _setting("listen", SWITCH, "listen beyond loopback though there is no account yet", False)
+    url_lifetime: float = _setting("listen", DURATION, "how long the signed URLs in answers are good", "24h")
 
     devices: tuple[str, ...] = _setting("fleet", DEVICES, "auto, or one worker for each: cuda:0,cuda:1", ["auto"])
     engine: str = _setting("fleet", _choice(*ENGINES), f"what makes the frames: {', '.join(ENGINES)}", "auto")
@@ -176,6 +183,7 @@ class Config:
     )
 
     queue_limit: int = _setting("limits", COUNT, "jobs that may wait", 256)
+    jobs_per_account: int = _setting("limits", COUNT, "jobs of one account that may wait", 64)
     max_seconds: float = _setting("limits", DURATION, "longest speech", 1800)
     max_upload: int = _setting("limits", SIZE, "largest request body", "64MiB")
     max_pixels: int = _setting("limits", COUNT, "largest portrait, width x height", 50_000_000)

@@ -21,17 +21,22 @@ from pathlib import Path
 from typing import Any
 
 from echod import __version__, logs
-from echod.config import Config, create_directory
+from echod.accounts import Accounts
+from echod.config import Config, create_directory, is_loopback
 from echod.desk import Desk
 from echod.errors import ConfigurationError, EchodError
 from echod.fleet import LocalFleet, find_devices
+from echod.inference.echomimic import layout
 from echod.inspection import Inspector
 from echod.journal import Journal
+from echod.leaving import finish_removals
 from echod.metrics import Metrics
+from echod.roles import Roles
 from echod.sdnotify import notify, watchdog_interval
 from echod.server import events
 from echod.server.app import Services, create_app
 from echod.server.front import Front
+from echod.signing import Signer, load_key
 from echod.uploads import FileStore
 
 log = logging.getLogger("echod")
@@ -73,23 +78,51 @@ def lock(state_dir: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+def check_bind(config: Config, accounts: Accounts) -> None:
+    """Refuse to be seen from other machines before there is anybody who could log in."""
+    if not (accounts or config.insecure or is_loopback(config.host)):
+        raise ConfigurationError(
+            f"host {config.host} can be reached from other machines, and there is no account yet. Start on 127.0.0.1, "
+            "add an admin with `echod users add`, then start like this; or give --insecure (ECHOD_INSECURE=1)",
+            param="host",
+        )
+
+
 def choose_engines(config: Config, devices: tuple[str, ...]) -> tuple[str, ...]:
-    """What every worker loads, the main engine first."""
-    if config.engine == "auto":
-        log.info("engine auto: this version has the preview only, a quick look that is not EchoMimic")
-    return ("preview",)
+    """What every worker loads, the main engine first. ConfigurationError if its weights are not there."""
+    main = config.engine
+    if main == "auto":
+        main = "echomimic" if any(device.startswith("cuda") for device in devices) else "preview"
+        if main == "preview":
+            log.info("engine auto: no CUDA device, so preview; --engine echomimic is the real one, slow on a CPU")
+    if main == "preview":
+        return ("preview",)
+    if lacking := layout.missing(config.weights_dir, main):
+        raise ConfigurationError(
+            f"engine {main} needs weights that {config.weights_dir} lacks: {', '.join(lacking)}. "
+            f"`echod weights pull {main}` fetches them; --engine preview needs none.",
+            param="engine",
+        )
+    return (main, "preview")
 
 
 @asynccontextmanager
 async def running(*work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """Have these run in the background while the block does."""
     tasks = [asyncio.create_task(each) for each in work]
+    for task in tasks:
+        task.add_done_callback(_log_failure)
     try:
         yield
     finally:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()):
+        log.error("a background task ended: the daemon goes on without it", exc_info=error)
 
 
 class Daemon:
@@ -112,37 +145,52 @@ class Daemon:
             journal = Journal(config.state_dir / "echod.sqlite3")
             journal.open()
             stack.push_async_callback(journal.close)
+            self.accounts = Accounts(journal)
+            await self.accounts.open()
+            check_bind(config, self.accounts)
+            signer = Signer(load_key(config.state_dir / "signing.key"))
             devices = find_devices(config.devices)
             engines = choose_engines(config, devices)
             self.desk = Desk(config, journal, engines, boot=await journal.boot())
             self.fleet = LocalFleet(config, self.desk, devices)
             self.fleet.on_change = self._changed.set
-            inspector = Inspector(
+            self.inspector = Inspector(
                 timeout=config.inspect_timeout,
                 memory=config.inspect_memory,
                 max_seconds=config.max_seconds,
                 max_pixels=config.max_pixels,
             )
-            stack.push_async_callback(inspector.close)
-            files = FileStore(config.state_dir / "files", journal, inspector, config)
+            stack.push_async_callback(self.inspector.close)
+            self.files = FileStore(config.state_dir / "files", journal, self.inspector, config)
             await self.desk.open(self.fleet)
             stack.push_async_callback(self.desk.close)
+            await finish_removals(self.accounts, self.desk, self.files)
             desk, fleet = self.desk, self.fleet
             metrics = Metrics(
                 queued=lambda: len(desk.queue), watchers=lambda: len(desk.feed.watchers), devices=fleet.devices
             )
-            services = Services(desk, files, fleet.devices, metrics, lambda: front.tcp_url)
-            front = Front(create_app(services), events.sockets(services))
+            self.roles = Roles(config, self.inspector, self._warm_roles)
+            services = Services(
+                desk, self.files, fleet.devices, metrics, lambda: front.tcp_url,
+                roles=self.roles, accounts=self.accounts, signer=signer,
+            )  # fmt: skip
+            front = Front(create_app(services), events.sockets(services), services.caller)
             await front.start(config.host, config.port, config.socket)
             stack.push_async_callback(front.close)
+            # Before systemd hears READY and may send one.
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload_settings)
             self._announce(front, devices, engines)
-            background = self._keep_systemd_informed(), self._sweep(files), inspector.start(), metrics.follow(desk.feed)
-            async with running(*background):
+            async with running(
+                self._keep_systemd_informed(),
+                self._sweep(),
+                self.inspector.start(),
+                metrics.follow(desk.feed),
+                self.roles.watch(),
+            ):
                 await self._until_stopped()
 
     async def _until_stopped(self) -> None:
         await self.fleet.start()
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload_settings)
         await self._stop.wait()
         self.desk.draining = True
         self._draining_since = time.monotonic()
@@ -156,15 +204,24 @@ class Daemon:
         self._stop.set()
 
     def _reload_settings(self) -> None:
+        self.roles.reload()
         try:
             config = self._reload()
         except EchodError as error:
             log.error("settings not reloaded: %s", error.message)
             return
-        self.config = self.desk.config = self.fleet.config = config
+        self.config = self.desk.config = self.fleet.config = self.files.config = self.roles.config = config
+        self.inspector.timeout, self.inspector.memory = config.inspect_timeout, config.inspect_memory
+        self.inspector.max_seconds, self.inspector.max_pixels = config.max_seconds, config.max_pixels
         logs.set_up(config.log_level, config.log_json)
         log.info("settings reloaded")
         self.fleet.revive()
+
+    def _warm_roles(self) -> None:
+        """Have workers prepare the portraits of roles, each for its own engine and size."""
+        engines = self.desk.engines
+        wanted = [(role, role.file.engine or engines[0]) for role in self.roles.loaded]
+        self.fleet.prepare(role.order(engine) for role, engine in wanted if engine in engines)
 
     def _announce(self, front: Front, devices: tuple[str, ...], engines: tuple[str, ...]) -> None:
         for line in (
@@ -193,10 +250,11 @@ class Daemon:
                 self._changed.clear()
                 notify(STATUS=self._status())
 
-    async def _sweep(self, files: FileStore) -> None:
+    async def _sweep(self) -> None:
         while True:
             try:
-                await files.sweep(self.desk.clock())
+                await self.files.sweep(self.desk.clock())
+                await self.accounts.sweep(self.desk.clock())
                 await self.desk.sweep()
             except Exception:
                 log.exception("what has expired could not be removed")

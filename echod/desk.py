@@ -12,6 +12,7 @@ import logging
 import os
 import shutil
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -75,6 +76,7 @@ class Entry:
     def __init__(self, job: Job) -> None:
         self.job = self.shown = job
         self.ended = asyncio.Event()
+        self.turn = asyncio.Lock()  # steps are committed one after another: an old one must not undo a newer one
 
 
 class Desk:
@@ -97,15 +99,16 @@ class Desk:
         self.queue = JobQueue()
         self.feed = Feed(boot, lambda: [entry.shown for entry in self._live.values()])
         self.draining = False
+        self.closing = False  # a step that cannot be committed now never will be
         self._dispatcher: Dispatcher
         self._live: dict[str, Entry] = {}
-        self._accepting = 0
+        self._accepting: Counter[str] = Counter()
         self._commits: set[asyncio.Task[None]] = set()
 
     async def open(self, dispatcher: Dispatcher) -> None:
         """Take up what an earlier daemon left: jobs in progress are queued again, directories without a job removed."""
         self._dispatcher = dispatcher
-        self.root.mkdir(parents=True, exist_ok=True)
+        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)  # what people sent is theirs
         for job in await self.journal.unfinished_jobs():
             await self._take_up(job)
         known = {job.id for job in await self.journal.jobs()}
@@ -123,25 +126,32 @@ class Desk:
             self.queue.push(again)
 
     async def close(self) -> None:
-        """Wait for steps that are being committed."""
+        """Wait for steps that are being committed; those that cannot be are repeated by the next start."""
+        self.closing = True
         await asyncio.gather(*self._commits, return_exceptions=True)
 
     # Accept
 
-    def check_open(self) -> None:
+    def check_open(self, account: str) -> None:
         """Refuse what would be refused anyway, before a byte of the request is read."""
         if self.draining:
             raise EchodError("draining", "this daemon is shutting down; try again when it is back")
         if refusal := self._dispatcher.refusal():
             raise refusal
-        waiting, limit = len(self.queue) + self._accepting, self.config.queue_limit
+        waiting, limit = len(self.queue) + self._accepting.total(), self.config.queue_limit
         if waiting >= limit:
             raise EchodError("queue_full", f"{waiting} jobs are queued and queue_limit is {limit}; try again later")
-        state_dir, limit = self.config.state_dir, self.config.min_free
-        if (free := shutil.disk_usage(state_dir).free) < limit:
+        waiting, limit = self.queue.waiting(account) + self._accepting[account], self.config.jobs_per_account
+        if waiting >= limit:
+            raise EchodError(
+                "quota_exceeded",
+                f"{waiting} jobs of this account are queued and jobs_per_account is {limit}; try again later",
+            )
+        limit = self.config.min_free
+        if (free := shutil.disk_usage(self.root).free) < limit:
             raise EchodError(
                 "disk_full",
-                f"{free >> 20} MiB are free in {state_dir} and min_free is {limit >> 20} MiB; "
+                f"{free >> 20} MiB are free in {self.root} and min_free is {limit >> 20} MiB; "
                 "remove clips (`echod rm`) or lower min_free",
             )
 
@@ -160,11 +170,11 @@ class Desk:
 
     async def knows(self, account: str, key: str) -> bool:
         """Whether an idempotency key was used: such a request makes no job, and is welcome whatever the queue."""
-        return await self.journal.replayed(account, key) is not None
+        return await self.journal.replayed(account, key, self.clock()) is not None
 
     async def replay(self, account: str, key: str, fingerprint: str) -> Job | None:
         """The job that an earlier request with this idempotency key made."""
-        earlier = await self.journal.replayed(account, key)
+        earlier = await self.journal.replayed(account, key, self.clock())
         return await self._same(account, earlier, fingerprint) if earlier else None
 
     async def _same(self, account: str, earlier: Replayed, fingerprint: str | None) -> Job:
@@ -179,12 +189,12 @@ class Desk:
     async def accept(self, draft: Draft) -> Job:
         """Commit a job: its inputs are on disk and its row is in the journal when this returns.
 
-        Raises queue_full, draining, no_device, disk_full, model_not_loaded, idempotency_conflict.
+        Raises queue_full, quota_exceeded, draining, no_device, disk_full, model_not_loaded, idempotency_conflict.
         """
-        self.check_open()
+        self.check_open(draft.account)
         job = self._job(draft)
         directory = self.directory(job.id)
-        self._accepting += 1
+        self._accepting[job.account] += 1
         try:
             await asyncio.to_thread(_take_inputs, directory, draft)
             await self.journal.add_job(job, draft.idempotency_key, draft.fingerprint)
@@ -197,7 +207,7 @@ class Desk:
                 raise _unstorable(error) from error
             raise
         finally:
-            self._accepting -= 1
+            self._accepting[job.account] -= 1
         self._enter(job)
         return job
 
@@ -229,6 +239,10 @@ class Desk:
     def directory(self, job_id: str) -> Path:
         """Where a job's files lie. `job_id` must be one this desk has given out."""
         return self.root / job_id
+
+    def lives(self, job_id: str) -> bool:
+        """Whether the job has not ended yet."""
+        return job_id in self._live
 
     def position(self, job_id: str) -> int | None:
         return self.queue.position(job_id)
@@ -326,13 +340,9 @@ class Desk:
             self.queue.push(after)
 
     async def _commit(self, entry: Entry, job: Job, event: jobs.Event) -> None:
-        while True:
-            try:
-                await self.journal.save_job(job)
-                break
-            except EchodError as error:
-                log.error("a step waits for the journal: %s", error.message, extra={"job": job.id})
-                await asyncio.sleep(COMMIT_RETRY)
+        async with entry.turn:
+            if not await self._save(job):
+                return
         entry.shown = job
         if job.terminal:
             del self._live[job.id]
@@ -344,6 +354,19 @@ class Desk:
         self._dispatcher.wake()
         if job.terminal:
             await asyncio.to_thread(_tidy, self.directory(job.id), job.status == "completed")
+
+    async def _save(self, job: Job) -> bool:
+        """Write a step, however long that takes; False if the daemon ends first."""
+        while True:
+            try:
+                await self.journal.save_job(job)
+            except EchodError as error:
+                log.error("a step waits for the journal: %s", error.message, extra={"job": job.id})
+                if self.closing:
+                    return False
+                await asyncio.sleep(COMMIT_RETRY)
+            else:
+                return True
 
 
 def _unstorable(error: OSError) -> EchodError:

@@ -71,14 +71,18 @@ TABLE: dict[str, Row] = {
 
 
 class EchodError(Exception):
-    """An error with a code from `TABLE`. `param` names the field or flag at fault, where there is one."""
+    """An error with a code from `TABLE`. `param` names the field or flag at fault, where there is one.
 
-    def __init__(self, code: str, message: str, *, param: str | None = None) -> None:
+    `retry_after` is when to try again, in seconds, where that is known.
+    """
+
+    def __init__(self, code: str, message: str, *, param: str | None = None, retry_after: int | None = None) -> None:
         assert code in TABLE, code
         super().__init__(message)
         self.code = code
         self.message = message
         self.param = param
+        self.retry_after = retry_after
 
     @property
     def status(self) -> int:

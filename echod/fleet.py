@@ -12,7 +12,8 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Coroutine
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ STALL_FACTOR = 20  # rolling steps without a report
 STALL_FIRST = {"cpu": 1800.0, "cuda": 300.0}  # seconds, until a device has timed one step
 DUMP_SECONDS = 2.0  # between SIGABRT, which dumps the stacks, and SIGKILL
 STOP_SECONDS = 3.0  # an idle worker's time to leave
+GIVE_UP_SECONDS = 10.0  # then even one that SIGKILL does not end is left behind
 
 
 def find_devices(wanted: tuple[str, ...]) -> tuple[str, ...]:
@@ -75,6 +77,8 @@ class LocalFleet:
         self.on_change: Callable[[], None] = lambda: None
         self._reports_path = spec.reports
         self._avoid: dict[str, int] = {}  # job id -> worker that died under it
+        self._portraits: tuple[messages.Prepare, ...] = ()  # those to keep warm
+        self._deadly: Counter[messages.Prepare] = Counter()  # workers that died while they prepared one
         self._tasks: set[asyncio.Task[Any]] = set()
         self._rest = asyncio.Event()  # set when no worker is busy
         self._spawner = torch.multiprocessing.get_context("spawn")
@@ -96,9 +100,13 @@ class LocalFleet:
     def _spawn(self, worker: Worker) -> None:
         if self.draining or worker.alive:
             return
-        worker.spawn(self._context, self._spawner)
-        self._loop.add_reader(worker.pidfd, self._died, worker)
-        log.info("worker starting", extra=_of(worker))
+        try:
+            worker.spawn(self._context, self._spawner)
+        except (OSError, zmq.ZMQError) as error:  # no process, no descriptor, no room: this may pass
+            self._plan_return(worker, f"could not be started: {error}")
+        else:
+            self._loop.add_reader(worker.pidfd, self._died, worker)
+            log.info("worker starting", extra=_of(worker))
         self.on_change()
 
     def _died(self, worker: Worker) -> None:
@@ -112,17 +120,29 @@ class LocalFleet:
         self._release_jobs(worker, ending)
         self._settle()
         self.on_change()
+        self.wake()  # a job that avoids another device may go there now, if this one has failed
 
     def _release_jobs(self, worker: Worker, ending: str) -> None:
-        running, suspended = worker.running, worker.suspended
+        running, suspended, sent = worker.running, worker.suspended, worker.sent
         worker.running = worker.suspended = None
+        if worker.preparing:  # what was sent behind it has not begun: the death is the portrait's
+            self._deadly[worker.preparing] += 1
+            for job in (suspended, running if sent else None):
+                if job:
+                    self._do(self.desk.apply(job.id, jobs.Requeued(job.attempt)))
+            return
+        if suspended and not worker.begun:  # it never let the job on top begin: the death is its own
+            if running and sent:
+                self._do(self.desk.apply(running.id, jobs.Requeued(running.attempt)))
+            running, suspended, sent = suspended, None, True
         if suspended:
             self._do(self.desk.apply(suspended.id, jobs.Requeued(suspended.attempt)))
-        if running and worker.sent and not self.draining:
+        if running and sent and not self.draining:
+            self._avoid = {id: index for id, index in self._avoid.items() if self.desk.lives(id)}
             self._avoid[running.id] = worker.index
             lost = jobs.Lost(running.attempt, worker.stalled, f"{worker.device} {ending}")
             self._do(self.desk.apply(running.id, lost))
-        elif running and worker.sent:
+        elif running and sent:
             self._do(self.desk.apply(running.id, jobs.Requeued(running.attempt)))
         # One that was not sent yet is given back by `_dispatch`, once its attempt is committed.
 
@@ -139,7 +159,8 @@ class LocalFleet:
         self._loop.call_later(worker.backoff, self._spawn, worker)
 
     def revive(self) -> None:
-        """Give failed devices another chance."""
+        """Give failed devices another chance, and portraits under which workers died."""
+        self._deadly.clear()
         for worker in self.workers:
             if worker.state == "failed":
                 worker.deaths_since_ready, worker.reason, worker.state = 0, None, "starting"
@@ -178,7 +199,11 @@ class LocalFleet:
                 self._do(self.desk.apply(job, jobs.FirstFrame(attempt)))
             case messages.Done() | messages.Failed() | messages.Cancelled() as end:
                 self._ended(worker, end)
-            case messages.Began() | messages.Prepared() | messages.Alive():
+            case messages.Began(job=job):
+                worker.begun = worker.begun or (worker.running is not None and worker.running.id == job)
+            case messages.Prepared(problem=problem):
+                self._prepared(worker, problem)
+            case messages.Alive():
                 pass
 
     def _ready(self, worker: Worker, ready: messages.Ready) -> None:
@@ -193,10 +218,11 @@ class LocalFleet:
         worker.state = "idle"
         worker.idle_since = time.monotonic()
         self._settle()
+        self._prepare_next(worker)
         self.wake()
 
     def _progress(self, worker: Worker, report: messages.Progress) -> None:
-        worker.step_s = report.step_s or worker.step_s
+        worker.step_s = report.step_s or None
         event = jobs.Progressed(
             attempt=report.attempt,
             stage=report.stage,
@@ -208,7 +234,10 @@ class LocalFleet:
 
     def _ended(self, worker: Worker, end: messages.Done | messages.Failed | messages.Cancelled) -> None:
         if worker.running and worker.running.id == end.job:
-            self._resume(worker)
+            if isinstance(end, messages.Failed) and end.sticky:
+                worker.running = None  # it is leaving: a job sent now would be lost with it
+            else:
+                self._resume(worker)
         elif worker.suspended and worker.suspended.id == end.job:
             worker.suspended = None  # it ended before the job on top of it arrived
         else:
@@ -226,6 +255,33 @@ class LocalFleet:
                 event = jobs.Cancelled()
         self._do(self.desk.apply(end.job, event))
 
+    # Portraits kept warm
+
+    def prepare(self, portraits: Iterable[messages.Prepare]) -> None:
+        """Have every worker warm these, from now on and in every incarnation; whoever is busy does so after its job."""
+        self._portraits = tuple(dict.fromkeys(portraits))
+        for worker in self.workers:
+            self._prepare_next(worker)
+
+    def _prepare_next(self, worker: Worker) -> None:
+        """One at a time, so that a job waits for one of them at most."""
+        if worker.state != "idle" or worker.preparing:
+            return
+        for order in self._portraits:
+            if order not in worker.prepared and self._deadly[order] < jobs.MAX_DEATHS:
+                if worker.send(order):
+                    worker.preparing, worker.last_report = order, time.monotonic()
+                return
+
+    def _prepared(self, worker: Worker, problem: str | None) -> None:
+        if worker.preparing is None:
+            return
+        if problem:
+            log.warning("a portrait could not be prepared: %s", problem, extra=_of(worker))
+        worker.prepared.add(worker.preparing)
+        worker.preparing = None
+        self._prepare_next(worker)
+
     # Dispatch
 
     def wake(self) -> None:
@@ -237,7 +293,9 @@ class LocalFleet:
             if job := self.desk.queue.pop(self._suits(worker)):
                 self._reserve(worker, job)
         for worker in self.workers:
-            if self._interruptible(worker) and (job := self.desk.queue.pop(conversation_only=True)):
+            if self._interruptible(worker) and (
+                job := self.desk.queue.pop(self._suits(worker), conversation_only=True)
+            ):
                 worker.suspended = worker.running
                 self._reserve(worker, job)
 
@@ -255,7 +313,7 @@ class LocalFleet:
         )
 
     def _reserve(self, worker: Worker, job: Job) -> None:
-        worker.state, worker.running, worker.sent = "busy", job, False
+        worker.state, worker.running, worker.sent, worker.begun = "busy", job, False, False
         self._rest.clear()
         self._do(self._dispatch(worker, job, worker.epoch))
         self.on_change()
@@ -277,7 +335,7 @@ class LocalFleet:
 
     def _resume(self, worker: Worker) -> None:
         """The job on top has ended; go on with the one below, or rest."""
-        worker.running, worker.suspended, worker.sent = worker.suspended, None, True
+        worker.running, worker.suspended, worker.sent, worker.begun = worker.suspended, None, True, True
         if worker.running is None:
             self._idle(worker)
 
@@ -311,8 +369,11 @@ class LocalFleet:
     def _watch(self) -> None:
         self._watch_timer = self._loop.call_later(1.0, self._watch)
         for worker in self.workers:
+            # One whose job is still being committed has nothing to report: it may have been idle for hours.
+            busy = worker.state == "busy" and (worker.sent or worker.suspended)
+            works = busy or worker.state == "starting" or worker.preparing
             silence = time.monotonic() - worker.last_report
-            if worker.alive and worker.state in ("starting", "busy") and silence > self._patience(worker):
+            if worker.alive and works and silence > self._patience(worker):
                 self._end_stalled(worker, silence)
 
     def _patience(self, worker: Worker) -> float:
@@ -345,12 +406,18 @@ class LocalFleet:
         for worker in self.workers:
             if not (worker.state == "idle" and worker.send(messages.Stop())):
                 worker.kill()
-        deadline = time.monotonic() + STOP_SECONDS
-        while any(worker.alive for worker in self.workers):
-            if time.monotonic() > deadline:
+        began = time.monotonic()
+        while any(worker.alive for worker in self.workers) and time.monotonic() < began + GIVE_UP_SECONDS:
+            if time.monotonic() > began + STOP_SECONDS:
                 for worker in self.workers:
                     worker.kill()
             await asyncio.sleep(0.02)
+        for worker in self.workers:
+            if worker.alive:  # a driver holds it; it dies when that lets go
+                log.error("the worker does not die, leaving without it", extra=_of(worker))
+                self._loop.remove_reader(worker.pidfd)
+                worker.abandon()
+        self.desk.closing = True  # nobody works any more: what cannot be committed now is for the next start
         self._watch_timer.cancel()
         self._reader.cancel()
         await asyncio.gather(self._reader, *self._tasks, return_exceptions=True)

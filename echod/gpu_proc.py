@@ -7,6 +7,7 @@ where a conversation job runs on top of a batch job, as a nested call.
 
 from __future__ import annotations
 
+import errno
 import faulthandler
 import json
 import logging
@@ -66,7 +67,8 @@ class Stopped(BaseException):
 def main(spec: Spec) -> None:
     """The whole life of a worker. Runs in a spawned process."""
     die_with_parent(spec.parent)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole process group; the daemon decides
+    for number in (signal.SIGINT, signal.SIGHUP):  # a terminal sends them to the whole process group
+        signal.signal(number, signal.SIG_IGN)  # what they mean is the daemon's to decide
     faulthandler.enable()  # SIGABRT from the stall watch dumps every stack
     logs.set_up(spec.log_level, spec.log_json)
     pinned = pin(spec.device)
@@ -107,7 +109,8 @@ class GpuProc:
         self.device = "cuda:0" if spec.device.startswith("cuda") else spec.device  # the only one it sees
         self.engines: dict[str, Engine] = {}
         self.cancelled: set[tuple[str, int]] = set()
-        self.running: list[Attempt] = []
+        self.running: list[messages.Run] = []
+        self.steps: dict[tuple[str, str], float] = {}  # (engine, stage) -> rolling seconds of a step
         self._context = zmq.Context()
         self._inbox = self._context.socket(zmq.PULL)
         self._inbox.connect(f"ipc://{spec.inbox}")
@@ -128,6 +131,7 @@ class GpuProc:
         began = time.monotonic()
         import torch
 
+        import echod.inference.clip  # with the engines: an upgrade of echod on disk must not mix versions later
         from echod.inference.engine import InputError, PortraitCache, load_engine
 
         torch.set_num_threads(self.spec.threads)
@@ -153,7 +157,7 @@ class GpuProc:
             case messages.Prepare():
                 self.warm(order)
             case messages.Cancel(job=job, attempt=attempt):
-                if any(running.order.job == job for running in self.running):
+                if any(running.job == job for running in self.running):
                     self.cancelled.add((job, attempt))
             case messages.Stop():
                 raise Stopped
@@ -168,12 +172,11 @@ class GpuProc:
             self.obey(messages.decode_order(data))
 
     def run(self, order: messages.Run) -> None:
-        below = self.running[-1].order.job if self.running else None
+        below = self.running[-1].job if self.running else None
         self.report(messages.Began(order.job, order.attempt, below))
-        attempt = Attempt(self, order)
-        self.running.append(attempt)
+        self.running.append(order)
         try:
-            self.report(attempt.make())
+            self.report(Attempt(self, order).make())
         except CancelledAttempt:
             self.report(messages.Cancelled(order.job, order.attempt))
         except Exception as error:
@@ -216,16 +219,27 @@ class GpuProc:
         size = (order.width, order.height)
         try:
             self.prepare(order.engine, Path(order.portrait), order.portrait_sha256, size, order.box, checkpoint)
-        except Exception as error:  # the job that brings this portrait will say so to somebody
-            log.warning("a portrait could not be prepared: %s", error)
+        except Exception as error:  # a job with this portrait will say so to somebody
+            if is_out_of_memory(error):
+                self._release_memory()
+            problem = f"{type(error).__name__}: {error}"
+            self.report(messages.Prepared(portrait_sha256=order.portrait_sha256, engine=order.engine, problem=problem))
+            if is_sticky(error):
+                raise Stopped from error
         else:
-            self.report(messages.Prepared(order.portrait_sha256, order.engine))
+            self.report(messages.Prepared(portrait_sha256=order.portrait_sha256, engine=order.engine))
 
 
 class Attempt:
     """One run of a job: its progress, its checkpoint, its clip."""
 
     def __init__(self, worker: GpuProc, order: messages.Run) -> None:
+        from echod.inference.engine import InputError
+
+        if order.engine not in worker.engines:  # the job was accepted by a daemon that ran with another --engine
+            loaded = ", ".join(worker.engines)
+            message = f"engine {order.engine} is no longer loaded; this daemon has {loaded} (`echod serve --engine`)"
+            raise InputError("model_not_loaded", message)
         self.worker = worker
         self.order = order
         self.engine = worker.engines[order.engine]
@@ -234,7 +248,6 @@ class Attempt:
         self._stage = ""
         self._reported = 0.0
         self._passed = time.monotonic()
-        self._step_s = 0.0
 
     def make(self) -> messages.Done:
         """Prepare, make the clip, write its manifest. Raises whatever the engine and the checkpoint raise."""
@@ -281,13 +294,15 @@ class Attempt:
             raise CancelledAttempt
 
     def _note(self, stage: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        step = now - self._passed
-        self._step_s = step if not self._step_s else (1 - STEP_WEIGHT) * self._step_s + STEP_WEIGHT * step
+        now, key = time.monotonic(), (self.order.engine, stage)
+        timed = self.worker.steps.get(key)
+        if stage == self._stage:
+            step = now - self._passed
+            self.worker.steps[key] = step if timed is None else (1 - STEP_WEIGHT) * timed + STEP_WEIGHT * step
         self._done[stage] = done / max(total, 1)
         if stage == self.engine.windows:
             self._windows = (done, total)
-        if stage == self._stage and done < total and now - self._reported < REPORT_INTERVAL:
+        if stage == self._stage and timed and done < total and now - self._reported < REPORT_INTERVAL:
             return
         self._stage, self._reported = stage, now
         self.worker.report(
@@ -298,7 +313,8 @@ class Attempt:
                 progress=sum(share * self._done.get(name, 0.0) for name, share in self.engine.shares.items()),
                 windows_done=self._windows[0],
                 windows_total=self._windows[1],
-                step_s=self._step_s,
+                # What comes after the last step of a stage takes a time of its own.
+                step_s=self.worker.steps.get(key, 0.0) if done < total else 0.0,
             )
         )
 
@@ -317,14 +333,21 @@ def describe(order: messages.Run, error: Exception) -> messages.Failed:
     code, transient, sticky = "internal", True, False
     if is_out_of_memory(error):
         code, transient = "out_of_memory", False
+    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        code, transient = "disk_full", False
     elif hasattr(error, "code"):  # inference's own errors say what they are
         code, transient = str(error.code), False
-    elif "CUDA error" in str(error) or "cudaError" in str(error):
-        sticky = True  # the context is lost: every later call would fail the same way
+    elif is_sticky(error):
+        sticky = True
     message = f"{type(error).__name__}: {error}" if code == "internal" else str(error)
     return messages.Failed(
         job=order.job, attempt=order.attempt, code=code, message=message, transient=transient, sticky=sticky
     )
+
+
+def is_sticky(error: Exception) -> bool:
+    """Whether the CUDA context is lost: every later call would fail the same way."""
+    return "CUDA error" in str(error) or "cudaError" in str(error)
 
 
 def is_out_of_memory(error: Exception) -> bool:

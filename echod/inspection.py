@@ -67,13 +67,16 @@ _reply_decoder: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply, dec_ho
 
 
 class Inspector:
-    """One child, one file at a time. `timeout` is seconds per file, `memory` bytes beyond what the idle child has."""
+    """One child, one file at a time. `timeout` is seconds per file, `memory` bytes beyond what the idle child has.
+
+    All four limits may be changed: `memory` holds from the next child on, the others from the next file on.
+    """
 
     def __init__(self, *, timeout: float, memory: int, max_seconds: float, max_pixels: int) -> None:
-        self._timeout = timeout
-        self._memory = memory
-        self._max_seconds = max_seconds
-        self._max_pixels = max_pixels
+        self.timeout = timeout
+        self.memory = memory
+        self.max_seconds = max_seconds
+        self.max_pixels = max_pixels
         self._turn = asyncio.Lock()
         self._child: Process | None = None
         self._closed = False
@@ -100,7 +103,7 @@ class Inspector:
 
         Raises EchodError with the code that says what is wrong with the file; nothing is left in `into` then.
         """
-        request = Request(path=path, into=into, want=want, max_seconds=self._max_seconds, max_pixels=self._max_pixels)
+        request = Request(path=path, into=into, want=want, max_seconds=self.max_seconds, max_pixels=self.max_pixels)
         try:
             async with self._turn, self._killing():
                 reply = await self._ask(request)
@@ -123,11 +126,11 @@ class Inspector:
 
     async def _ask(self, request: Request) -> Reply:
         child = await self._begin(request)
-        line = await self._line(child, self._timeout)
+        line = await self._line(child, self.timeout)
         if line:
             return _reply_decoder.decode(line)
         self._check_open()
-        ended = "broke off" if line is not None else f"took longer than {self._timeout:g} s (setting inspect_timeout)"
+        ended = "broke off" if line is not None else f"took longer than {self.timeout:g} s (setting inspect_timeout)"
         raise EchodError(
             UNREADABLE[request.want],
             f"decoding the file {ended}; it is probably damaged: open it in another program and export it again",
@@ -162,7 +165,7 @@ class Inspector:
         # Ctrl-C in the daemon's terminal is the daemon's alone.
         inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
         return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "echod.inspection_proc", str(os.getpid()), str(self._memory)),
+            *(sys.executable, "-P", "-m", "echod.inspection_proc", str(os.getpid()), str(self.memory)),
             stdin=PIPE,
             stdout=PIPE,
             env=inherited | CHILD_ENVIRONMENT,

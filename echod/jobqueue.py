@@ -9,10 +9,12 @@ from echod.jobs import CONVERSATION, Job
 
 
 class Lane:
-    """Queued jobs of one priority. The first account in `accounts` is served next."""
+    """Queued jobs of one priority. The account that was served the longest ago is next."""
 
     def __init__(self) -> None:
         self.accounts: dict[str, list[Job]] = {}
+        self._served: dict[str, int] = {}  # the number of each account's last turn; kept when it has no jobs left
+        self._turn = 0
 
     def __len__(self) -> int:
         return sum(map(len, self.accounts.values()))
@@ -22,18 +24,17 @@ class Lane:
         bisect.insort(self.accounts.setdefault(job.account, []), job, key=lambda queued: queued.created_at)
 
     def pop(self, suits: Callable[[Job], bool]) -> Job | None:
-        for account, jobs in self.accounts.items():
-            job = next(filter(suits, jobs), None)
+        for account in self._in_turn():
+            job = next(filter(suits, self.accounts[account]), None)
             if job is not None:
-                self._take(account, job)
+                self.discard(job.id)
+                self._turn += 1
+                self._served[account] = self._turn
                 return job
         return None
 
-    def _take(self, account: str, job: Job) -> None:
-        jobs = self.accounts.pop(account)
-        jobs.remove(job)
-        if jobs:
-            self.accounts[account] = jobs  # behind the others
+    def _in_turn(self) -> list[str]:
+        return sorted(self.accounts, key=lambda account: self._served.get(account, 0))
 
     def discard(self, job_id: str) -> Job | None:
         for account, jobs in self.accounts.items():
@@ -47,14 +48,12 @@ class Lane:
 
     def ahead_of(self, job_id: str) -> int | None:
         """How many jobs of this lane go before this one; None if it is not here."""
-        for turn, jobs in enumerate(self.accounts.values()):
+        lines = [self.accounts[account] for account in self._in_turn()]
+        for turn, jobs in enumerate(lines):
             for index, job in enumerate(jobs):
                 if job.id == job_id:
                     # Earlier accounts have had index + 1 turns by then, later ones index.
-                    return sum(
-                        min(len(others), index + (position < turn))
-                        for position, others in enumerate(self.accounts.values())
-                    )
+                    return sum(min(len(others), index + (position < turn)) for position, others in enumerate(lines))
         return None
 
 
@@ -67,6 +66,10 @@ class JobQueue:
 
     def __len__(self) -> int:
         return len(self.conversation) + len(self.batch)
+
+    def waiting(self, account: str) -> int:
+        """How many jobs of an account are queued."""
+        return sum(len(lane.accounts.get(account, ())) for lane in (self.conversation, self.batch))
 
     def push(self, job: Job) -> None:
         (self.conversation if job.priority >= CONVERSATION else self.batch).push(job)

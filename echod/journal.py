@@ -26,7 +26,7 @@ Outcome = tuple[asyncio.Future[Any], Any, Exception | None]
 
 IDEMPOTENCY_SECONDS = 86400
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MIGRATIONS = {
     1: """
     CREATE TABLE jobs (
@@ -43,7 +43,18 @@ MIGRATIONS = {
         created_at REAL NOT NULL, PRIMARY KEY (account, key)
     );
     CREATE TABLE counters (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
-    """
+    """,
+    2: """
+    CREATE TABLE accounts (
+        name TEXT PRIMARY KEY, role TEXT NOT NULL, password TEXT NOT NULL, created_at REAL NOT NULL,
+        leaving INTEGER NOT NULL
+    );
+    CREATE TABLE tokens (
+        id TEXT PRIMARY KEY, account TEXT NOT NULL, name TEXT NOT NULL, hash TEXT NOT NULL UNIQUE,
+        created_at REAL NOT NULL, expires_at REAL
+    );
+    CREATE TABLE sessions (hash TEXT PRIMARY KEY, account TEXT NOT NULL, expires_at REAL NOT NULL);
+    """,
 }
 
 
@@ -84,11 +95,13 @@ class Journal:
         """Open and migrate. ConfigurationError if the file is no database of ours, or one of a newer echod."""
         self._loop = asyncio.get_running_loop()
         try:
+            self.path.touch(mode=0o600)
+            self.path.chmod(0o600)  # there are hashes of passwords in it
             self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
             self._migrate()
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             raise ConfigurationError(
                 f"{self.path} cannot be used as the journal: {error}. Move the file away to start afresh, "
                 "or name another directory with --state-dir."
@@ -144,13 +157,16 @@ class Journal:
         value, failure = None, None
         try:
             value = work(self._db)
-        except (Replayed, sqlite3.IntegrityError, msgspec.MsgspecError) as error:
+        except Exception as error:
+            if isinstance(error, sqlite3.Error) and not isinstance(error, sqlite3.IntegrityError):
+                raise  # the file's fault, not this work's
             self._db.execute("ROLLBACK TO work")
             failure = error
         self._db.execute("RELEASE work")
         return future, value, failure
 
-    def _do(self, work: Work[T]) -> asyncio.Future[T]:
+    def do(self, work: Work[T]) -> asyncio.Future[T]:
+        """Have the writer thread do this. What it raises is the future's, and takes back what it changed."""
         future: asyncio.Future[T] = self._loop.create_future()
         self._work.put((work, future))
         return future
@@ -165,7 +181,7 @@ class Journal:
             (count,) = db.execute("SELECT value FROM counters WHERE name = 'boot'").fetchone()
             return int(count)
 
-        return self._do(work)
+        return self.do(work)
 
     def add_job(self, job: Job, key: str | None = None, fingerprint: str | None = None) -> asyncio.Future[None]:
         """Accept a job. Raises Replayed if this account used the idempotency key within 24 hours."""
@@ -179,15 +195,17 @@ class Journal:
                 (job.id, job.account, job.status, job.expires_at, _encode(job)),
             )
 
-        return self._do(work)
+        return self.do(work)
 
-    def replayed(self, account: str, key: str) -> asyncio.Future[Replayed | None]:
+    def replayed(self, account: str, key: str, now: float) -> asyncio.Future[Replayed | None]:
+        """What this account used the idempotency key for within 24 hours."""
+
         def work(db: sqlite3.Connection) -> Replayed | None:
-            query = "SELECT job, fingerprint FROM idempotency WHERE account = ? AND key = ?"
-            row = db.execute(query, (account, key)).fetchone()
+            query = "SELECT job, fingerprint FROM idempotency WHERE account = ? AND key = ? AND created_at >= ?"
+            row = db.execute(query, (account, key, now - IDEMPOTENCY_SECONDS)).fetchone()
             return Replayed(*row) if row else None
 
-        return self._do(work)
+        return self.do(work)
 
     def save_job(self, job: Job) -> asyncio.Future[None]:
         def work(db: sqlite3.Connection) -> None:
@@ -196,21 +214,21 @@ class Journal:
                 (job.status, job.expires_at, _encode(job), job.id),
             )
 
-        return self._do(work)
+        return self.do(work)
 
     def remove_job(self, job_id: str) -> asyncio.Future[None]:
         def work(db: sqlite3.Connection) -> None:
             db.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
             db.execute("DELETE FROM idempotency WHERE job = ?", (job_id,))
 
-        return self._do(work)
+        return self.do(work)
 
     def job(self, job_id: str) -> asyncio.Future[Job | None]:
         def work(db: sqlite3.Connection) -> Job | None:
             row = db.execute("SELECT data FROM jobs WHERE id = ?", (job_id,)).fetchone()
             return _job(row[0]) if row else None
 
-        return self._do(work)
+        return self.do(work)
 
     def jobs(
         self, account: str | None = None, *, after: str | None = None, limit: int = -1, newest_first: bool = False
@@ -221,38 +239,36 @@ class Journal:
             "SELECT data FROM jobs WHERE (?1 IS NULL OR account = ?1) "
             f"AND (?2 IS NULL OR seq {beyond} (SELECT seq FROM jobs WHERE id = ?2)) ORDER BY seq {order} LIMIT ?3"
         )
-        return self._do(lambda db: [_job(data) for (data,) in db.execute(query, (account, after, limit))])
+        return self.do(lambda db: [_job(data) for (data,) in db.execute(query, (account, after, limit))])
 
     def unfinished_jobs(self) -> asyncio.Future[list[Job]]:
         query = "SELECT data FROM jobs WHERE status IN ('queued', 'in_progress') ORDER BY seq"
-        return self._do(lambda db: [_job(data) for (data,) in db.execute(query)])
+        return self.do(lambda db: [_job(data) for (data,) in db.execute(query)])
 
     def finished_jobs(self) -> asyncio.Future[list[Job]]:
         """Ended jobs, those that expire first in front."""
         query = "SELECT data FROM jobs WHERE status NOT IN ('queued', 'in_progress') ORDER BY expires_at, seq"
-        return self._do(lambda db: [_job(data) for (data,) in db.execute(query)])
+        return self.do(lambda db: [_job(data) for (data,) in db.execute(query)])
 
     # Files
 
     def add_file(self, record: Record) -> asyncio.Future[None]:
         row = (record.id, record.account, msgspec.json.encode(record))
-        return self._do(lambda db: _run(db, "INSERT INTO files (id, account, data) VALUES (?, ?, ?)", row))
+        return self.do(lambda db: _run(db, "INSERT INTO files (id, account, data) VALUES (?, ?, ?)", row))
 
     def file(self, file_id: str) -> asyncio.Future[Record | None]:
         def work(db: sqlite3.Connection) -> Record | None:
             row = db.execute("SELECT data FROM files WHERE id = ?", (file_id,)).fetchone()
             return msgspec.json.decode(row[0], type=Record) if row else None
 
-        return self._do(work)
+        return self.do(work)
 
     def files(self, account: str | None = None) -> asyncio.Future[list[Record]]:
         query = "SELECT data FROM files WHERE ?1 IS NULL OR account = ?1 ORDER BY seq"
-        return self._do(
-            lambda db: [msgspec.json.decode(data, type=Record) for (data,) in db.execute(query, (account,))]
-        )
+        return self.do(lambda db: [msgspec.json.decode(data, type=Record) for (data,) in db.execute(query, (account,))])
 
     def remove_file(self, file_id: str) -> asyncio.Future[None]:
-        return self._do(lambda db: _run(db, "DELETE FROM files WHERE id = ?", (file_id,)))
+        return self.do(lambda db: _run(db, "DELETE FROM files WHERE id = ?", (file_id,)))
 
 
 def _resolve(outcomes: list[Outcome]) -> None:

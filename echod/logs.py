@@ -9,6 +9,8 @@ import sys
 import time
 from typing import Any
 
+from echod.redaction import redact
+
 FIELDS = ("job", "device", "attempt", "worker", "epoch", "engine", "account", "code", "why")
 SYSTEMD_LEVELS = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
@@ -36,7 +38,7 @@ class Text(logging.Formatter):
         details = "".join(f" {name}={_quoted(value)}" for name, value in fields(record).items())
         prefix = f"<{SYSTEMD_LEVELS.get(record.levelno, 6)}>" if self._in_unit else self.formatTime(record) + " "
         text = f"{prefix}{record.levelname} {record.getMessage()}{details}"
-        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+        return redact(f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text)
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         return time.strftime(datefmt or "%H:%M:%S", time.localtime(record.created))
@@ -53,7 +55,7 @@ class Json(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return redact(json.dumps(line, ensure_ascii=False, default=str))
 
 
 def _quoted(value: object) -> str:

@@ -83,7 +83,7 @@ class Began(msgspec.Struct, frozen=True, tag=True):
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """A checkpoint was passed. `step_s` is the rolling time between two checkpoints, in seconds."""
+    """A checkpoint was passed. `step_s` is the rolling time of a step of this stage in seconds, 0 if it is unknown."""
 
     job: str
     attempt: int
@@ -130,11 +130,12 @@ class Cancelled(msgspec.Struct, frozen=True, tag=True):
     attempt: int
 
 
-class Prepared(msgspec.Struct, frozen=True, tag=True):
-    """A portrait is warm."""
+class Prepared(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A Prepare is done with; the portrait is warm unless there is a `problem`."""
 
     portrait_sha256: str
     engine: str
+    problem: str | None = None
 
 
 class Alive(msgspec.Struct, frozen=True, tag=True):

@@ -48,7 +48,7 @@ class FileStore:
         self.inspector = inspector
         self.journal = journal
         self.unfinished: set[str] = set()  # ids being received: their directories have no row yet
-        root.mkdir(parents=True, exist_ok=True)
+        root.mkdir(mode=0o700, parents=True, exist_ok=True)  # what people sent is theirs
 
     def receive(self, account: str) -> Receiving:
         """`async with` it, write the bytes, then finish or inspect. Raises EchodError: disk_full."""
@@ -148,14 +148,19 @@ class Receiving:
         if len(self._block) >= BLOCK:
             await self._flush()
 
+    async def written(self) -> Path:
+        """The file itself, with all that was written; it lives until the `async with` is left."""
+        await self._flush()
+        return self._upload
+
     async def inspect(self, filename: str, want: Want) -> Inspected:
         """What the file is, once all is written; its `prepared` lives until the `async with` is left.
 
         Raises EchodError: disk_full, and what `Inspector.inspect` raises, with the file's name.
         """
-        await self._flush()
+        upload = await self.written()
         try:
-            return await self._store.inspector.inspect(self._upload, self._directory, want)
+            return await self._store.inspector.inspect(upload, self._directory, want)
         except EchodError as error:
             raise EchodError(error.code, f"{display_name(filename)}: {error.message}") from error
 

@@ -40,7 +40,10 @@ class Worker:
         self.reason: str | None = None
         self.running: Job | None = None
         self.suspended: Job | None = None
-        self.sent = False  # whether the worker knows of `running`
+        self.sent = False  # whether the worker was told of `running`
+        self.begun = False  # whether it has said so
+        self.preparing: messages.Prepare | None = None
+        self.prepared: set[messages.Prepare] = set()
         self.idle_since = 0.0
         self.last_report = 0.0
         self.step_s: float | None = None
@@ -64,9 +67,13 @@ class Worker:
         return self.pidfd >= 0
 
     def spawn(self, context: zmq.Context[Any], spawner: multiprocessing.context.SpawnContext) -> None:
-        """Start the next incarnation. Main thread only: the child dies with the thread that starts it."""
+        """Start the next incarnation. Main thread only: the child dies with the thread that starts it.
+
+        Raises OSError or ZMQError if it cannot be started; then nothing is left of it.
+        """
         self.epoch += 1
         self.state, self.hello, self.stalled, self.refused, self.step_s = "starting", None, False, False, None
+        self.preparing, self.prepared = None, set()
         self.last_report = time.monotonic()
         path = Path(self._template.directory) / f"{self.index}.{self.epoch}"
         path.unlink(missing_ok=True)
@@ -74,14 +81,18 @@ class Worker:
         self._inbox = context.socket(zmq.PUSH, socket_class=zmq.Socket)
         self._inbox.sndhwm = INBOX_LIMIT
         self._inbox.linger = 0
-        self._inbox.bind(f"ipc://{path}")
         spec = dataclasses.replace(
             self._template, index=self.index, epoch=self.epoch, device=self.device, inbox=str(path)
         )
         self._process = spawner.Process(target=self._main, args=(spec,), name=f"echod {self.device}", daemon=True)
-        self._process.start()
-        assert self._process.pid is not None
-        self.pidfd = os.pidfd_open(self._process.pid)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._inbox.close)
+            self._inbox.bind(f"ipc://{path}")
+            self._process.start()
+            undo.callback(self._process.kill)
+            assert self._process.pid is not None
+            self.pidfd = os.pidfd_open(self._process.pid)
+            undo.pop_all()
 
     def send(self, order: messages.Order) -> bool:
         """Never waits; False if the worker is gone or does not read."""
@@ -106,6 +117,12 @@ class Worker:
         self._inbox.close()
         (Path(self._template.directory) / f"{self.index}.{self.epoch}").unlink(missing_ok=True)
         return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+
+    def abandon(self) -> None:
+        """Let go of a child that cannot be killed: its inbox would hold up the end of the ZeroMQ context."""
+        os.close(self.pidfd)
+        self.pidfd = -1
+        self._inbox.close()
 
     def describe(self) -> DeviceState:
         return DeviceState(

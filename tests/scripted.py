@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,9 @@ from echod.inference import engine as engines
 from echod.inference.audio import Speech
 from echod.inference.engine import Box, Checkpoint, Frames, Image, InputError, Options, Portrait, Size, no_checkpoint
 
-GOOD, GATED, BROKEN, NO_FACE, NO_MEMORY, KILLED, SILENT, STICKY, FREES_MEMORY, DIES_ONCE = range(10)
+GOOD, GATED, BROKEN, NO_FACE, NO_MEMORY, KILLED, SILENT, STICKY, FREES_MEMORY, DIES_ONCE, SLOW_START = range(11)
+
+DEADLY_WIDTH = 66  # of a portrait under which a worker dies
 
 
 class ScriptedEngine:
@@ -25,6 +27,7 @@ class ScriptedEngine:
     name = "preview"
     shares = {"face": 0.1, "decode": 0.9}  # noqa: RUF012
     windows = "decode"
+    mark: Mapping[str, str] = {}
     prepared = 0
 
     def prepare(
@@ -32,11 +35,19 @@ class ScriptedEngine:
     ) -> Portrait:
         checkpoint("face", 0, 1)
         self.prepared += 1
-        return Portrait(size=size, crop=(0, 0, image.shape[1], image.shape[0]), faces=1, nbytes=image.nbytes)
+        if image.shape[1] == DEADLY_WIDTH:
+            os.kill(os.getpid(), signal.SIGKILL)
+        # As many faces as portraits were prepared so far: a job shows whether its own was prepared again.
+        crop = (0, 0, image.shape[1], image.shape[0])
+        return Portrait(size=size, crop=crop, faces=self.prepared, nbytes=image.nbytes)
 
     def frames(self, portrait: Any, speech: Speech, options: Options, checkpoint: Checkpoint) -> Iterator[Frames]:
         width, height = portrait.size
         total = max(2, round(speech.seconds * options.fps))
+        if options.seed == SLOW_START:
+            checkpoint("reference", 0, 1)
+            time.sleep(2.5)  # longer than the stall watch looks away
+            checkpoint("reference", 1, 1)
         for index in range(total):
             checkpoint("decode", index, total)
             if index == total - 1:
@@ -99,6 +110,21 @@ def refusing(spec: gpu_proc.Spec) -> None:
     """A worker whose weights are missing."""
 
     def load(*_: object) -> Any:
+        raise InputError("model_not_loaded", "the weights are missing")
+
+    engines.load_engine = load  # type: ignore[assignment]
+    gpu_proc.main(spec)
+
+
+def second_refuses(spec: gpu_proc.Spec) -> None:
+    """The first worker is a good one; the second refuses when it is told to."""
+    if spec.index == 0:
+        main(spec)
+        return
+
+    def load(*_: object) -> Any:
+        while not Path(spec.directory, "refuse").exists():
+            time.sleep(0.002)
         raise InputError("model_not_loaded", "the weights are missing")
 
     engines.load_engine = load  # type: ignore[assignment]

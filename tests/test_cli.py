@@ -17,7 +17,10 @@ from echod.address import DEFAULT_URL, SYSTEM_SOCKET, find
 from echod.errors import DaemonUnreachable
 from tests.conftest import ECHOD
 
-COMMANDS = "serve submit ps show watch wait cancel rm fetch devices config doctor service".split()  # noqa: SIM905
+COMMANDS = (
+    *("serve", "submit", "ps", "show", "watch", "wait", "cancel", "rm", "fetch", "devices", "config", "doctor"),
+    *("service", "weights", "users", "tokens", "roles"),
+)
 
 
 def run(*arguments: str | Path, home: Path, **environ: str) -> subprocess.CompletedProcess[str]:
@@ -155,7 +158,6 @@ def test_a_socket_left_behind_is_passed_by(tmp_path: Path) -> None:
     ("arguments", "environ", "part"),
     [
         (["serve", "--port", "66000"], {}, "--port"),
-        (["serve", "--host", "0.0.0.0"], {}, "loopback"),
         (["serve", "--devices", "gpu"], {}, "--devices"),
         (["serve", "--engine", "wan"], {}, "--engine"),
         (["serve"], {"ECHOD_MAX_UPLOAD": "much"}, "ECHOD_MAX_UPLOAD"),

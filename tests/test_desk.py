@@ -4,6 +4,7 @@ import asyncio
 import errno
 import os
 import shutil
+import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import NamedTuple
@@ -164,10 +165,10 @@ async def test_refusals(office: Office) -> None:
     assert refused.value.code == "model_not_loaded"
     office.fleet.refuses = EchodError("no_device", "broken")
     with pytest.raises(EchodError, match="broken"):
-        office.desk.check_open()
+        office.desk.check_open("a")
     office.desk.draining = True
     with pytest.raises(EchodError) as refused:
-        office.desk.check_open()
+        office.desk.check_open("a")
     assert refused.value.code == "draining"
 
 
@@ -182,6 +183,9 @@ async def test_idempotency(office: Office) -> None:
     assert refused.value.code == "idempotency_conflict"
     assert await office.desk.replay("a", "k", "f") == jobs_made[0]
     assert await office.desk.replay("b", "k", "f") is None
+    office.clock.now += 24 * 3600 + 1
+    assert await office.desk.replay("a", "k", "f") is None
+    assert not await office.desk.knows("a", "k")
 
 
 async def test_clients_see_what_is_committed(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,6 +215,64 @@ async def test_clients_see_what_is_committed(office: Office, monkeypatch: pytest
     await ending
     assert (await office.desk.find(job.id, "a")).status == "completed"
     assert (await asyncio.wait_for(anext(watcher), 10)).type == "job.completed"
+
+
+class Stuck:
+    """A journal whose disk is full for as long as `full` says."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.full = True
+        self.refused = asyncio.Event()
+        self._save = journal.save_job
+
+    def save_job(self, job: Job) -> asyncio.Future[None]:
+        if not self.full:
+            return self._save(job)
+        refused = asyncio.get_running_loop().create_future()
+        refused.set_exception(EchodError("disk_full", "no space"))
+        self.refused.set()
+        return refused
+
+
+async def test_a_late_commit_undoes_nothing(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that waited for the journal is not written over the steps that came after it."""
+    monkeypatch.setattr("echod.desk.COMMIT_RETRY", 0.01)
+    job = await office.desk.accept(office.draft)
+    await office.run(job)
+    stuck = Stuck(office.desk.journal)
+    monkeypatch.setattr(office.desk.journal, "save_job", stuck.save_job)
+    cancelling = asyncio.create_task(office.desk.cancel(job.id, "a"))
+    await stuck.refused.wait()
+    stuck.full = False
+    await office.desk.apply(job.id, done())
+    await cancelling
+    assert (await office.desk.find(job.id, "a")).status == "completed"
+    assert await office.desk.journal.unfinished_jobs() == []
+
+
+async def test_a_full_disk_does_not_hold_up_the_end(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon that ends gives up what it cannot commit: the next start runs the job again."""
+    monkeypatch.setattr("echod.desk.COMMIT_RETRY", 0.01)
+    job = await office.desk.accept(office.draft)
+    await office.run(job)
+    stuck = Stuck(office.desk.journal)
+    monkeypatch.setattr(office.desk.journal, "save_job", stuck.save_job)
+    ending = asyncio.create_task(office.desk.apply(job.id, done()))
+    await stuck.refused.wait()
+    await asyncio.wait_for(office.desk.close(), 10)
+    await ending
+    assert [left.id for left in await office.desk.journal.unfinished_jobs()] == [job.id]
+
+
+async def test_only_the_owner_reads_what_people_sent(office: Office) -> None:
+    """Whatever the mode of a state directory that was there before, other users of the machine see no input."""
+    assert stat.S_IMODE(office.desk.root.stat().st_mode) == 0o700
+
+
+async def test_settings_of_another_state_directory(office: Office, tmp_path: Path) -> None:
+    """A reload that names another state directory does not break accepting: this daemon keeps its own."""
+    office.desk.config = make_config(tmp_path, state_dir=tmp_path / "elsewhere")
+    await office.desk.accept(office.draft)
 
 
 async def test_cancel_while_the_attempt_is_committed(office: Office) -> None:

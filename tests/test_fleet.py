@@ -34,7 +34,9 @@ class Bench:
         self.fleet = fleet
         self.inputs = inputs
 
-    async def accept(self, seed: int = scripted.GOOD, *, account: str = "a", priority: int = jobs.BATCH) -> Job:
+    async def accept(
+        self, seed: int = scripted.GOOD, *, account: str = "a", priority: int = jobs.BATCH, engine: str = "preview"
+    ) -> Job:
         return await self.desk.accept(
             Draft(
                 account=account,
@@ -42,6 +44,7 @@ class Bench:
                 portrait_file=self.inputs / "portrait.png",
                 speech=jobs.Speech(seconds=0.5, rate=16000, channels=1, sha256="s"),
                 speech_file=self.inputs / "speech.flac",
+                engine=engine,
                 options=Options(width=128, height=128, fps=10, seed=seed),
                 priority=priority,
             )
@@ -225,6 +228,20 @@ async def test_death_under_a_suspended_job(one: Bench) -> None:
         assert (ended.status, ended.deaths, ended.attempt) == ("completed", deaths, 2)
 
 
+async def test_death_before_the_job_on_top_began(one: Bench) -> None:
+    """A batch job that hangs until its worker dies is counted, not the conversation job that waits for a checkpoint."""
+    batch = await one.accept(scripted.SILENT)
+    await one.file(batch, "silent")
+    talk = await one.accept(priority=CONVERSATION)
+    (device,) = await one.devices(lambda devices: devices[0].job == talk.id)
+    await one.until(talk, lambda job: job.status == "in_progress")
+    assert device.pid is not None
+    os.kill(device.pid, signal.SIGKILL)
+    ended = await one.ended(talk)
+    assert (ended.status, ended.deaths, ended.attempt) == ("completed", 0, 2)
+    assert (await one.until(batch, lambda job: job.attempt == 2)).deaths == 1
+
+
 async def test_cancel_of_a_suspended_job(one: Bench) -> None:
     """It ends as soon as the job on top of it has."""
     batch = await one.accept(scripted.GATED)
@@ -257,6 +274,81 @@ async def test_stopped_worker_is_ended(tmp_path: Path) -> None:
         await one.until(job, lambda job: job.attempt == 2)
         one.open_gate(job)
         assert (await one.ended(job)).status == "completed"
+
+
+async def test_slow_first_step(tmp_path: Path) -> None:
+    """Until a stage has timed one of its own steps the first limit holds: quick stages before it say nothing."""
+    async with bench(tmp_path, stall_timeout="0.2s", stall_timeout_first="60s") as one:
+        await one.ended(await one.accept())  # the first job imports much
+        ended = await one.ended(await one.accept(scripted.SLOW_START))
+        assert (ended.status, ended.attempt, ended.deaths) == ("completed", 1, 0)
+
+
+async def test_idle_worker_is_not_stalled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that was idle for long is not ended while its next job is being committed."""
+    async with bench(tmp_path) as one:
+        await one.ready()
+        real, asked = one.desk.journal.save_job, asyncio.Event()
+        committed = asyncio.Event()
+
+        async def slow(job: Job) -> None:
+            asked.set()
+            await committed.wait()
+            await real(job)
+
+        monkeypatch.setattr(one.desk.journal, "save_job", slow)
+        (worker,) = one.fleet.workers
+        worker.last_report -= 3600.0
+        job = await one.accept()
+        await asked.wait()
+        one.fleet._watch_timer.cancel()
+        one.fleet._watch()
+        stalled = worker.stalled
+        committed.set()
+        assert not stalled
+        assert (await one.ended(job)).attempt == 1
+
+
+async def test_job_that_avoids_a_device_which_fails(tmp_path: Path) -> None:
+    """A job that waits for another device than the one that died under it runs there after all if no other is left."""
+    async with bench(tmp_path, devices=2, main=scripted.second_refuses) as two:
+        job = await two.accept(scripted.DIES_ONCE)
+        await two.devices(lambda devices: devices[0].epoch == 2 and devices[0].state == "idle")
+        (two.fleet.config.runtime_dir / "workers" / "refuse").touch()
+        ended = await two.ended(job)
+        assert (ended.status, ended.attempt) == ("completed", 2)
+
+
+async def test_hangup_of_a_terminal(one: Bench) -> None:
+    """SIGHUP, which a closing terminal sends to all its processes, ends no worker."""
+    (device,) = await one.ready()
+    assert device.pid is not None
+    os.kill(device.pid, signal.SIGHUP)
+    assert (await one.ended(await one.accept())).status == "completed"
+    assert one.fleet.devices()[0].epoch == 1
+
+
+async def test_engine_that_is_no_longer_loaded(one: Bench) -> None:
+    """A job for an engine that this daemon does not have fails with that reason and harms no worker."""
+    one.desk.engines = ("preview", "other")
+    ended = await one.ended(await one.accept(engine="other"))
+    assert ended.error is not None
+    assert (ended.error.code, ended.attempt, one.fleet.devices()[0].epoch) == ("model_not_loaded", 1, 1)
+
+
+async def test_start_that_fails_is_tried_again(one: Bench) -> None:
+    """A worker that cannot even be started counts as one that died: its device fails with the reason, SIGHUP helps."""
+    (device,) = await one.ready()
+    sockets = one.fleet.config.runtime_dir / "workers"
+    away = sockets.rename(sockets.with_name("away"))
+    assert device.pid is not None
+    os.kill(device.pid, signal.SIGKILL)
+    (device,) = await one.devices(lambda devices: devices[0].state == "failed")
+    assert device.reason is not None
+    assert device.reason.startswith("could not be started")
+    away.rename(sockets)
+    one.fleet.revive()
+    assert (await one.ended(await one.accept())).status == "completed"
 
 
 async def test_device_that_never_gets_ready(tmp_path: Path) -> None:

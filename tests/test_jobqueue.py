@@ -28,13 +28,16 @@ def test_oldest_first_within_an_account() -> None:
 
 
 def test_round_robin_over_accounts() -> None:
-    """Fifty jobs of one account hold up nobody else."""
+    """Fifty jobs of one account hold up nobody else: who was served the longest ago is next, or not at all yet."""
     queue = JobQueue()
     for index in range(50):
         queue.push(queued(f"a{index}", "a", float(index)))
     assert queue.pop() is not None
     queue.push(queued("b", "b", 99.0))
-    assert [queue.pop().id for _ in range(2)] == ["a1", "b"]  # type: ignore[union-attr]
+    assert [queue.pop().id for _ in range(2)] == ["b", "a1"]  # type: ignore[union-attr]
+    queue.push(queued("c", "c", 99.0))
+    queue.push(queued("b2", "b", 99.0))
+    assert [queue.pop().id for _ in range(3)] == ["c", "b2", "a2"]  # type: ignore[union-attr]
 
 
 def test_conversation_first() -> None:

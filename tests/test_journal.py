@@ -112,8 +112,17 @@ async def test_remove_forgets_the_key_too(journal: Journal) -> None:
     """A removed job's idempotency key is free."""
     await journal.add_job(job(id="1"), "key", "print")
     await journal.remove_job("1")
-    assert await journal.replayed("local", "key") is None
+    assert await journal.replayed("local", "key", 1.0) is None
     assert await journal.job("1") is None
+
+
+async def test_a_work_that_fails_leaves_the_others(journal: Journal) -> None:
+    """Whatever one work raises is its own failure; the journal goes on."""
+    outcomes = await asyncio.gather(
+        journal.add_job(job(id="1")), journal.job("\ud800"), journal.add_job(job(id="2")), return_exceptions=True
+    )
+    assert [type(outcome) for outcome in outcomes] == [type(None), UnicodeEncodeError, type(None)]
+    assert [found.id for found in await journal.jobs()] == ["1", "2"]
 
 
 async def test_files(journal: Journal) -> None:

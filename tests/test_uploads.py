@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import stat
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,11 @@ async def test_a_file_is_kept_with_what_it_is(bench: Bench) -> None:
     assert bench.store.prepared(record).name == "portrait.png"
     assert bench.store.prepared(record).exists()
     assert await bench.store.find(record.id, "ann") == record
+
+
+async def test_only_the_owner_reads_what_people_sent(bench: Bench) -> None:
+    """Whatever the mode of a state directory that was there before, other users of the machine see no upload."""
+    assert stat.S_IMODE(bench.store.root.stat().st_mode) == 0o700
 
 
 async def test_bytes_arrive_in_any_portions(bench: Bench, speech: bytes) -> None:

@@ -16,6 +16,7 @@ directory = click.Path(file_okay=False, path_type=Path)
 @click.command()
 @click.option("--host", metavar="ADDRESS", help="Address of the TCP port. [default: 127.0.0.1]")
 @click.option("--port", metavar="PORT", help="TCP port; 0 takes any free one. [default: 8765]")
+@click.option("--insecure", is_flag=True, default=None, help="Listen beyond loopback though there is no account yet.")
 @click.option(
     "--devices", metavar="LIST", help="One worker for each, such as cuda:0,cuda:1 or cpu,cpu. [default: auto]"
 )

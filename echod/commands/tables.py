@@ -25,6 +25,10 @@ def fact_lines(facts: Mapping[str, Any]) -> Iterator[str]:
             yield f"{name}: {_text(name, value)}"
 
 
+def day(moment: float | None) -> str:
+    return "-" if moment is None else time.strftime("%Y-%m-%d", time.localtime(moment))
+
+
 def _text(name: str, value: Any) -> str:
     if name in TIMES:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(value))

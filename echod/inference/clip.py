@@ -49,7 +49,7 @@ def make_clip(
     """
     check_options(options)
     stream = directory / f"stream.{attempt}.mp4"
-    facts = {"engine": engine.name, "seed": str(options.seed), **(mark or {})}
+    facts = {"engine": engine.name, "seed": str(options.seed), **engine.mark, **(mark or {})}
     writer = ClipWriter(stream, portrait.size, options.fps, speech, lossless=lossless, mark=facts)
     clock = _StageClock(checkpoint, writer, on_first_fragment)
     try:
@@ -125,5 +125,6 @@ class _StageClock:
             return
         now = monotonic() - self._suspended
         if self._stage:
-            self.timings_ms[self._stage] = round(1000 * (now - self._stage_began))
+            spent = self.timings_ms.get(self._stage, 0)  # stages may take turns
+            self.timings_ms[self._stage] = spent + round(1000 * (now - self._stage_began))
         self._stage, self._stage_began = stage, now

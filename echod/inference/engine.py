@@ -28,6 +28,8 @@ Rect: TypeAlias = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, inside 
 # raise (the job was cancelled) and may block for minutes (another job runs inside it): hold no lock across it.
 Checkpoint: TypeAlias = Callable[[str, int, int], None]
 
+ENGINES = ("preview", "echomimic", "echomimic-quality")
+
 MIN_SIDE, MAX_SIDE, SIDE_STEP = 128, 1024, 8
 MIN_FPS, MAX_FPS = 1, 60
 
@@ -72,12 +74,13 @@ class Engine(Protocol):
     """Loaded models that turn a prepared portrait and speech into frames.
 
     `shares` is the share of all work per stage and sums to 1: progress = sum(share * done / total). `windows` names the
-    stage whose (done, total) count windows.
+    stage whose (done, total) count windows. `mark` is what the metadata of its clips says beside its name.
     """
 
     name: str
     shares: Mapping[str, float]
     windows: str
+    mark: Mapping[str, str]
 
     def prepare(
         self, image: Image, size: Size, box: Box | None = None, checkpoint: Checkpoint = no_checkpoint
@@ -94,12 +97,22 @@ class Engine(Protocol):
 
 
 def load_engine(name: str, weights: Path | None, device: str, dtype: str | None = None) -> Engine:
-    """The engine `name` on a torch device. `weights` is the directory of model files; the preview needs none."""
+    """The engine `name` on a torch device, ready for its first job.
+
+    `weights` is the directory of model files; the preview needs none. `dtype` is torch's name of one; without it
+    float16 on CUDA and float32 elsewhere. Raises InputError (model_not_loaded), naming what is missing or wrong.
+    """
     if name == "preview":
         from .preview import PreviewEngine
 
         return PreviewEngine()
-    raise InputError("model_not_loaded", f"there is no engine {name!r}; engines: preview")
+    if name in ENGINES:
+        if weights is None:
+            raise InputError("model_not_loaded", f"{name} needs a directory of weights; `echod weights pull {name}`")
+        from .echomimic.engine import EchoMimicEngine
+
+        return EchoMimicEngine.load(name, weights, device, dtype)
+    raise InputError("model_not_loaded", f"there is no engine {name!r}; engines: {', '.join(ENGINES)}")
 
 
 def check_size(size: Size) -> None:

@@ -119,3 +119,13 @@ def crop_and_resize(pixels: NDArray[np.uint8], rect: Rect, size: Size) -> NDArra
     """Cut `rect` out of (H, W) or (H, W, 3) pixels and resize it to `size`, bilinear as the authors do."""
     x0, y0, x1, y1 = rect
     return np.asarray(cv2.resize(pixels[y0:y1, x0:x1], size), np.uint8)
+
+
+def crop_and_pad(image: Image, box: Box | None, size: Size) -> tuple[Image, NDArray[np.uint8], Rect]:
+    """The part of a picture around a face, at `size`, with its face mask (H, W), and where in the picture it was.
+
+    Without a box it is the middle of the picture, and all of it counts as face.
+    """
+    shape = image.shape[0], image.shape[1]
+    rect = crop_rect(shape, box, size)
+    return crop_and_resize(image, rect, size), crop_and_resize(face_mask(shape, box), rect, size), rect

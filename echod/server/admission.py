@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from urllib.parse import parse_qs
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect
@@ -15,7 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from echod.config import Config
 from echod.errors import EchodError
-from echod.server.accounts import caller
+from echod.server.accounts import BEARER_OF_ADDRESS, NOBODY, READING, Caller
 from echod.server.refusals import error_response
 from echod.server.services import Services
 
@@ -26,6 +27,11 @@ MAX_JSON = 1 << 20
 BODY_STALL = 120.0  # seconds without a byte of a body that is expected
 LINGER = 5.0  # seconds, and
 DISCARD = 64 << 20  # bytes, that are read on after a refusal, so that the client sees the answer and not a reset
+
+# Answered whoever asks, and if need be without telling anything.
+OPEN = {("GET", "/healthz"), ("GET", "/readyz"), ("POST", "/v1/account/login")}
+
+UPLOADS = ("/v1/files", "/v1/videos")
 
 SECURITY_HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -47,8 +53,9 @@ class Admission:
             return
         exchange = Exchange(scope, receive, send)
         try:
-            await self._admit(scope, exchange)
-            await self.app(scope, exchange.receive, exchange.send)
+            who = await self._admit(scope, exchange)
+            with _ended_with(who, scope):
+                await self.app(scope, exchange.receive, exchange.send)
         except EchodError as error:
             await exchange.refuse(error)
         except ClientDisconnect:
@@ -59,24 +66,59 @@ class Admission:
         finally:
             self.services.metrics.requests.labels(scope["method"], str(exchange.status or "gone")).inc()
 
-    async def _admit(self, scope: Scope, exchange: Exchange) -> None:
+    async def _admit(self, scope: Scope, exchange: Exchange) -> Caller:
         headers = Headers(scope=scope)
-        who = scope["state"]["caller"] = caller(headers.items(), scope["server"], scope["client"])
+        who = scope["state"]["caller"] = exchange.caller = self._caller(scope, headers)
         if (scope["method"], scope["path"]) == ("POST", "/v1/videos"):
             desk, key = self.services.desk, headers.get("idempotency-key")
             if not (key and await desk.knows(who.account, key)):
-                desk.check_open()
+                desk.check_open(who.account)
         exchange.limit, exchange.setting = body_limit(scope, headers, self.services.config)
         exchange.count(int(headers.get("content-length", 0)))
+        return who
+
+    def _caller(self, scope: Scope, headers: Headers) -> Caller:
+        method, path = scope["method"], scope["path"]
+        if method in ("GET", "HEAD") and self._signed(path, scope["query_string"]):
+            return BEARER_OF_ADDRESS
+        try:
+            return self.services.caller(headers.items(), scope["server"], scope["client"], reading=method in READING)
+        except EchodError:
+            if (method, path) in OPEN:
+                return NOBODY
+            raise
+
+    def _signed(self, path: str, query_string: bytes) -> bool:
+        """Whether the address is one that we have signed, and still good."""
+        query = parse_qs(query_string.decode("latin-1"), keep_blank_values=True)
+        signature, expires = query.get("signature", []), query.get("expires", [])
+        if len(signature) != 1 or len(expires) != 1:
+            return False
+        variant = query.get("variant", [])
+        resource = f"{path}?variant={','.join(variant)}" if variant else path
+        return self.services.signer.opens(resource, expires[0], signature[0])
+
+
+def _ended_with(who: Caller, scope: Scope) -> contextlib.AbstractContextManager[None]:
+    """Break what may take long off when what let its caller in is taken back: answers, and uploads on their way.
+
+    Other requests go to their end: one of them may be what takes it back.
+    """
+    if who.grant is None or not (scope["method"] in READING or scope["path"] in UPLOADS):
+        return contextlib.nullcontext()
+    return who.grant.telling(scope["state"]["abort"])
 
 
 def body_limit(scope: Scope, headers: Headers, config: Config) -> tuple[int, str]:
     """How many bytes the body of a request may have, and how that follows from the settings."""
     multipart = headers.get("content-type", "").startswith("multipart/form-data")
-    if scope["method"] == "POST" and multipart:
-        if scope["path"] == "/v1/files":
+    method, path = scope["method"], scope["path"]
+    if method == "PUT" and multipart and path.startswith("/v1/roles/"):
+        return config.max_upload + FRAMING, "max_upload"
+    if method == "POST" and multipart:
+        if path in ("/v1/files", "/v1/roles"):
             return config.max_upload + FRAMING, "max_upload"
-        if scope["path"] == "/v1/videos":  # it may carry both a portrait and speech
+        if path == "/v1/videos":  # it may carry both a portrait and speech
             return 2 * config.max_upload + FRAMING, "max_upload"
     return MAX_JSON, ""
 
@@ -87,6 +129,7 @@ class Exchange:
     def __init__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
         self.status = 0
+        self.caller = NOBODY
         self.limit = 0
         self.setting = ""
         self._scope, self._receive, self._send = scope, receive, send
@@ -105,6 +148,8 @@ class Exchange:
     async def receive(self) -> Message:
         message = await self._receive_some()
         self.count(self._received)
+        if self.caller.ended:
+            raise EchodError("unauthorized", "the credentials of this request ended while its body was on its way")
         return message
 
     async def _receive_some(self) -> Message:
@@ -124,6 +169,8 @@ class Exchange:
             headers = MutableHeaders(scope=message)
             for name, value in SECURITY_HEADERS.items():
                 headers.setdefault(name, value)
+            if self.caller.signed:
+                headers["Cross-Origin-Resource-Policy"] = "cross-origin"  # pages elsewhere may show it
             if self._unread:
                 headers["Connection"] = "close"
         elif self._unread and not message.get("more_body", False):

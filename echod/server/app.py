@@ -14,11 +14,11 @@ from starlette.requests import Request
 
 from echod import __version__
 from echod.errors import EchodError
-from echod.server import docs, files, videos
+from echod.server import docs, files, people, roles, videos
 from echod.server.admission import Admission
 from echod.server.refusals import error_response
 from echod.server.schemas import ERROR_ANSWER
-from echod.server.services import Served, Services
+from echod.server.services import Calling, Served, Services
 
 __all__ = ["Services", "create_app"]
 
@@ -42,12 +42,15 @@ def create_app(services: Services) -> FastAPI:
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.include_router(videos.router)
     app.include_router(files.router)
+    app.include_router(people.account)
+    app.include_router(people.accounts)
+    app.include_router(roles.router)
     _add_status_routes(app)
     return app
 
 
 def _add_status_routes(app: FastAPI) -> None:
-    app.add_api_route("/v1/models", list_models, summary="Engines that every worker has loaded")
+    app.add_api_route("/v1/models", list_models, summary="Engines that every worker has loaded, and roles")
     app.add_api_route("/healthz", healthz, summary="The daemon is alive")
     app.add_api_route("/readyz", readyz, summary="At least one worker is ready; the state of each device")
     app.add_api_route("/metrics", metrics, summary="Prometheus metrics", response_class=Response)
@@ -55,22 +58,27 @@ def _add_status_routes(app: FastAPI) -> None:
 
 
 async def list_models(served: Served) -> dict[str, Any]:
-    rows = [{"id": name, "object": "model", "created": 0, "owned_by": "echod"} for name in served.desk.engines]
+    await served.roles.look()
+    names = [*served.desk.engines, *(f"role:{role.name}" for role in served.roles.loaded)]
+    rows = [{"id": name, "object": "model", "created": 0, "owned_by": "echod"} for name in names]
     return {"object": "list", "data": rows}
 
 
-async def healthz() -> dict[str, str]:
-    return {"status": "ok", "version": __version__}
+async def healthz(caller: Calling) -> dict[str, str]:
+    return {"status": "ok", **({"version": __version__} if caller.account else {})}
 
 
-async def readyz(served: Served) -> JSONResponse:
+async def readyz(served: Served, caller: Calling) -> JSONResponse:
     devices = served.devices()
     ready = any(device.state in READY for device in devices) and not served.desk.draining
-    body = {"ready": ready, "draining": served.desk.draining, "devices": msgspec.to_builtins(devices)}
+    body = {"ready": ready, "draining": served.desk.draining}
+    if caller.admin:  # it names jobs and processes
+        body["devices"] = msgspec.to_builtins(devices)
     return JSONResponse(body, 200 if ready else 503)
 
 
-async def metrics(served: Served) -> Response:
+async def metrics(served: Served, caller: Calling) -> Response:
+    caller.must_be_admin()
     return Response(served.metrics.render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 

@@ -13,7 +13,7 @@ from websockets.exceptions import ConnectionClosed
 
 from echod.feed import Event, Watcher
 from echod.server.front import Connection, Handler
-from echod.server.services import Services
+from echod.server.services import Addresses, Services
 from echod.server.video_object import video_object
 
 POLICY_VIOLATION, TRY_AGAIN_LATER = 1008, 1013  # RFC 6455 and the IANA registry of close codes
@@ -41,7 +41,8 @@ def _after(connection: Connection) -> int | None:
 
 async def _tell(connection: Connection, services: Services, after: int | None) -> None:
     watcher = services.desk.feed.watch(connection.caller.sees, after)
-    tasks = {asyncio.create_task(_read(connection)), asyncio.create_task(_send(connection, watcher, services))}
+    work = _read(connection), _send(connection, watcher, services), _dismiss(connection, services)
+    tasks = {asyncio.create_task(each) for each in work}
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
         for task in done:
@@ -60,15 +61,29 @@ async def _read(connection: Connection) -> None:
             pass
 
 
+async def _dismiss(connection: Connection, services: Services) -> None:
+    """Close the socket once what let its caller in is taken back, or expires."""
+    grant, ended = connection.caller.grant, asyncio.Event()
+    if grant is None:
+        await ended.wait()
+        return
+    with grant.telling(ended.set):
+        while grant.holds(now := services.accounts.clock()):
+            left = None if grant.expires_at is None else grant.expires_at - now
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), left)
+    await connection.close(POLICY_VIOLATION, "the credentials of this socket have ended")
+
+
 async def _send(connection: Connection, watcher: Watcher, services: Services) -> None:
     assert connection.request is not None
-    base = services.base_url(connection.request.headers.get("Host"), get_local_addr(connection.transport))
+    addresses = services.addresses(connection.request.headers.get("Host"), get_local_addr(connection.transport))
     with contextlib.suppress(ConnectionClosed):
         async for event in watcher:
-            await connection.send(message(event, services, base))
+            await connection.send(message(event, services, addresses))
         await connection.close(TRY_AGAIN_LATER, "this client reads too slowly; come back with ?after=")
 
 
-def message(event: Event, services: Services, base_url: str) -> str:
-    video = video_object(event.job, services.desk, base_url)
+def message(event: Event, services: Services, addresses: Addresses) -> str:
+    video = video_object(event.job, services.desk, addresses)
     return msgspec.json.encode({"type": event.type, "seq": event.seq, "ts": event.ts, "video": video}).decode()

@@ -8,11 +8,12 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from echod.journal import Record
+from echod.server.accounts import Caller
 from echod.server.downloads import Download, download
 from echod.server.multipart import parts
 from echod.server.refusals import blaming, invalid
 from echod.server.schemas import UPLOAD_BODY
-from echod.server.services import BaseUrl, Calling, Served
+from echod.server.services import Addresses, Addressing, Calling, Served, Services
 from echod.server.videos import listing
 
 MAX_PURPOSE = 64
@@ -22,7 +23,13 @@ router = APIRouter(prefix="/v1/files", tags=["files"])
 
 
 @router.post("", summary="Upload a picture or a recording", openapi_extra={"requestBody": UPLOAD_BODY})
-async def create(request: Request, served: Served, caller: Calling, base: BaseUrl) -> dict[str, Any]:
+async def create(request: Request, served: Served, caller: Calling, addresses: Addressing) -> dict[str, Any]:
+    with served.accounts.at_work(caller.account):
+        record = await _receive(request, served, caller)
+    return file_object(record, addresses)
+
+
+async def _receive(request: Request, served: Services, caller: Caller) -> Record:
     filename, purpose = None, DEFAULT_PURPOSE
     async with served.files.receive(caller.account) as receiving:
         async for part in parts(request):
@@ -40,26 +47,25 @@ async def create(request: Request, served: Served, caller: Calling, base: BaseUr
         if len(purpose) > MAX_PURPOSE:
             raise invalid(f"purpose has {len(purpose)} characters; at most {MAX_PURPOSE} are allowed", "purpose")
         with blaming("file"):
-            record = await receiving.finish(filename, "any", purpose)
-    return file_object(record, base)
+            return await receiving.finish(filename, "any", purpose)
 
 
 @router.get("", summary="Your uploads, newest first")
 async def list_files(
     served: Served,
     caller: Calling,
-    base: BaseUrl,
+    addresses: Addressing,
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
     order: Literal["asc", "desc"] = "desc",
 ) -> dict[str, Any]:
     page, more = await served.files.list(caller.sees, after, limit, order)
-    return listing([file_object(record, base) for record in page], more)
+    return listing([file_object(record, addresses) for record in page], more)
 
 
 @router.get("/{file_id}", summary="One upload")
-async def retrieve(file_id: str, served: Served, caller: Calling, base: BaseUrl) -> dict[str, Any]:
-    return file_object(await served.files.find(file_id, caller.sees), base)
+async def retrieve(file_id: str, served: Served, caller: Calling, addresses: Addressing) -> dict[str, Any]:
+    return file_object(await served.files.find(file_id, caller.sees), addresses)
 
 
 @router.head("/{file_id}/content", include_in_schema=False)
@@ -76,7 +82,7 @@ async def delete(file_id: str, served: Served, caller: Calling) -> dict[str, Any
     return {"id": file_id, "object": "file", "deleted": True}
 
 
-def file_object(record: Record, base_url: str) -> dict[str, Any]:
+def file_object(record: Record, addresses: Addresses) -> dict[str, Any]:
     """OpenAI's File object, and what inspection found under "echod"."""
     portrait, speech = record.portrait, record.speech
     return {
@@ -94,6 +100,6 @@ def file_object(record: Record, base_url: str) -> dict[str, Any]:
             "height": portrait.height if portrait else None,
             "faces": portrait.faces if portrait else None,
             "seconds": speech.seconds if speech else None,
-            "url": f"{base_url}/v1/files/{record.id}/content",
+            "url": addresses(f"/v1/files/{record.id}/content"),
         },
     }

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from email.utils import formatdate
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,9 @@ from websockets.asyncio.server import Server, ServerConnection, unix_serve
 from websockets.http11 import Request, Response
 
 from echod.errors import EchodError
-from echod.server.accounts import Caller, caller
+from echod.server.accounts import Address, Caller
 from echod.server.listening import bind_unix, listen, url
+from echod.server.refusals import body
 
 HEAD_TIMEOUT = 10.0  # seconds for a request's line and headers to arrive
 MAX_HEAD = 64 * 1024  # bytes of them
@@ -112,12 +113,13 @@ class Http(HttpToolsProtocol):
 
 
 Handler = Callable[[Connection], Awaitable[None]]
+Deciding = Callable[[Iterable[tuple[str, str]], Address | None, Address | None], Caller]
 
 
 class Front:
-    """Serves `app` over HTTP and `sockets` (path -> handler) over WebSockets, to callers that `accounts` lets in."""
+    """Serves `app` over HTTP and `sockets` (path -> handler) over WebSockets, to callers that `caller` lets in."""
 
-    def __init__(self, app: ASGIApp, sockets: Mapping[str, Handler]) -> None:
+    def __init__(self, app: ASGIApp, sockets: Mapping[str, Handler], caller: Deciding) -> None:
         # proxy_headers would let a client choose its own address.
         self.config = Config(
             app, http="httptools", ws="none", lifespan="on", proxy_headers=False, log_config=None, access_log=False,
@@ -128,6 +130,7 @@ class Front:
         self.app_state: dict[str, Any] = {}
         self.closing = False
         self._sockets = sockets
+        self._caller = caller
         self._servers: list[Server] = []
         self._socket_file: tuple[Path, int] | None = None
         for name in ("uvicorn", "websockets"):  # they tell every connection at level info
@@ -218,7 +221,7 @@ class Front:
         try:
             path = urlsplit(request.path).path
             pairs = request.headers.raw_items()
-            connection.caller = caller(pairs, get_local_addr(transport), get_remote_addr(transport))
+            connection.caller = self._caller(pairs, get_local_addr(transport), get_remote_addr(transport))
             if path not in self._sockets:
                 raise EchodError(
                     "not_found", f"no WebSocket is served at {path!r}; there is {', '.join(self._sockets)}"
@@ -238,7 +241,9 @@ def standard_headers() -> list[tuple[bytes, bytes]]:
 
 
 def _refusal(connection: Connection, error: EchodError) -> Response:
-    response = connection.respond(error.status, msgspec.json.encode(error.body()).decode())
+    response = connection.respond(error.status, msgspec.json.encode(body(error)).decode())
     del response.headers["Content-Type"]
     response.headers["Content-Type"] = "application/json"
+    if error.status == 401:
+        response.headers["WWW-Authenticate"] = "Bearer"
     return response

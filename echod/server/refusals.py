@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from starlette.responses import JSONResponse
 
 from echod.errors import EchodError
+from echod.redaction import redact
 
-RETRY_AFTER = "5"  # seconds
+RETRY_AFTER = 5  # seconds, where nobody knows better
 
 
 def invalid(message: str, param: str | None = None) -> EchodError:
@@ -29,7 +30,15 @@ def blaming(name: str) -> Iterator[None]:
 def error_response(error: EchodError, headers: dict[str, str] | None = None) -> JSONResponse:
     headers = dict(headers or {})
     if error.status in (429, 503):
-        headers["Retry-After"] = RETRY_AFTER
+        headers["Retry-After"] = str(error.retry_after or RETRY_AFTER)
+    if error.status == 401:
+        headers["WWW-Authenticate"] = "Bearer"
     if error.status in (409, 507):  # OpenAI's clients would try these again at once
         headers["X-Should-Retry"] = "false"
-    return JSONResponse(error.body(), error.status, headers)
+    return JSONResponse(body(error), error.status, headers)
+
+
+def body(error: EchodError) -> dict[str, dict[str, str | None]]:
+    """The error's body. A token that a client put where it does not belong, such as a URL, is not repeated."""
+    told = error.body()["error"]
+    return {"error": {name: value and redact(value) for name, value in told.items()}}

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from echod.errors import TABLE
-from echod.server.submission import MAX_SEED, MAX_SIDE, MIN_SIDE, SIDE_STEP
+from echod.options import MAX_SEED, MAX_SIDE, MIN_SIDE, SIDE_STEP
+from echod.rolefile import MODES, NAME
+from echod.rolefile import OPTIONS as ROLE_OPTIONS
 
 FILE_ID = {
     "type": "object", "required": ["file_id"], "properties": {"file_id": {"type": "string"}},
@@ -15,7 +19,7 @@ BINARY = {"type": "string", "format": "binary"}
 
 OPTIONS: dict[str, Any] = {
     "prompt": {"type": "string", "description": "A label for the job."},
-    "model": {"type": "string", "description": "An engine of GET /v1/models; omitted or auto: the main one."},
+    "model": {"type": "string", "description": "An engine or role of GET /v1/models; omitted: the main engine."},
     "size": {
         "type": "string", "default": "512x512",
         "description": f"WIDTHxHEIGHT, each {MIN_SIDE} to {MAX_SIDE} in steps of {SIDE_STEP}.",
@@ -70,6 +74,38 @@ UPLOAD_BODY: dict[str, Any] = {
         )
     },
 }
+
+ROLE: dict[str, Any] = {
+    "title": {"type": "string", "description": "What people see; omitted: the name."},
+    "personality": {"type": "string", "description": "How the role thinks and talks. Admins see it, nobody else."},
+    "language": {"type": "string", "description": "A language tag such as en or zh-CN."},
+    "greeting": {"type": "string", "description": "Its first words."},
+    "portrait": BINARY | {"description": "A picture of a face."},
+    "voice": {"type": "string"},
+    "engine": {"type": "string", "description": "An engine of GET /v1/models; omitted or auto: the main one."},
+    "mode": {"type": "string", "enum": list(MODES), "default": "video"},
+    "options": {
+        "type": "object", "properties": {name: OPTIONS[name] for name in ROLE_OPTIONS}, "additionalProperties": False,
+        "description": "Defaults for the role's clips; in a form as options[size] and so on.",
+    },
+}  # fmt: skip
+
+NAME_OF_ROLE = {"type": "string", "pattern": f"^{NAME.pattern}$"}
+
+
+def _role_body(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
+    return {"required": True, "content": {"multipart/form-data": _form(properties, required)}}
+
+
+NEW_ROLE_BODY = _role_body({"name": NAME_OF_ROLE} | ROLE, ["name", "portrait"])
+ROLE_BODY = _role_body(ROLE, [])  # a role that exists keeps its portrait if there is none
+
+
+def json_body(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """A request body that is decoded into a struct."""
+    schema = msgspec.json.schema(kind)["$defs"][kind.__name__]
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
 
 ERROR_ANSWER: dict[str, Any] = {
     "description": "Refused; `code` says why.",

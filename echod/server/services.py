@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
-from echod.server.accounts import Address, Caller
+from echod.server.accounts import Address, Caller, caller
 
 if TYPE_CHECKING:
+    from echod.accounts import Accounts
     from echod.config import Config
     from echod.desk import Desk
     from echod.devices import DeviceState
     from echod.metrics import Metrics
+    from echod.roles import Roles
+    from echod.signing import Signer
     from echod.uploads import FileStore
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Makes the URLs of an answer: what they begin with, and who signs them."""
+
+    base: str
+    signer: Signer
+    lifetime: float
+
+    def __call__(self, resource: str) -> str:
+        return self.base + self.signer.sign(resource, self.lifetime)
 
 
 @dataclass(frozen=True)
@@ -27,21 +42,31 @@ class Services:
     devices: Callable[[], Sequence[DeviceState]]
     metrics: Metrics
     tcp_url: Callable[[], str]
+    roles: Roles
+    accounts: Accounts
+    signer: Signer
 
     @property
     def config(self) -> Config:
         """The settings in force: SIGHUP gives the desk new ones."""
         return self.desk.config
 
-    def base_url(self, host: str | None, server: Address | None) -> str:
-        """What URLs in an answer begin with, for a caller of the socket `server` that named `host`.
+    def caller(
+        self,
+        headers: Iterable[tuple[str, str]],
+        server: Address | None,
+        client: Address | None,
+        *,
+        reading: bool = False,
+    ) -> Caller:
+        """`accounts.caller`, with these accounts and settings."""
+        return caller(headers, server, client, self.accounts, public_url=self.config.public_url, reading=reading)
 
-        The host that a caller names on the unix socket means nothing.
-        """
-        if self.config.public_url:
-            return self.config.public_url
+    def addresses(self, host: str | None, server: Address | None) -> Addresses:
+        """The URLs for a caller of the socket `server` that named `host`, which means nothing on the unix socket."""
         by_tcp = host and server and server[1] is not None
-        return f"http://{host}" if by_tcp else self.tcp_url()
+        base = self.config.public_url or (f"http://{host}" if by_tcp else self.tcp_url())
+        return Addresses(base, self.signer, self.config.url_lifetime)
 
 
 async def services(request: Request) -> Services:
@@ -57,10 +82,10 @@ async def calling(request: Request) -> Caller:
     return found
 
 
-async def base_url(request: Request) -> str:
-    return (await services(request)).base_url(request.headers.get("host"), request.scope["server"])
+async def addresses(request: Request) -> Addresses:
+    return (await services(request)).addresses(request.headers.get("host"), request.scope["server"])
 
 
 Served = Annotated[Services, Depends(services)]
 Calling = Annotated[Caller, Depends(calling)]
-BaseUrl = Annotated[str, Depends(base_url)]
+Addressing = Annotated[Addresses, Depends(addresses)]

@@ -4,24 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from echod.errors import EchodError
-from echod.jobs import DEFAULT_SEED, Options
+from echod.jobs import Options
+from echod.options import check_options
 from echod.server.refusals import invalid
 
-T = TypeVar("T")
+if TYPE_CHECKING:
+    from echod.roles import Role
 
 REFERENCES = ("input_reference", "audio_reference")  # the portrait and the speech, by OpenAI's and vLLM-Omni's names
 FIELDS = (*REFERENCES, "prompt", "model", "size", "seed", "fps", "steps", "guidance", "voice", "seconds", "lossless",
           "metadata")  # fmt: skip
 
-MIN_SIDE, MAX_SIDE, SIDE_STEP = 128, 1024, 8
-MAX_SEED = 2**63 - 1
 MAX_PROMPT = 10_000
 MAX_METADATA, MAX_METADATA_KEY, MAX_METADATA_VALUE = 16, 64, 512  # OpenAI's limits
 
@@ -51,75 +51,24 @@ def nest(name: str, value: str, into: dict[str, Any]) -> None:
     place[key] = value
 
 
-def check(fields: Mapping[str, Any], uploaded: Collection[str]) -> Submission:
-    """Check every field; `uploaded` names the references that came as files. EchodError invalid_request and others."""
+def check(fields: Mapping[str, Any], uploaded: Collection[str], role: Role | None = None) -> Submission:
+    """Check every field; `uploaded` names the references that came as files. EchodError invalid_request and others.
+
+    What is not given is as the `role` has it: the portrait, the engine and its options.
+    """
     given = {name: value for name, value in fields.items() if value is not None}
     for name in given:
         if name not in FIELDS:
             raise invalid(f"there is no field {name!r}; known are {', '.join(FIELDS)}", name)
     if "voice" in given:
         raise invalid("voice is for speaking a text, which this version cannot do yet: leave it out", "voice")
-    width, height = _size(given.get("size", "512x512"))
-    options = Options(
-        width=width,
-        height=height,
-        fps=_number(given, "fps", int, 1, 60, 24),
-        steps=_number(given, "steps", int, 1, 100, None),
-        guidance=_number(given, "guidance", float, 0, 20, None),
-        seed=_number(given, "seed", int, 0, MAX_SEED, DEFAULT_SEED),
-        lossless=_switch(given.get("lossless", False)),
-    )
     return Submission(
-        engine=_text(given, "model", 128),
-        options=options,
+        engine=role.file.engine if role else _text(given, "model", 128),
+        options=check_options({**(role.file.options if role else {}), **given}),
         prompt=_text(given, "prompt", MAX_PROMPT),
         metadata=_metadata(given.get("metadata", {})),
-        references=_references(given, uploaded),
+        references=_references(given, uploaded, role),
     )
-
-
-def _size(value: Any) -> tuple[int, int]:
-    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", str(value))
-    sides = (int(match[1]), int(match[2])) if match else (0, 0)
-    if not all(MIN_SIDE <= side <= MAX_SIDE and side % SIDE_STEP == 0 for side in sides):
-        raise EchodError(
-            "unsupported_size",
-            f"size = {value!r}: it must be WIDTHxHEIGHT, each {MIN_SIDE} to {MAX_SIDE} in steps of {SIDE_STEP}, "
-            "such as 512x512",
-            param="size",
-        )
-    return sides
-
-
-def _number(
-    given: Mapping[str, Any], name: str, kind: Callable[[Any], Any], low: float, high: float, default: T
-) -> int | T:
-    """A number, or its text as forms carry it."""
-    value = given.get(name, default)
-    if value is default:
-        return default
-    try:
-        number = kind(value if isinstance(value, str) else _plain_number(value))
-    except (ValueError, OverflowError):
-        number = None
-    if number is None or not low <= number <= high or (kind is int and not isinstance(value, str) and number != value):
-        word = "a whole number" if kind is int else "a number"
-        raise invalid(f"{name} = {value!r}: it must be {word} from {low} to {high}", name)
-    return number  # type: ignore[no-any-return]
-
-
-def _plain_number(value: Any) -> int | float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise ValueError
-    return value
-
-
-def _switch(value: Any) -> bool:
-    words = {"true": True, "1": True, "false": False, "0": False}
-    found = value if isinstance(value, bool) else words.get(str(value).lower())
-    if found is None:
-        raise invalid(f"lossless = {value!r}: it must be true or false", "lossless")
-    return found
 
 
 def _text(given: Mapping[str, Any], name: str, limit: int) -> str | None:
@@ -142,12 +91,12 @@ def _metadata(value: Any) -> dict[str, str]:
     return value
 
 
-def _references(given: Mapping[str, Any], uploaded: Collection[str]) -> dict[str, str]:
+def _references(given: Mapping[str, Any], uploaded: Collection[str], role: Role | None) -> dict[str, str]:
     found = {name: _file_id(name, given[name]) for name in REFERENCES if name in given}
     for name in found:
         if name in uploaded:
             raise invalid(f"{name} is given both as a file and as a file id", name)
-    if "input_reference" not in (*found, *uploaded):
+    if "input_reference" not in (*found, *uploaded) and role is None:
         raise invalid("the portrait is missing: send it as input_reference", "input_reference")
     if "audio_reference" not in (*found, *uploaded):
         raise invalid(

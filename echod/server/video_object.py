@@ -7,11 +7,12 @@ from typing import Any
 
 from echod.desk import Desk
 from echod.jobs import Job
+from echod.server.services import Addresses
 
 ETA_FROM = 0.05  # progress below which the time left cannot be told
 
 
-def video_object(job: Job, desk: Desk, base_url: str) -> dict[str, Any]:
+def video_object(job: Job, desk: Desk, addresses: Addresses) -> dict[str, Any]:
     """OpenAI's Video object, and what it has no place for under "echod"."""
     options = job.options
     return {
@@ -29,12 +30,12 @@ def video_object(job: Job, desk: Desk, base_url: str) -> dict[str, Any]:
         "metadata": job.metadata,
         "remixed_from_video_id": None,
         "error": {"code": job.error.code, "message": job.error.message} if job.error else None,
-        "echod": _extras(job, desk, base_url),
+        "echod": _extras(job, desk, addresses),
     }
 
 
-def _extras(job: Job, desk: Desk, base_url: str) -> dict[str, Any]:
-    options = job.options
+def _extras(job: Job, desk: Desk, addresses: Addresses) -> dict[str, Any]:
+    options, path = job.options, f"/v1/videos/{job.id}"
     return {
         "queue_position": _queue_position(job, desk),
         "eta_s": _seconds_left(job),
@@ -53,7 +54,9 @@ def _extras(job: Job, desk: Desk, base_url: str) -> dict[str, Any]:
         "faces": job.portrait.faces if job.faces is None else job.faces,
         "crop": job.crop,
         "frames": job.frames,
-        "url": f"{base_url}/v1/videos/{job.id}/content",
+        "url": addresses(f"{path}/content"),
+        "thumbnail_url": addresses(f"{path}/content?variant=thumbnail"),
+        "stream_url": addresses(f"{path}/stream"),
         "timings_ms": job.timings_ms,
     }
 

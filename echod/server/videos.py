@@ -15,12 +15,13 @@ from echod.desk import Draft
 from echod.errors import EchodError
 from echod.inspection import Inspected
 from echod.jobs import Job
+from echod.roles import Role
 from echod.server.accounts import Caller
 from echod.server.downloads import Download, download
 from echod.server.multipart import parts
 from echod.server.refusals import blaming, invalid
 from echod.server.schemas import SUBMISSION_BODY
-from echod.server.services import BaseUrl, Calling, Served, Services
+from echod.server.services import Addresses, Addressing, Calling, Served, Services
 from echod.server.stream import Stream, clip, why_none
 from echod.server.submission import REFERENCES, Submission, check, nest, no_file
 from echod.server.video_object import video_object
@@ -34,37 +35,39 @@ router = APIRouter(prefix="/v1/videos", tags=["videos"])
 
 
 @router.post("", summary="Make a clip of a portrait and speech", openapi_extra={"requestBody": SUBMISSION_BODY})
-async def create(request: Request, served: Served, caller: Calling, base: BaseUrl) -> Response:
+async def create(request: Request, served: Served, caller: Calling, addresses: Addressing) -> Response:
     key = _idempotency_key(request)
     async with AsyncExitStack() as stack:
+        stack.enter_context(served.accounts.at_work(caller.account))
         fields, uploads = await _read(request, served, caller, stack)
-        submission = check(fields, uploads)
-        inputs = Inputs(served, caller, submission, uploads)
+        role = await _role(served, fields.get("model"))
+        submission = check(fields, uploads, role)
+        inputs = Inputs(served, caller, submission, uploads, role)
         portrait, speech = [await inputs.take(name) for name in REFERENCES]
-        return _answer(await _accept(served, caller, submission, portrait, speech, key), served, base)
+        return _answer(await _accept(served, caller, submission, portrait, speech, key), served, addresses)
 
 
 @router.get("", summary="Your jobs, newest first")
 async def list_videos(
     served: Served,
     caller: Calling,
-    base: BaseUrl,
+    addresses: Addressing,
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     order: Literal["asc", "desc"] = "desc",
 ) -> dict[str, Any]:
     page, more = await served.desk.list(caller.sees, after=after, limit=limit, newest_first=order == "desc")
-    return listing([video_object(job, served.desk, base) for job in page], more)
+    return listing([video_object(job, served.desk, addresses) for job in page], more)
 
 
 @router.get("/{video_id}", summary="One job")
-async def retrieve(video_id: str, served: Served, caller: Calling, base: BaseUrl) -> Response:
-    return _answer(await served.desk.find(video_id, caller.sees), served, base)
+async def retrieve(video_id: str, served: Served, caller: Calling, addresses: Addressing) -> Response:
+    return _answer(await served.desk.find(video_id, caller.sees), served, addresses)
 
 
 @router.post("/{video_id}/cancel", summary="End a job: a queued one now, a running one at its next checkpoint")
-async def cancel(video_id: str, served: Served, caller: Calling, base: BaseUrl) -> Response:
-    return _answer(await served.desk.cancel(video_id, caller.sees), served, base)
+async def cancel(video_id: str, served: Served, caller: Calling, addresses: Addressing) -> Response:
+    return _answer(await served.desk.cancel(video_id, caller.sees), served, addresses)
 
 
 @router.delete("/{video_id}", summary="Cancel a job, wait for its end, remove its files")
@@ -101,9 +104,9 @@ def listing(rows: list[dict[str, Any]], more: bool) -> dict[str, Any]:
     return {"object": "list", "data": rows, "first_id": first, "last_id": last, "has_more": more}
 
 
-def _answer(job: Job, served: Services, base: str) -> JSONResponse:
+def _answer(job: Job, served: Services, addresses: Addresses) -> JSONResponse:
     headers = {} if job.terminal else {"openai-poll-after-ms": POLL_AFTER_MS}
-    return JSONResponse(video_object(job, served.desk, base), headers=headers)
+    return JSONResponse(video_object(job, served.desk, addresses), headers=headers)
 
 
 def _idempotency_key(request: Request) -> str | None:
@@ -132,7 +135,7 @@ async def _read(
         raise invalid(f"Content-Type {kind!r}: send multipart/form-data or application/json", "Content-Type")
     try:
         return msgspec.json.decode(await request.body(), type=dict[str, Any]), {}
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise invalid(f"the body is no JSON object: {error}") from None
 
 
@@ -157,22 +160,36 @@ async def _read_form(
     return fields, uploads
 
 
+async def _role(served: Services, model: Any) -> Role | None:
+    """The role that a request names as its model, if it does."""
+    if not (isinstance(model, str) and model.startswith("role:")):
+        return None
+    try:
+        return await served.roles.find(model.removeprefix("role:"))
+    except EchodError as error:
+        raise EchodError("model_not_loaded", error.message, param="model") from None
+
+
 @dataclass(frozen=True)
 class Inputs:
-    """The files a submission names or brings along."""
+    """The files a submission names or brings along, and its role's portrait."""
 
     served: Services
     caller: Caller
     submission: Submission
     uploads: Mapping[str, Upload]
+    role: Role | None
 
     async def take(self, name: str) -> Inspected:
         """The inspected file of a field; one that came with the request lives as long as its `receiving`."""
         with blaming(name):
-            if name not in self.uploads:
+            if name in self.uploads:
+                upload = self.uploads[name]
+                return await upload.receiving.inspect(upload.filename, KINDS[name])
+            if name in self.submission.references:
                 return await self._find(name)
-            upload = self.uploads[name]
-            return await upload.receiving.inspect(upload.filename, KINDS[name])
+            assert self.role  # what lacks otherwise is refused before
+            return Inspected(kind="portrait", prepared=self.role.picture, portrait=self.role.portrait)
 
     async def _find(self, name: str) -> Inspected:
         files, kind = self.served.files, KINDS[name]

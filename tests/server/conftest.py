@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hashlib
 import json
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from argon2 import PasswordHasher
 from fastapi import FastAPI
 from websockets.asyncio.client import ClientConnection, connect
 
 from echod import jobs
+from echod.accounts import AccountRole, Accounts
 from echod.config import Config
 from echod.desk import Desk
 from echod.devices import DeviceState
@@ -23,11 +29,21 @@ from echod.inspection import PREPARED, Inspected
 from echod.jobs import Job
 from echod.journal import Journal
 from echod.metrics import Metrics
+from echod.passwords import Passwords
+from echod.roles import Roles
 from echod.server import events
+from echod.server.accounts import caller
 from echod.server.app import Services, create_app
 from echod.server.front import Front
+from echod.signing import Signer
 from echod.uploads import FileStore
 from tests.conftest import make_config
+
+PASSWORD = "correct horse"
+CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+
+# Who calls a daemon without accounts.
+local_only = partial(caller, accounts=Accounts(Journal(Path("no journal"))))
 
 PORTRAIT, SPEECH = b"a picture of a face", b"some words"  # what the inspector below takes for the two
 
@@ -103,6 +119,19 @@ class Hands:
         await self.desk.apply(job.id, failed)
 
 
+@dataclass
+class Person:
+    """An account with an API token, and a client that sends it."""
+
+    name: str
+    token: str
+    http: httpx.AsyncClient
+
+    @property
+    def bearer(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.token}"}
+
+
 class Daemon:
     """What tests talk to, and `hands` to make things happen behind it."""
 
@@ -112,6 +141,7 @@ class Daemon:
         self.hands = Hands()
         self.states: list[DeviceState] = [device_state()]
         self.app: FastAPI
+        self.skew = 0.0  # seconds by which the clock of accounts and addresses goes ahead
 
     @contextlib.asynccontextmanager
     async def run(self) -> AsyncIterator[Daemon]:
@@ -127,39 +157,70 @@ class Daemon:
             watchers=lambda: len(self.desk.feed.watchers),
             devices=lambda: self.states,
         )
-        services = Services(self.desk, self.files, lambda: self.states, self.metrics, lambda: self.base)
+        self.roles = Roles(self.config, self.inspector)
+        self.accounts = Accounts(journal, Passwords(CHEAP), clock=lambda: self.clock(), ticks=lambda: self.clock())
+        await self.accounts.open()
+        self.signer = Signer(b"k" * 32, clock=lambda: self.clock())
+        services = Services(
+            self.desk, self.files, lambda: self.states, self.metrics, lambda: self.base,
+            roles=self.roles, accounts=self.accounts, signer=self.signer,
+        )  # fmt: skip
         self.app = create_app(services)
-        self.front = Front(self.app, events.sockets(services))
+        self.front = Front(self.app, events.sockets(services), services.caller)
         await self.front.start("127.0.0.1", 0, self.config.socket)
         self.base = self.front.tcp_url
-        async with httpx.AsyncClient(base_url=self.base, timeout=20) as self.http:
+        async with contextlib.AsyncExitStack() as self._stack:
+            self.http = await self._stack.enter_async_context(httpx.AsyncClient(base_url=self.base, timeout=20))
             yield self
         await self.front.close()
         await self.desk.close()
         await journal.close()
 
-    async def submit(self, **data: Any) -> str:
+    def changed(self, **settings: Any) -> Config:
+        """The settings, some of them changed."""
+        return replace(self.config, **settings)
+
+    def clock(self) -> float:
+        return time.time() + self.skew
+
+    async def person(self, name: str, role: AccountRole = "user") -> Person:
+        """A new account; from the first one on, `http` without a token is nobody."""
+        await self.accounts.add(name, role, PASSWORD)
+        _, token = await self.accounts.create_token(name, "test", None)
+        headers = {"Authorization": f"Bearer {token}"}
+        http = httpx.AsyncClient(base_url=self.base, timeout=20, headers=headers)
+        return Person(name, token, await self._stack.enter_async_context(http))
+
+    async def submit(self, person: Person | None = None, /, **data: Any) -> str:
         """Have a job accepted; its id."""
-        answer = await self.post(data=data)
+        answer = await self.post(person, data=data)
         assert answer.status_code == 200, answer.text
         return str(answer.json()["id"])
 
     async def post(
-        self, *, data: dict[str, Any] | None = None, headers: dict[str, str] | None = None
+        self,
+        person: Person | None = None,
+        *,
+        data: dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
     ) -> httpx.Response:
         """POST /v1/videos with both inputs as file parts."""
         files = {"input_reference": ("p.png", PORTRAIT), "audio_reference": ("s.wav", SPEECH)}
-        return await self.http.post("/v1/videos", data=data, files=files, headers=headers)
+        http = person.http if person else self.http
+        return await http.post("/v1/videos", data=data, files=files, headers=headers)
 
-    async def upload(self, content: bytes, name: str = "name") -> str:
-        answer = await self.http.post("/v1/files", files={"file": (name, content)}, data={"purpose": "user_data"})
+    async def upload(self, content: bytes, name: str = "name", person: Person | None = None) -> str:
+        http = person.http if person else self.http
+        answer = await http.post("/v1/files", files={"file": (name, content)}, data={"purpose": "user_data"})
         assert answer.status_code == 200, answer.text
         return str(answer.json()["id"])
 
     async def video(self, job_id: str) -> dict[str, Any]:
         return dict((await self.http.get(f"/v1/videos/{job_id}")).json())
 
-    def events(self, query: str = "", **options: Any) -> connect:
+    def events(self, query: str = "", person: Person | None = None, **options: Any) -> connect:
+        if person:
+            options["additional_headers"] = person.bearer
         return connect(f"{self.base.replace('http', 'ws')}/v1/events{query}", **options)
 
     def stored_files(self) -> list[Path]:
@@ -172,6 +233,12 @@ def device_state(state: Any = "idle") -> DeviceState:
         worker=0, device="cpu", state=state, epoch=1, pid=1, job=None, suspended=None, engines=["preview"],
         restarts=3, loads=1, reason=None, cuda_visible_devices=None, torch_imported_at_hello=False,
     )  # fmt: skip
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Let everything else run until it holds."""
+    while not condition():  # noqa: ASYNC110  (it holds whenever the other tasks have got that far)
+        await asyncio.sleep(0)
 
 
 async def receive(ws: ClientConnection) -> dict[str, Any]:

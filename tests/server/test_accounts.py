@@ -1,11 +1,12 @@
-"""Who is local, and who is refused."""
+"""Who is local, and who is refused while there are no accounts; with accounts: test_breakin.py."""
 
 from __future__ import annotations
 
 import pytest
 
 from echod.errors import EchodError
-from echod.server.accounts import LOCAL, Address, caller
+from echod.server.accounts import LOCAL, Address
+from tests.server.conftest import local_only as caller
 
 TCP: Address = ("127.0.0.1", 8765)
 UNIX: Address = ("/run/echod/echod.sock", None)
@@ -17,8 +18,8 @@ PEER: Address = ("127.0.0.1", 50000)
 )
 def test_loopback_with_a_loopback_host(host: str) -> None:
     """Loopback to loopback with a loopback Host is the local admin."""
-    assert caller([("Host", host)], TCP, PEER) is LOCAL
-    assert caller([("Host", host)], ("::1", 8765), ("::1", 50000)) is LOCAL
+    assert caller([("Host", host)], TCP, PEER) == LOCAL
+    assert caller([("Host", host)], ("::1", 8765), ("::1", 50000)) == LOCAL
 
 
 @pytest.mark.parametrize("host", ["localhost", "anything.example", ""])
@@ -80,7 +81,7 @@ def test_foreign_origin(origin: str, server: Address) -> None:
 
 def test_own_origin() -> None:
     """A page that this daemon served may call it."""
-    assert caller([("host", "localhost:8765"), ("origin", "http://localhost:8765")], TCP, PEER) is LOCAL
+    assert caller([("host", "localhost:8765"), ("origin", "http://localhost:8765")], TCP, PEER) == LOCAL
 
 
 def test_two_origins() -> None:

@@ -16,11 +16,14 @@ async def test_upload(daemon: Daemon) -> None:
         "object": "file", "bytes": len(PORTRAIT), "filename": "me.png", "purpose": "vision", "status": "processed",
     }  # fmt: skip
     assert file["expires_at"] - file["created_at"] == daemon.config.keep_uploads
-    url = f"{daemon.base}/v1/files/{file['id']}/content"
+    url = file["echod"].pop("url")
+    assert url.startswith(f"{daemon.base}/v1/files/{file['id']}/content?expires=")
     assert file["echod"] == {
-        "kind": "portrait", "width": 640, "height": 480, "faces": 2, "seconds": None, "url": url,
+        "kind": "portrait", "width": 640, "height": 480, "faces": 2, "seconds": None,
     }  # fmt: skip
-    assert (await daemon.http.get(f"/v1/files/{file['id']}")).json() == file
+    assert (await daemon.http.get(url)).content == PORTRAIT
+    again = (await daemon.http.get(f"/v1/files/{file['id']}")).json()
+    assert again["echod"].pop("url") and again == file
 
 
 async def test_content(daemon: Daemon) -> None:

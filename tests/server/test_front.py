@@ -22,6 +22,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from echod.errors import ConfigurationError
 from echod.server import front as front_module
 from echod.server.front import Connection, Front, Http
+from tests.server.conftest import local_only
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -73,7 +74,7 @@ class Site:
     def __init__(self, path: Path) -> None:
         self.log: list[str] = []
         self.app = small_app(self.log)
-        self.front = Front(self.app, {"/echo": echo})
+        self.front = Front(self.app, {"/echo": echo}, local_only)
         self.socket = path / "echod.sock"
 
     async def start(self) -> None:
@@ -234,7 +235,7 @@ async def test_port_in_use(tmp_path: Path) -> None:
     """A taken port is named, with the settings that choose another; the unix socket is given up again."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         port = other.getsockname()[1]
-        front = Front(small_app([]), {})
+        front = Front(small_app([]), {}, local_only)
         with pytest.raises(ConfigurationError, match=rf"port {port} .* in use.*--port.*ECHOD_PORT") as refusal:
             await front.start("127.0.0.1", port, tmp_path / "echod.sock")
     assert refusal.value.param == "port"
@@ -244,7 +245,7 @@ async def test_port_in_use(tmp_path: Path) -> None:
 async def test_address_of_another_machine(tmp_path: Path) -> None:
     """An address this machine does not have is refused in the same words."""
     with pytest.raises(ConfigurationError, match=r"192\.0\.2\.1.*cannot be listened on.*--host"):
-        await Front(small_app([]), {}).start("192.0.2.1", 0)
+        await Front(small_app([]), {}, local_only).start("192.0.2.1", 0)
 
 
 async def test_standard_headers(site: Site) -> None:

@@ -2,67 +2,87 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import pytest
-
-from echod.server.accounts import Caller
 from tests.server.conftest import PORTRAIT, SPEECH, Daemon, receive, refusal
 
-
-@pytest.fixture
-def become(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Act as another account: who calls is decided in one place for HTTP and one for WebSockets, by one function."""
-
-    def act_as(account: str) -> None:
-        for module in ("admission", "front"):
-            monkeypatch.setattr(f"echod.server.{module}.caller", lambda *_: Caller(account, admin=False))
-
-    return act_as
+MISSING_JOB, MISSING_FILE = "video_" + "0" * 32, "file_" + "0" * 32
 
 
-async def test_strangers(daemon: Daemon, become: Callable[[str], None]) -> None:
-    """To another account a job and a file do not exist, whatever is asked of them."""
-    become("anna")
-    job_id, file_id = await daemon.submit(), await daemon.upload(PORTRAIT)
-    speech = await daemon.upload(SPEECH)
+async def test_strangers(daemon: Daemon) -> None:
+    """To another account a job and a file do not exist, whatever is asked, in the very words for what never did."""
+    anna, bert = await daemon.person("anna", "admin"), await daemon.person("bert")
+    job_id, file_id = await daemon.submit(anna), await daemon.upload(PORTRAIT, person=anna)
+    speech = await daemon.upload(SPEECH, person=bert)
     await daemon.hands.complete(await daemon.hands.begin())
-    become("bert")
     for method, path in (
-        ("GET", f"/v1/videos/{job_id}"), ("GET", f"/v1/videos/{job_id}/content"),
-        ("GET", f"/v1/videos/{job_id}/stream"), ("POST", f"/v1/videos/{job_id}/cancel"),
-        ("DELETE", f"/v1/videos/{job_id}"), ("GET", f"/v1/files/{file_id}"), ("GET", f"/v1/files/{file_id}/content"),
-        ("DELETE", f"/v1/files/{file_id}"),
-        ("GET", f"/v1/videos?after={job_id}"), ("GET", f"/v1/files?after={file_id}"),
+        ("GET", "/v1/videos/{job}"), ("GET", "/v1/videos/{job}/content"),
+        ("GET", "/v1/videos/{job}/content?variant=thumbnail"), ("GET", "/v1/videos/{job}/stream"),
+        ("POST", "/v1/videos/{job}/cancel"), ("DELETE", "/v1/videos/{job}"), ("GET", "/v1/files/{file}"),
+        ("GET", "/v1/files/{file}/content"), ("DELETE", "/v1/files/{file}"), ("GET", "/v1/videos?after={job}"),
+        ("GET", "/v1/files?after={file}"),
     ):  # fmt: skip
-        assert refusal(await daemon.http.request(method, path))[:2] == (404, "not_found"), path
+        theirs = await bert.http.request(method, path.format(job=job_id, file=file_id))
+        nobodys = await bert.http.request(method, path.format(job=MISSING_JOB, file=MISSING_FILE))
+        assert refusal(theirs)[:2] == (404, "not_found"), path
+        assert theirs.text.replace(job_id, MISSING_JOB).replace(file_id, MISSING_FILE) == nobodys.text
+        assert theirs.headers.keys() == nobodys.headers.keys()
+    for path in ("/v1/videos/{job}/content", "/v1/videos/{job}/stream", "/v1/files/{file}/content"):
+        assert (await bert.http.head(path.format(job=job_id, file=file_id))).status_code == 404
+        assert (await bert.http.options(path.format(job=job_id, file=file_id))).status_code == 405
+    for mine, theirs_too in (({"file_id": file_id}, {"file_id": speech}), ({"file_id": speech}, {"file_id": file_id})):
+        body = {"input_reference": mine, "audio_reference": theirs_too}
+        assert refusal(await bert.http.post("/v1/videos", json=body))[1] in ("not_found", "invalid_request")
     body = {"input_reference": {"file_id": file_id}, "audio_reference": {"file_id": speech}}
-    assert refusal(await daemon.http.post("/v1/videos", json=body)) == (404, "not_found", "input_reference")
-    assert (await daemon.http.get("/v1/videos")).json()["data"] == []
-    assert (await daemon.http.get("/v1/files")).json()["data"] == []
-    become("anna")
-    assert (await daemon.http.get(f"/v1/videos/{job_id}/content")).status_code == 200
-    assert len((await daemon.http.get("/v1/files")).json()["data"]) == 2
+    assert refusal(await bert.http.post("/v1/videos", json=body)) == (404, "not_found", "input_reference")
+    assert (await bert.http.get("/v1/videos")).json()["data"] == []
+    assert [file["id"] for file in (await bert.http.get("/v1/files")).json()["data"]] == [speech]
+    assert (await anna.http.get(f"/v1/videos/{job_id}/content")).status_code == 200
+    assert len((await anna.http.get("/v1/files")).json()["data"]) == 2
 
 
-async def test_events_of_strangers(daemon: Daemon, become: Callable[[str], None]) -> None:
-    """A watcher is told of their own jobs only."""
-    become("anna")
-    await daemon.submit()
-    become("bert")
-    async with daemon.events() as ws:
-        become("anna")
-        await daemon.submit()
-        become("bert")
-        own = await daemon.submit()
-        event = await receive(ws)
+async def test_admins_see_all(daemon: Daemon) -> None:
+    """An admin sees and may end everybody's jobs, and what was made before the first account."""
+    before = await daemon.submit()
+    anna, bert = await daemon.person("anna", "admin"), await daemon.person("bert")
+    his = await daemon.submit(bert)
+    assert [job["id"] for job in (await anna.http.get("/v1/videos")).json()["data"]] == [his, before]
+    assert [job["id"] for job in (await bert.http.get("/v1/videos")).json()["data"]] == [his]
+    assert (await bert.http.get(f"/v1/videos/{before}")).status_code == 404
+    assert (await anna.http.post(f"/v1/videos/{his}/cancel")).json()["status"] == "cancelled"
+    assert (await anna.http.delete(f"/v1/videos/{before}")).status_code == 200
+
+
+async def test_events_of_strangers(daemon: Daemon) -> None:
+    """A watcher is told of their own jobs only, also when it comes back for what it missed; an admin is told of all."""
+    anna, bert = await daemon.person("anna", "admin"), await daemon.person("bert")
+    await daemon.submit(anna)
+    async with daemon.events(person=bert) as his, daemon.events(person=anna) as hers:
+        assert (await receive(hers))["type"] == "job.snapshot"
+        other = await daemon.submit(anna)
+        own = await daemon.submit(bert)
+        event = await receive(his)
         assert (event["type"], event["video"]["id"]) == ("job.queued", own)
+        assert [(await receive(hers))["video"]["id"] for _ in range(2)] == [other, own]
+    async with daemon.events(f"?after={event['seq'] - 2}", bert) as his:
+        assert (await receive(his))["video"]["id"] == own
 
 
-async def test_keys_of_strangers(daemon: Daemon, become: Callable[[str], None]) -> None:
+async def test_keys_of_strangers(daemon: Daemon) -> None:
     """Idempotency keys of two accounts have nothing to do with one another."""
-    made = []
-    for account in ("anna", "bert"):
-        become(account)
-        made.append((await daemon.post(headers={"Idempotency-Key": "same"})).json()["id"])
+    people = await daemon.person("anna", "admin"), await daemon.person("bert")
+    made = [(await daemon.post(person, headers={"Idempotency-Key": "same"})).json()["id"] for person in people]
     assert made[0] != made[1]
+
+
+async def test_quota(daemon: Daemon) -> None:
+    """An account that fills its own queue is refused by value and setting before its body is read; others go on."""
+    daemon.desk.config = daemon.changed(jobs_per_account=2)
+    anna, bert = await daemon.person("anna", "admin"), await daemon.person("bert")
+    for _ in range(2):
+        await daemon.submit(bert)
+    refused = await daemon.post(bert)
+    assert refusal(refused)[:2] == (429, "quota_exceeded")
+    assert "2 jobs of this account are queued and jobs_per_account is 2" in refused.json()["error"]["message"]
+    assert refused.headers["connection"] == "close"
+    await daemon.submit(anna)
+    await daemon.hands.begin()
+    await daemon.submit(bert)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import numpy as np
 
@@ -45,6 +46,7 @@ class PreviewEngine:
     name = "preview"
     shares: Mapping[str, float] = {"face": 0.05, "audio": 0.02, "decode": 0.92, "mux": 0.01}
     windows = "decode"
+    mark: Mapping[str, str] = MappingProxyType({})
 
     def __init__(self) -> None:
         # Both networks load when they are first asked: now, and not under the first job.

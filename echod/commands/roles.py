@@ -1,0 +1,89 @@
+"""`echod roles`: whom one may talk to."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from echod.commands.options import as_json, connect, note, print_json, quiet, to_daemon
+from echod.commands.tables import fact_lines, table_lines
+
+name_argument = click.argument("name", metavar="NAME")
+
+
+@click.group()
+def roles() -> None:
+    """List, show, add and remove roles.
+
+    A role is a folder with role.toml and a portrait. Folders put under roles/ of the state directory count too.
+    """
+
+
+@roles.command("list")
+@as_json
+@to_daemon
+def list_roles(as_json: bool, url: str | None, reconnect: float) -> None:
+    """List roles. To admins, folders that are none say why, on stderr."""
+    with connect(url, reconnect) as client:
+        found = client.roles()
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (role["name"], role["language"] or "-", role["mode"], role["title"]) for role in found if not role.get("error")
+    ]
+    for line in table_lines(("NAME", "LANGUAGE", "MODE", "TITLE"), rows):
+        click.echo(line)
+    for role in found:
+        if role.get("error"):
+            note(f"{role['name']} is broken: {role['error']}")
+
+
+@roles.command()
+@name_argument
+@as_json
+@to_daemon
+def show(name: str, as_json: bool, url: str | None, reconnect: float) -> None:
+    """Show one role."""
+    with connect(url, reconnect) as client:
+        role = client.role(name)
+    if as_json:
+        print_json(role)
+        return
+    for line in fact_lines(role):
+        click.echo(line)
+
+
+@roles.command()
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="FOLDER")
+@click.option("--name", metavar="NAME", help="Its name. [default: that of the folder]")
+@click.option("--replace", is_flag=True, help="Replace the role if there is one of this name.")
+@quiet
+@to_daemon
+def add(folder: Path, name: str | None, replace: bool, quiet: bool, url: str | None, reconnect: float) -> None:
+    """Add the role in FOLDER, which has a role.toml and the portrait it names. For admins."""
+    import msgspec
+
+    from echod.rolefolder import open_role
+
+    with connect(url, reconnect, quiet) as client, open_role(folder) as (file, portrait):
+        fields = msgspec.structs.asdict(file)
+        role = client.save_role(name or folder.resolve().name, fields, (file.portrait, portrait), replace=replace)
+    note(f"{role['name']} {'saved' if replace else 'added'}: {role['title']}", quiet)
+
+
+@roles.command()
+@click.argument("names", metavar="NAME...", nargs=-1, required=True)
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@quiet
+@to_daemon
+def rm(names: tuple[str, ...], yes: bool, quiet: bool, url: str | None, reconnect: float) -> None:
+    """Remove roles. Jobs made with them go on. For admins."""
+    if not yes and sys.stdin.isatty():
+        click.confirm(f"Remove {', '.join(names)}, portraits and all?", abort=True, err=True)
+    with connect(url, reconnect, quiet) as client:
+        for name in names:
+            client.remove_role(name)
+            note(f"{name} removed", quiet)

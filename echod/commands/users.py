@@ -1,0 +1,85 @@
+"""`echod users`: who may use the daemon. For admins; the unix socket counts as one."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from echod.commands.options import as_json, connect, note, print_json, quiet, to_daemon
+from echod.commands.tables import day, table_lines
+from echod.errors import EchodError
+
+MAX_LINE = 4096
+
+name = click.argument("name")
+
+
+@click.group()
+def users() -> None:
+    """Add, list and remove the accounts of people.
+
+    Passwords are asked for, or read as one line from stdin; they are never arguments, which other users of the machine
+    can see.
+    """
+
+
+@users.command()
+@name
+@click.option("--role", type=click.Choice(["user", "admin"]), default="user", show_default=True)
+@quiet
+@to_daemon
+def add(name: str, role: str, quiet: bool, url: str | None, reconnect: float) -> None:
+    """Add an account. The first one must be an admin; from then on the TCP port wants a token or a login."""
+    with connect(url, reconnect, quiet) as client:
+        account = client.add_account(name, role, _new_password(name))
+    note(f"{account['name']} added, {account['role']}", quiet)
+
+
+@users.command("list")
+@as_json
+@to_daemon
+def list_(as_json: bool, url: str | None, reconnect: float) -> None:
+    """List everybody who has an account."""
+    with connect(url, reconnect) as client:
+        accounts = client.accounts()
+    if as_json:
+        print_json(accounts)
+        return
+    rows = [(account["name"], account["role"], day(account["created_at"])) for account in accounts]
+    for line in table_lines(("NAME", "ROLE", "ADDED"), rows):
+        click.echo(line)
+
+
+@users.command()
+@name
+@quiet
+@to_daemon
+def passwd(name: str, quiet: bool, url: str | None, reconnect: float) -> None:
+    """Change an account's password. Its sessions and tokens end."""
+    with connect(url, reconnect, quiet) as client:
+        client.set_password(name, _new_password(name))
+    note(f"password of {name} changed; its sessions and tokens have ended", quiet)
+
+
+@users.command()
+@name
+@click.option("-y", "--yes", is_flag=True, help="Do not ask.")
+@quiet
+@to_daemon
+def rm(name: str, yes: bool, quiet: bool, url: str | None, reconnect: float) -> None:
+    """Remove an account with its jobs, clips, files and tokens."""
+    if not yes:
+        click.confirm(f"Remove {name} with all jobs, clips, files and tokens?", abort=True, err=True)
+    with connect(url, reconnect, quiet) as client:
+        client.remove_account(name)
+    note(f"{name} removed", quiet)
+
+
+def _new_password(name: str) -> str:
+    if sys.stdin.isatty():
+        return str(click.prompt(f"Password for {name}", hide_input=True, confirmation_prompt=True, err=True))
+    line = sys.stdin.readline(MAX_LINE).removesuffix("\n").removesuffix("\r")
+    if not line:
+        raise EchodError("invalid_request", "stdin is no terminal and holds no password; write it there as one line")
+    return line

@@ -1,0 +1,155 @@
+"""`echod weights`: fetch, list and verify model files, or make small random ones."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+
+from echod.commands.options import as_json, note, print_json, quiet
+from echod.commands.tables import table_lines
+from echod.config import load
+from echod.errors import EchodError
+
+MAIN = "echomimic"
+
+directory = click.Path(file_okay=False, path_type=Path)
+engine = click.argument("engine", metavar="[ENGINE]", default=MAIN)
+in_directory = click.option(
+    "--weights", "weights_dir", type=directory, metavar="DIR", help="Where the model files are. [else weights_dir]"
+)
+
+
+@click.group()
+def weights() -> None:
+    """Fetch the engines' model files, and look after them."""
+
+
+@weights.command()
+@engine
+@in_directory
+@quiet
+def pull(engine: str, weights_dir: Path | None, quiet: bool) -> None:
+    """Fetch what ENGINE (echomimic unless given) needs from the hub, and print where it is.
+
+    Only what is missing or damaged is fetched; a pull that broke off goes on where it stood. HF_ENDPOINT names a
+    mirror, HF_TOKEN a token.
+    """
+    with _refusals():
+        from echod.inference.echomimic.hub import pull
+
+        where = _directory(weights_dir)
+        _calm(quiet)
+        pull(where, engine, tell=lambda line: note(line, quiet))
+    click.echo(where)
+
+
+@weights.command("list")
+@in_directory
+@as_json
+def list_(weights_dir: Path | None, as_json: bool) -> None:
+    """Show which files each engine needs and which are there. `verify` looks into them."""
+    with _refusals():
+        from echod.inference.echomimic.layout import inventory
+
+        where = _directory(weights_dir)
+        rows = list(inventory(where))
+    if as_json:
+        print_json({"directory": str(where), "engines": _by_engine(rows)})
+        return
+    lines = [(row.engine, row.file, _megabytes(row.size), row.state) for row in rows]
+    for line in table_lines(("ENGINE", "FILE", "SIZE", "STATE"), lines):
+        click.echo(line)
+    note(f"in {where}")
+
+
+@weights.command()
+@engine
+@in_directory
+@as_json
+def verify(engine: str, weights_dir: Path | None, as_json: bool) -> None:
+    """Check the files of ENGINE (echomimic unless given). Exits with 1 where anything is wrong.
+
+    Names, shapes and values are compared with the model, sizes and sha256 with those recorded when they were fetched.
+    """
+    with _refusals():
+        from echod.inference.echomimic.layout import remedy
+        from echod.inference.echomimic.weights import verify
+
+        where = _directory(weights_dir)
+        verdicts = verify(where, engine)
+        sound = not any(verdict.problems for verdict in verdicts)
+    if as_json:
+        print_json({"directory": str(where), "engine": engine, "ok": sound, "files": [v._asdict() for v in verdicts]})
+    else:
+        for verdict in verdicts:
+            click.echo(f"{verdict.file}: {'; '.join(verdict.problems) or _praise(verdict)}")
+    if not sound:
+        note(remedy(engine, where))
+        sys.exit(1)
+
+
+@weights.command()
+@click.argument("kind", type=click.Choice(["tiny"]))
+@click.argument("directory", type=directory, metavar="DIR")
+@click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Other seeds, other weights.")
+def init(kind: str, directory: Path, seed: int) -> None:
+    """Make small random models in an empty or new directory, for trying the whole path without a download.
+
+    They make coloured noise; clips made with them say that the weights were not EchoMimic's.
+    """
+    with _refusals():
+        from echod.inference.echomimic.tiny import init_tiny
+
+        init_tiny(directory, seed)
+    click.echo(directory)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    """What the library refuses, as errors of the command line."""
+    from echod.inference.engine import InputError
+
+    try:
+        yield
+    except InputError as error:
+        raise EchodError(error.code, str(error)) from error
+
+
+def _directory(given: Path | None) -> Path:
+    return load({"weights_dir": given}).weights_dir
+
+
+def _calm(quiet: bool) -> None:
+    """huggingface_hub draws a bar for each file, and tells of every new attempt; where nobody watches, no bars."""
+    import logging
+
+    from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
+
+    if quiet or not sys.stderr.isatty():
+        disable_progress_bars()
+    if quiet:
+        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+
+
+def _by_engine(rows: list[Any]) -> dict[str, Any]:
+    engines: dict[str, Any] = {}
+    for row in rows:
+        entry = engines.setdefault(row.engine, {"complete": True, "bytes": 0, "files": []})
+        entry["complete"] &= row.state == "ok"
+        entry["bytes"] += row.size or 0
+        entry["files"].append({"file": row.file, "size": row.size, "state": row.state})
+    return engines
+
+
+def _megabytes(size: int | None) -> str:
+    return "-" if size is None else f"{size / 1e6:,.1f} MB"
+
+
+def _praise(verdict: Any) -> str:
+    compared = "as fetched" if verdict.recorded else "no record of a pull to compare with"
+    return f"ok, {_megabytes(verdict.size)}, {verdict.dtype}, {compared}"

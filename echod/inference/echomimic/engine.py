@@ -1,0 +1,156 @@
+"""EchoMimic behind the contract of engines, and `generate_video`, the way in for programs without the daemon."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from PIL import Image as Picture
+from PIL import ImageOps
+
+from .. import face
+from ..audio import Speech
+from ..clip import ClipFacts, make_clip
+from ..engine import (
+    Box,
+    Checkpoint,
+    Frames,
+    Image,
+    InputError,
+    Options,
+    Portrait,
+    Size,
+    check_options,
+    no_checkpoint,
+)
+from . import weights
+from .config import OVERLAP, PRESETS, WINDOW
+from .pipeline import Audio2VideoPipeline, Likeness, check_sides
+from .weights import Models
+
+# TFLOP per frame at 512x512: a step of the denoiser, with what windows share computed twice; decoding.
+STEP_COST = 1.25 * WINDOW / (WINDOW - OVERLAP)
+DECODE_COST = 2.5
+FIXED = {"face": 0.01, "reference": 0.01, "audio": 0.01, "mux": 0.01}  # shares of all work
+
+
+@dataclass(frozen=True)
+class EchoMimicPortrait(Portrait):
+    """A portrait with what the denoiser sees of it."""
+
+    likeness: Likeness
+
+
+class EchoMimicEngine:
+    """One row of the table of presets, with its models. `window` frames at a time, sharing `overlap` of them."""
+
+    windows = "denoise"
+
+    def __init__(self, name: str, models: Models, *, window: int = WINDOW, overlap: int = OVERLAP) -> None:
+        self.name = name
+        self.preset = PRESETS[name]
+        self.pipeline = Audio2VideoPipeline(models)
+        self.window, self.overlap = window, overlap
+        self.shares = _shares(self.preset.steps * (2 if self.preset.guidance > 1 else 1))
+        self.mark: Mapping[str, str] = {"weights": "small random ones, not EchoMimic's"} if models.tiny else {}
+
+    @classmethod
+    def load(cls, name: str, directory: Path, device: str, dtype: str | None = None) -> Self:
+        """Load the models and run one window. Raises WeightsError."""
+        wanted = dtype or ("float16" if device.startswith("cuda") else "float32")
+        engine = cls(name, weights.load(directory, name, device, getattr(torch, wanted)))
+        engine.warm_up()
+        return engine
+
+    def warm_up(self) -> None:
+        """Run every model once: at the usual size on CUDA, where kernels are chosen by size, else at the smallest."""
+        side = 512 if self.pipeline.device.type == "cuda" else 64
+        blank = np.zeros((side, side, 3), np.uint8)
+        self.pipeline.try_out(self.pipeline.prepare(blank, blank[..., 0]))
+
+    def prepare(
+        self,
+        image: Image,
+        size: Size,
+        box: Box | None = None,
+        checkpoint: Checkpoint = no_checkpoint,
+        *,
+        full_frame: bool = False,
+    ) -> EchoMimicPortrait:
+        """`full_frame` looks for no face: the middle of the whole picture, for pictures without one."""
+        check_sides(size)
+        checkpoint("face", 0, 1)
+        faces = [] if full_frame else face.find_faces(image)
+        box = faces[0].box if faces else box
+        if box is None and not full_frame:
+            raise InputError("no_face_detected", "no face was found in the picture; give one that shows a face clearly")
+        crop, mask, rect = face.crop_and_pad(image, None if full_frame else box, size)
+        checkpoint("face", 1, 1)
+        checkpoint("reference", 0, 1)
+        likeness = self.pipeline.prepare(crop, mask)
+        checkpoint("reference", 1, 1)
+        return EchoMimicPortrait(size, rect, max(1, len(faces)), likeness.nbytes, likeness)
+
+    def frames(
+        self, portrait: EchoMimicPortrait, speech: Speech, options: Options, checkpoint: Checkpoint
+    ) -> Iterator[Frames]:
+        check_options(options)
+        return self.pipeline(
+            portrait.likeness,
+            speech,
+            steps=self.preset.steps if options.steps is None else options.steps,
+            guidance=self.preset.guidance if options.guidance is None else options.guidance,
+            seed=options.seed,
+            fps=options.fps,
+            window=self.window,
+            overlap=self.overlap,
+            checkpoint=checkpoint,
+        )
+
+
+def _shares(passes: int) -> Mapping[str, float]:
+    """Share of all work per stage, for a number of passes of the denoiser."""
+    denoise, rest = passes * STEP_COST, 1 - sum(FIXED.values())
+    return FIXED | {
+        "denoise": rest * denoise / (denoise + DECODE_COST),
+        "decode": rest * DECODE_COST / (denoise + DECODE_COST),
+    }
+
+
+def generate_video(
+    engine: EchoMimicEngine,
+    portrait: Path,
+    speech: Path,
+    output: Path,
+    *,
+    size: Size = (512, 512),
+    options: Options | None = None,
+    full_frame: bool = False,
+    lossless: bool = False,
+    checkpoint: Checkpoint = no_checkpoint,
+) -> ClipFacts:
+    """Make a clip: two files in, one out. It appears at `output` complete or not at all, and replaces what is there.
+
+    `full_frame` is for pictures without a face: the middle of the whole picture. Raises InputError, NotFiniteError and
+    whatever `checkpoint` raises.
+    """
+    with Picture.open(portrait) as picture:
+        image = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    prepared = engine.prepare(image, size, checkpoint=checkpoint, full_frame=full_frame)
+    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".echod-") as directory:
+        facts = make_clip(
+            engine,
+            prepared,
+            Speech.open(speech),
+            options or Options(),
+            Path(directory),
+            lossless=lossless,
+            checkpoint=checkpoint,
+        )
+        (Path(directory) / "clip.mp4").replace(output)
+    return facts

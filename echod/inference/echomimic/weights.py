@@ -1,0 +1,283 @@
+"""Loading a directory of weights, and verifying one.
+
+Every tensor of every module comes from a file, under its name and in its shape, or loading ends: no layer is ever left
+random. Modules are built without memory (torch's meta device) and files are mapped, so that what is held is one copy in
+the run's dtype. Pickles are opened with `weights_only`, which runs none of what they may contain.
+"""
+
+from __future__ import annotations
+
+import pickle
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from itertools import chain
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import torch
+from diffusers import AutoencoderKL
+from safetensors.torch import load_file
+from torch import Tensor, nn
+from whisper.model import AudioEncoder
+
+from .config import ModelConfig
+from .denoiser import DenoisingUNet
+from .face_locator import FaceLocator
+from .layout import WeightsError, digest, made_for_trials, parts, read_record, remedy, require, sizes, wrong_size
+from .motion import PositionEncoder, position_table
+from .reference import ReferenceUNet
+
+Tensors: TypeAlias = Mapping[str, Tensor]
+Shapes: TypeAlias = Mapping[str, torch.Size]
+
+NAMED = 4  # keys that a message names
+ZIP, LFS = b"PK\x03\x04", b"version https://git-lfs"  # how files begin
+LEGACY_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
+
+
+@dataclass(frozen=True)
+class Models:
+    """The loaded modules. `tiny`: these are not the published weights, and clips made with them have to say so."""
+
+    reference: ReferenceUNet
+    denoiser: DenoisingUNet
+    face_locator: FaceLocator
+    vae: AutoencoderKL
+    whisper: AudioEncoder
+    config: ModelConfig
+    tiny: bool
+
+
+def build(config: ModelConfig) -> dict[str, Any]:
+    """All modules, without memory for their tensors."""
+    with torch.device("meta"):
+        return {
+            "reference_unet": ReferenceUNet(config.unet),
+            "denoising_unet": DenoisingUNet(config.unet),
+            "face_locator": FaceLocator(config.face_locator),
+            "vae": AutoencoderKL(**config.vae),
+            "whisper": AudioEncoder(*asdict(config.whisper).values()),
+        }
+
+
+def load(directory: Path, engine: str, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Models:
+    """The models of an engine, on a device and in a dtype; the audio encoder stays fp32 and casts on the fly.
+
+    Raises WeightsError naming the file, the first keys at fault with their shapes, and what to do.
+    """
+    paths = require(directory, engine)
+    config, source = sizes(directory)
+    modules = build(config)
+    found = {module: _read_or_refuse(module, path, config, engine, directory) for module, path in paths.items()}
+    for module, problems in check(found, modules).items():
+        if problems:
+            raise _misfit(paths[module], problems, source, engine, directory)
+    # Whichever of its two files has a tensor of the denoising net will do; where both do, its own goes first.
+    own = found["denoising_unet"].keys()
+    found["denoising_unet"] = {**found.pop("motion_module"), **found["denoising_unet"]}
+    for name, net in modules.items():
+        tensors = {key: tensor for key, tensor in found.pop(name).items() if not is_position_table(key)}
+        if unfit := fill(net, tensors, device, torch.float32 if name == "whisper" else dtype):
+            file = "motion_module" if name == "denoising_unet" and unfit[0] not in own else name
+            raise _misfit(paths[file], [f"not finite in {dtype}: {_some(unfit)}"], source, engine, directory)
+    return Models(
+        reference=modules["reference_unet"],
+        denoiser=modules["denoising_unet"],
+        face_locator=modules["face_locator"],
+        vae=modules["vae"],
+        whisper=modules["whisper"],
+        config=config,
+        tiny=made_for_trials(directory),
+    )
+
+
+def fill(module: nn.Module, tensors: Tensors, device: str, dtype: torch.dtype) -> list[str]:
+    """Give a module its tensors, as copies that no change of a file can reach. Returns the keys that are not finite."""
+    unfit: list[str] = []
+    cast: dict[str, Tensor] = {}
+    for key, tensor in tensors.items():
+        cast[key] = tensor.to(device, dtype, copy=True)
+        if not cast[key].isfinite().all():
+            unfit.append(key)
+    module.load_state_dict(cast, strict=False, assign=True)
+    for part in module.modules():
+        if isinstance(part, PositionEncoder):
+            _, positions, channels = part.get_buffer("pe").shape
+            part.pe = position_table(positions, channels).to(device)
+    left = [name for name, held in chain(module.named_parameters(), module.named_buffers()) if held.is_meta]
+    assert not left, left
+    module.eval().requires_grad_(False)
+    return unfit
+
+
+def is_position_table(key: str) -> bool:
+    """Tables that follow from their size are computed, whatever a file says."""
+    return key.endswith(".pos_encoder.pe")
+
+
+def is_motion(key: str) -> bool:
+    return ".motion_modules." in key or key.startswith("motion_modules.")
+
+
+# --- reading -----------------------------------------------------------------------------------------------------
+
+
+def read(module: str, path: Path, config: ModelConfig) -> dict[str, Tensor]:
+    """The tensors of one file, mapped rather than read, under the module's names. Raises ValueError with the reason."""
+    content = _open(path)
+    if module == "whisper":
+        content = _encoder(content, config)
+    if not isinstance(content, dict) or not all(isinstance(tensor, Tensor) for tensor in content.values()):
+        raise ValueError("is no plain table of tensors")
+    return {_modern(key) if module == "vae" else key: tensor for key, tensor in content.items()}
+
+
+def _open(path: Path) -> Any:
+    with path.open("rb") as file:
+        begins = file.read(len(LFS))
+    if begins == LFS:
+        raise ValueError("is a git-lfs pointer, not what it points to")
+    try:
+        if path.suffix == ".safetensors":
+            return load_file(path)
+        if not begins.startswith(ZIP):
+            raise ValueError(f"it begins with {begins[:4]!r}, not like what torch.save writes")
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except pickle.UnpicklingError:
+        raise ValueError("holds more than tensors, and opening it could run code; it was not opened") from None
+    except Exception as error:  # both libraries raise what they like about damaged files
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ValueError(f"cannot be read; it is cut off, damaged or no file of tensors ({reason})") from error
+
+
+def _encoder(content: Any, config: ModelConfig) -> dict[str, Any]:
+    """The encoder's part of a file in OpenAI's format; the decoder's is not needed."""
+    try:
+        heads, state = content["dims"]["n_audio_head"], content["model_state_dict"]
+        kept = {key.removeprefix("encoder."): state[key] for key in state if not key.startswith("decoder.")}
+    except (KeyError, TypeError, AttributeError):
+        raise ValueError("is no Whisper in OpenAI's format (dims and model_state_dict)") from None
+    if heads != config.whisper.n_audio_head:  # all other sizes show in names and shapes
+        raise ValueError(f"is another Whisper: n_audio_head is {heads}, expected {config.whisper.n_audio_head}")
+    return kept
+
+
+def _modern(key: str) -> str:
+    """The VAE's older attention names, as diffusers renames them."""
+    old = rf"(\.attentions\.\d+\.)({'|'.join(LEGACY_ATTENTION)})\."
+    return re.sub(old, lambda match: f"{match[1]}{LEGACY_ATTENTION[match[2]]}.", key)
+
+
+def _read_or_refuse(module: str, path: Path, config: ModelConfig, engine: str, directory: Path) -> dict[str, Tensor]:
+    try:
+        return read(module, path, config)
+    except ValueError as error:
+        raise WeightsError(f"{path} {error}. {remedy(engine, directory)}") from error
+
+
+# --- checking ----------------------------------------------------------------------------------------------------
+
+
+def check(found: Mapping[str, Tensors], modules: Mapping[str, nn.Module]) -> dict[str, list[str]]:
+    """What is wrong with each file's names, shapes and dtypes; empty lists where nothing is."""
+    return {module: list(_misfits(module, found, modules)) for module in found}
+
+
+def _misfits(module: str, found: Mapping[str, Tensors], modules: Mapping[str, nn.Module]) -> Iterator[str]:
+    tensors, held = found[module], set(found[module])
+    if module in ("denoising_unet", "motion_module"):  # one net in two files
+        shapes = _shapes(modules["denoising_unet"])
+        due = [key for key in shapes if is_motion(key) == (module == "motion_module") and not is_position_table(key)]
+        held |= set(found.get("denoising_unet", ())) | set(found.get("motion_module", ()))
+    else:
+        shapes = _shapes(modules[module])
+        due = list(shapes)
+    if missing := [f"{key} {_shape(shapes[key])}" for key in due if key not in held]:
+        yield f"{len(missing)} of {len(due)} tensors missing: {_some(missing)}"
+    if surplus := [f"{key} {_shape(tensor.shape)}" for key, tensor in tensors.items() if key not in shapes]:
+        yield f"{len(surplus)} tensors too many: {_some(surplus)}"
+    if other := [
+        f"{key}: expected {_shape(shapes[key])}, found {_shape(tensor.shape)}"
+        for key, tensor in tensors.items()
+        if key in shapes and tensor.shape != shapes[key]
+    ]:
+        yield f"{len(other)} of another shape: {_some(other)}"
+    if whole := [f"{key} is {tensor.dtype}" for key, tensor in tensors.items() if not tensor.is_floating_point()]:
+        yield f"{len(whole)} not of floating point: {_some(whole)}"
+    if idle := [key for key, tensor in tensors.items() if _ends_motion(key) and not tensor.any()]:
+        yield f"all zero, so that nothing would move: {_some(idle)}"
+
+
+def _ends_motion(key: str) -> bool:
+    """Training starts with zeros here; a checkpoint that still has them has no motion."""
+    return key.endswith(".temporal_transformer.proj_out.weight")
+
+
+def _shapes(module: nn.Module) -> Shapes:
+    return {key: tensor.shape for key, tensor in module.state_dict().items()}
+
+
+def _shape(shape: torch.Size) -> str:
+    return str(tuple(shape))
+
+
+def _some(items: Sequence[str]) -> str:
+    more = f" and {len(items) - NAMED} more" if len(items) > NAMED else ""
+    return ", ".join(items[:NAMED]) + more
+
+
+def _misfit(path: Path, problems: Sequence[str], source: str, engine: str, directory: Path) -> WeightsError:
+    return WeightsError(f"{path} does not fit {source}: {'; '.join(problems)}. {remedy(engine, directory)}")
+
+
+# --- verifying ---------------------------------------------------------------------------------------------------
+
+
+class Verdict(NamedTuple):
+    """What `verify` found about one file. `recorded` says whether a pull left a size and sha256 to compare with."""
+
+    file: str
+    size: int | None
+    dtype: str | None
+    recorded: bool
+    problems: list[str]
+
+
+def verify(directory: Path, engine: str) -> list[Verdict]:
+    """Every file of an engine against the model and the record of its pull: all there is to find, not only the first.
+
+    Raises WeightsError where the sizes or the record cannot be read, or there is no such engine.
+    """
+    record, (config, _) = read_record(directory), sizes(directory)
+    found: dict[str, Tensors] = {}
+    unreadable: dict[str, str] = {}
+    for part in parts(engine):
+        path = part.find(directory)
+        try:
+            if path is not None:
+                found[part.module] = read(part.module, path, config)
+        except ValueError as error:
+            unreadable[part.module] = str(error)
+    misfits = check(found, build(config))
+    verdicts = []
+    for part in parts(engine):
+        path = part.find(directory)
+        if path is None:
+            verdicts.append(Verdict(part.names[0], None, None, False, ["missing"]))
+            continue
+        name, size = path.relative_to(directory).as_posix(), path.stat().st_size
+        entry, tensors = record.get(name), found.get(part.module, {})
+        problems = [problem for problem in (wrong_size(entry, size), unreadable.get(part.module)) if problem]
+        if entry and entry.size == size and (now := digest(path)) != entry.sha256:
+            problems.append(f"sha256 is {now}, but {entry.sha256} was fetched")
+        problems += misfits.get(part.module, [])
+        if unfit := [key for key, tensor in tensors.items() if not tensor.isfinite().all()]:
+            problems.append(f"{len(unfit)} not finite: {_some(unfit)}")
+        verdicts.append(Verdict(name, size, _dtypes(tensors), entry is not None, problems))
+    return verdicts
+
+
+def _dtypes(tensors: Tensors) -> str | None:
+    kinds = sorted({str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()})
+    return ", ".join(kinds) or None

@@ -1,0 +1,102 @@
+"""Which frames each window covers at each step, and an order that finishes the earliest frames first.
+
+Pure index arithmetic. The clip is a closed loop: the last windows wrap around to its beginning, and at every step all
+windows move on by two frames. Within a step windows do not depend on each other; a window needs its own frames only,
+from the step before. So instead of step by step the calls may run as a wavefront, and give the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from .config import MAX_WINDOW, OVERLAP, ROTATION, WINDOW
+
+Call: TypeAlias = tuple[int, int]  # step, window
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All window calls of a clip: `frames` N, `steps`, frames of a `window`, and how many two neighbours share."""
+
+    frames: int
+    steps: int
+    window: int = WINDOW
+    overlap: int = OVERLAP
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.window <= MAX_WINDOW:
+            raise ValueError(f"window {self.window} cannot be used: it must be 2 to {MAX_WINDOW} frames")
+        if not 0 <= self.overlap < self.window:
+            raise ValueError(f"overlap {self.overlap} cannot be used: it must be 0 to {self.window - 1} (window - 1)")
+        if self.frames < 1 or self.steps < 1:
+            raise ValueError(f"{self.frames} frames in {self.steps} steps cannot be made: both must be at least 1")
+
+    @property
+    def stride(self) -> int:
+        """Frames from one window's start to the next one's."""
+        return self.window - self.overlap
+
+    @property
+    def windows(self) -> int:
+        """Windows of one step."""
+        return 1 if self.frames <= self.window else -(-self.frames // self.stride)
+
+    @property
+    def calls(self) -> int:
+        return self.steps * self.windows
+
+    def covered(self, call: Call) -> list[int]:
+        """The frames of a window at a step, in the window's order."""
+        step, window = call
+        first = window * self.stride + ROTATION * step
+        return [(first + i) % self.frames for i in range(min(self.window, self.frames))]
+
+    def covering(self, step: int, frame: int) -> list[int]:
+        """The windows that cover a frame at a step, ascending."""
+        if self.frames <= self.window:
+            return [0]
+        place = (frame - ROTATION * step) % self.frames
+        return sorted({*self._over(place), *self._over(place + self.frames)})
+
+    def _over(self, place: int) -> range:
+        """Windows whose start is at most a window before `place`, on a line rather than a loop."""
+        first = max(0, -(-(place - self.window + 1) // self.stride))
+        return range(first, min(place // self.stride, self.windows - 1) + 1)
+
+
+def step_by_step(plan: Plan) -> Iterator[Call]:
+    """All calls in the order of the original: every window of a step, then the next step."""
+    return ((step, window) for step in range(plan.steps) for window in range(plan.windows))
+
+
+def wavefront(plan: Plan) -> Iterator[Call]:
+    """All calls, such that frame 0 is final as early as it can be, then frame 1, and so on."""
+    done = [bytearray(plan.windows) for _ in range(plan.steps)]
+    for frame in range(plan.frames):
+        for call in _missing(plan, frame, done):
+            done[call[0]][call[1]] = True
+            yield call
+
+
+def _missing(plan: Plan, frame: int, done: list[bytearray]) -> list[Call]:
+    """The calls that must still run before a frame is final, in an order in which they can."""
+    needed, levels = {frame}, []
+    for step in reversed(range(plan.steps)):
+        windows = sorted({w for f in needed for w in plan.covering(step, f) if not done[step][w]})
+        levels.append([(step, window) for window in windows])
+        needed = {f for call in levels[-1] for f in plan.covered(call)}
+    return [call for level in reversed(levels) for call in level]
+
+
+def together(order: Iterator[Call], most: int) -> Iterator[list[Call]]:
+    """The same calls in batches of one step each, which do not depend on each other, of at most `most` calls."""
+    batch: list[Call] = []
+    for call in order:
+        if batch and (len(batch) == most or batch[0][0] != call[0]):
+            yield batch
+            batch = []
+        batch.append(call)
+    if batch:
+        yield batch

@@ -1,0 +1,50 @@
+"""How an account goes: first its rights, then its jobs with their clips and its files, its name last.
+
+A daemon that ends in between goes on with it at its next start, so that nothing of it is left for whoever gets the
+name next.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+from echod.accounts import Accounts
+from echod.desk import Desk
+from echod.errors import EchodError
+from echod.uploads import FileStore
+
+
+async def remove_account(name: str, accounts: Accounts, desk: Desk, files: FileStore) -> None:
+    """Raises EchodError: not_found, forbidden for the last admin while there are others."""
+    await accounts.begin_removal(name)
+    await _clear(name, accounts, desk, files)
+
+
+async def finish_removals(accounts: Accounts, desk: Desk, files: FileStore) -> None:
+    """What an earlier daemon has begun."""
+    for name in accounts.leaving():
+        await _clear(name, accounts, desk, files)
+
+
+async def _clear(name: str, accounts: Accounts, desk: Desk, files: FileStore) -> None:
+    await accounts.at_rest(name)
+    jobs = await desk.journal.jobs(name)
+    for act in (desk.cancel, desk.remove):  # all are told to end before the end of one is waited for
+        for job in jobs:
+            with _gone():
+                await act(job.id, name)
+    for record in await desk.journal.files(name):
+        with _gone():
+            await files.delete(record.id, name)
+    await accounts.finish_removal(name)
+
+
+@contextlib.contextmanager
+def _gone() -> Iterator[None]:
+    """What is not found has been removed meanwhile, or has expired and is swept."""
+    try:
+        yield
+    except EchodError as error:
+        if error.code != "not_found":
+            raise

@@ -1,0 +1,127 @@
+"""/v1/roles: whom one may talk to. Every account may know a role; what makes it one is for admins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+import msgspec
+from fastapi import APIRouter, Request
+from fastapi.responses import Response
+
+from echod.roles import Role
+from echod.server.accounts import Caller
+from echod.server.downloads import Download, download
+from echod.server.multipart import parts
+from echod.server.refusals import blaming, invalid
+from echod.server.schemas import NEW_ROLE_BODY, ROLE_BODY
+from echod.server.services import Addresses, Addressing, Calling, Served, Services
+from echod.server.submission import nest
+from echod.server.videos import listing
+from echod.uploads import Receiving
+
+router = APIRouter(prefix="/v1/roles", tags=["roles"])
+
+
+@router.get("", summary="All roles; for admins also folders that are none, and why")
+async def list_roles(served: Served, caller: Calling, addresses: Addressing) -> dict[str, Any]:
+    await served.roles.look()
+    rows = [role_object(role, addresses, caller) for role in served.roles.loaded]
+    broken = served.roles.broken if caller.admin else {}
+    return listing(rows + [broken_object(name, problem) for name, problem in broken.items()], False)
+
+
+@router.post("", summary="Make a role", openapi_extra={"requestBody": NEW_ROLE_BODY})
+async def create(request: Request, served: Served, caller: Calling, addresses: Addressing) -> dict[str, Any]:
+    caller.must_be_admin()
+    async with AsyncExitStack() as stack:
+        fields, portrait = await _read(request, served, caller, stack)
+        name = fields.pop("name", "")
+        if not isinstance(name, str):
+            raise invalid("name must be text", "name")
+        return role_object(await _write(served, name, fields, portrait, replace=False), addresses, caller)
+
+
+@router.get("/{name}", summary="One role")
+async def retrieve(name: str, served: Served, caller: Calling, addresses: Addressing) -> dict[str, Any]:
+    await served.roles.look()
+    if caller.admin and (problem := served.roles.broken.get(name)):
+        return broken_object(name, problem)
+    return role_object(await served.roles.find(name), addresses, caller)
+
+
+@router.put("/{name}", summary="Make a role or replace it", openapi_extra={"requestBody": ROLE_BODY})
+async def replace(
+    name: str, request: Request, served: Served, caller: Calling, addresses: Addressing
+) -> dict[str, Any]:
+    caller.must_be_admin()
+    async with AsyncExitStack() as stack:
+        fields, portrait = await _read(request, served, caller, stack)
+        return role_object(await _write(served, name, fields, portrait, replace=True), addresses, caller)
+
+
+@router.delete("/{name}", summary="Remove a role; jobs made with it go on")
+async def delete(name: str, served: Served, caller: Calling) -> dict[str, Any]:
+    caller.must_be_admin()
+    await served.roles.remove(name)
+    return {"id": f"role:{name}", "object": "role", "deleted": True}
+
+
+@router.head("/{name}/portrait", include_in_schema=False)
+@router.get("/{name}/portrait", summary="A role's portrait", response_class=Response)
+async def portrait(name: str, served: Served, caller: Calling) -> Download:
+    role = await served.roles.find(name)
+    return download(role.picture, "image/png", f"{role.name}.png", "inline")
+
+
+def role_object(role: Role, addresses: Addresses, caller: Caller) -> dict[str, Any]:
+    """A role as `caller` may know it."""
+    shown: dict[str, Any] = {
+        "id": f"role:{role.name}",
+        "object": "role",
+        "name": role.name,
+        "title": role.title,
+        "greeting": role.file.greeting,
+        "language": role.file.language,
+        "mode": role.file.mode,
+        "portrait": addresses(f"/v1/roles/{role.name}/portrait"),
+    }
+    if caller.admin:
+        file = msgspec.to_builtins(role.file)
+        shown |= {name: file[name] for name in ("personality", "voice", "engine", "options")}
+        shown |= {"faces": role.portrait.faces, "error": None}
+    return shown
+
+
+def broken_object(name: str, problem: str) -> dict[str, Any]:
+    return {"id": f"role:{name}", "object": "role", "name": name, "error": problem}
+
+
+async def _read(
+    request: Request, served: Services, caller: Caller, stack: AsyncExitStack
+) -> tuple[dict[str, Any], tuple[str, Receiving] | None]:
+    """The fields of the form, and the portrait in it."""
+    fields: dict[str, Any] = {}
+    portrait = None
+    async for part in parts(request):
+        if part.filename is None:
+            if part.name == "portrait":
+                raise invalid("the portrait must be a file part", "portrait")
+            nest(part.name, await part.text(), fields)
+            continue
+        if part.name != "portrait" or portrait:
+            raise invalid(f"the form may have one file part, `portrait`; not {part.name!r}", part.name)
+        portrait = part.filename, await stack.enter_async_context(served.files.receive(caller.account))
+        with blaming("portrait"):
+            async for chunk in part.chunks():
+                await portrait[1].write(chunk)
+    return fields, portrait
+
+
+async def _write(
+    served: Services, name: str, fields: Mapping[str, Any], portrait: tuple[str, Receiving] | None, *, replace: bool
+) -> Role:
+    filename, picture = (portrait[0], await portrait[1].written()) if portrait else ("", None)
+    with blaming("portrait"):
+        return await served.roles.write(name, fields, picture, filename, replace=replace)

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from echod.inference.audio import Speech
+from echod.inference.echomimic import tiny
+from echod.inference.echomimic.config import PRESETS
+from echod.inference.echomimic.engine import EchoMimicEngine, generate_video
+from echod.inference.engine import Image, InputError, Options, load_engine, no_checkpoint
+from tests.media import EXAMPLES, write_picture
+
+
+@pytest.fixture(scope="module")
+def directory(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Small random weights in the published layout."""
+    path = tmp_path_factory.mktemp("weights")
+    tiny.init_tiny(path)
+    return path
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_shares_are_all_of_the_work(echomimic: EchoMimicEngine, name: str) -> None:
+    """The stages' shares sum to 1, and most of the work is denoising."""
+    engine = EchoMimicEngine(name, echomimic.pipeline.models)
+    assert sum(engine.shares.values()) == pytest.approx(1)
+    assert max(engine.shares, key=lambda stage: engine.shares[stage]) == engine.windows
+
+
+def test_prepare(echomimic: EchoMimicEngine, picture: Image) -> None:
+    """A portrait knows what it shows, how many faces were seen and what it holds; sizes need not be square."""
+    passed: list[tuple[str, int, int]] = []
+    portrait = echomimic.prepare(picture, (64, 96), checkpoint=lambda *at: passed.append(at))
+    x0, y0, x1, y1 = portrait.crop
+    assert (portrait.size, portrait.faces) == ((64, 96), 1)
+    assert (x1 - x0) / (y1 - y0) == pytest.approx(64 / 96, abs=0.02)
+    assert portrait.nbytes == portrait.likeness.nbytes > 0
+    assert passed == [("face", 0, 1), ("face", 1, 1), ("reference", 0, 1), ("reference", 1, 1)]
+
+
+def test_no_face(echomimic: EchoMimicEngine) -> None:
+    """A picture without a face is refused, unless a box comes from elsewhere or the whole frame is wanted."""
+    blank = np.zeros((80, 100, 3), np.uint8)
+    with pytest.raises(InputError) as raised:
+        echomimic.prepare(blank, (64, 64))
+    assert raised.value.code == "no_face_detected"
+    boxed = echomimic.prepare(blank, (64, 64), box=(40.0, 30.0, 60.0, 50.0))
+    whole = echomimic.prepare(blank, (64, 64), full_frame=True)
+    assert (boxed.crop, whole.crop) == ((30, 20, 70, 60), (10, 0, 90, 80))
+
+
+def test_options_override_the_preset(echomimic: EchoMimicEngine, picture: Image, second: Speech) -> None:
+    """Steps and guidance are the preset's unless given; equal arguments give equal frames, another seed others."""
+    portrait = echomimic.prepare(picture, (64, 64))
+    totals: list[int] = []
+
+    def frames(options: Options) -> Image:
+        made = echomimic.frames(portrait, second, options, lambda stage, _, total: totals.append(total))
+        return np.concatenate(list(made))
+
+    first = frames(Options(steps=1, seed=5))
+    assert np.array_equal(first, frames(Options(steps=1, seed=5)))
+    assert not np.array_equal(first, frames(Options(steps=1, seed=6)))
+    assert not np.array_equal(first, frames(Options(steps=1, seed=5, guidance=3.0)))
+    totals.clear()
+    frames(Options())
+    assert PRESETS["echomimic"].steps * 2 in totals  # two windows a step
+
+
+def test_loaded_from_a_directory(directory: Path, tmp_path: Path, second: Speech) -> None:
+    """From files to a file: a clip of the speech's length that says which weights it was made with."""
+    engine = load_engine("echomimic", directory, "cpu")
+    assert isinstance(engine, EchoMimicEngine)
+    output = tmp_path / "clip.mp4"
+    facts = generate_video(
+        engine, EXAMPLES / "portrait.png", second.path, output, size=(64, 64), options=Options(steps=1)
+    )
+    assert facts.frames == math.ceil(0.6 * 24)
+    assert list(tmp_path.glob(".echod-*")) == []
+    with av.open(str(output)) as clip:
+        assert clip.streams.video[0].frames == facts.frames
+        assert "small random" in clip.metadata["comment"]
+
+
+def test_full_frame(echomimic: EchoMimicEngine, tmp_path: Path, second: Speech) -> None:
+    """Pictures without a face can be used whole."""
+    picture = tmp_path / "gradient.png"
+    write_picture(picture)
+    with pytest.raises(InputError):
+        generate_video(echomimic, picture, second.path, tmp_path / "no.mp4", size=(64, 64))
+    assert list(tmp_path.glob("*.mp4")) == []
+    generate_video(
+        echomimic,
+        picture,
+        second.path,
+        tmp_path / "clip.mp4",
+        size=(64, 64),
+        options=Options(steps=1),
+        full_frame=True,
+    )
+    assert (tmp_path / "clip.mp4").exists()
+
+
+@pytest.mark.parametrize(("name", "weights"), [("echomimic", None), ("echomimic", "empty"), ("nothing", "empty")])
+def test_refusals(tmp_path: Path, name: str, weights: str | None) -> None:
+    """Without its weights, or with an unknown name, an engine is refused for good."""
+    with pytest.raises(InputError) as raised:
+        load_engine(name, tmp_path / weights if weights else None, "cpu")
+    assert raised.value.code == "model_not_loaded"
+
+
+def test_half_precision_on_the_cpu(directory: Path, second: Speech) -> None:
+    """The whole path runs in float16 too, as it does on CUDA."""
+    engine = load_engine("echomimic-quality", directory, "cpu", "float16")
+    blank = np.full((64, 64, 3), 90, np.uint8)
+    assert isinstance(engine, EchoMimicEngine)
+    portrait = engine.prepare(blank, (64, 64), full_frame=True)
+    frames = np.concatenate(list(engine.frames(portrait, second, Options(steps=2), no_checkpoint)))
+    assert frames.shape == (15, 64, 64, 3)

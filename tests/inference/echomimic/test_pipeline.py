@@ -1,0 +1,226 @@
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from echod.inference.audio import Speech
+from echod.inference.echomimic import pipeline as stages
+from echod.inference.echomimic.pipeline import Audio2VideoPipeline, Likeness, NotFiniteError, denoise
+from echod.inference.echomimic.weights import Models
+from echod.inference.echomimic.windows import Call, Plan, step_by_step, wavefront
+from echod.inference.engine import InputError
+
+from .plain import PlainUNet, sample
+from .test_denoiser import distance, draw
+
+
+def run(
+    models: Models,
+    likeness: Likeness,
+    plan: Plan,
+    order: Callable[[Plan], Iterator[Call]] = wavefront,
+    **options: Any,
+) -> tuple[Tensor, list[int]]:
+    """The clip's latents (N, 4, h, w), and how many frames were final after each batch of calls."""
+    audio = draw(plan.frames, 50, models.config.unet.cross_attention_dim)
+    latents = stages.noise(plan.frames, likeness.face.shape[2:], 420)
+    scheduler = stages.schedule(models.config.scheduler, plan.steps)
+    final = denoise(models.denoiser, latents, lambda f: audio[f], likeness, scheduler, plan, order=order, **options)
+    with torch.inference_mode():
+        return latents, list(final)
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        Plan(26, 3),
+        Plan(18, 6),
+        Plan(13, 2, 12, 11),
+        Plan(17, 3, 8, 4),
+        Plan(23, 2, 16, 13),
+        Plan(9, 3, 2, 0),
+        Plan(20, 1),
+        Plan(8, 3),
+        Plan(1, 2),
+    ],
+    ids=lambda plan: f"{plan.frames}x{plan.steps},{plan.window},{plan.overlap}",
+)
+def test_wavefront_equals_step_by_step(models: Models, likeness: Likeness, plan: Plan) -> None:
+    """The order that finishes early frames first gives the same bits as one step after the other."""
+    waves, final = run(models, likeness, plan)
+    steps, _ = run(models, likeness, plan, step_by_step)
+    assert torch.equal(waves, steps)
+    assert final[-1] == plan.frames
+    assert all(sooner <= later for sooner, later in pairwise(final))
+
+
+@pytest.mark.parametrize(("plan", "guidance"), [(Plan(5, 2, 3, 1), 1.0), (Plan(4, 3, 3, 2), 2.5), (Plan(2, 2), 1.0)])
+def test_equals_the_plain_sampler(models: Models, plan: Plan, guidance: float) -> None:
+    """Windows, averages, guidance and DDIM give what the specification's sampler gives, written out step by step."""
+    sides = (12, 9)
+    bank = models.reference.bank(draw(1, 4, *sides))
+    face = draw(1, models.config.unet.block_out_channels[0], 1, *sides)
+    likeness = Likeness(face[:, :, 0], models.denoiser.bank_keys(bank))
+    made, _ = run(models, likeness, plan, guidance=guidance)
+    noise = stages.noise(plan.frames, sides, 420).transpose(0, 1)[None]
+    audio = draw(plan.frames, 50, models.config.unet.cross_attention_dim)[None]
+    net = PlainUNet(models.denoiser.state_dict(), models.config.unet.block_out_channels)
+    with torch.inference_mode():
+        expected = sample(net, noise, audio, face, bank, plan.steps, guidance, plan.window, plan.overlap)
+    assert distance(made.transpose(0, 1)[None], expected) < 1e-4
+
+
+@pytest.mark.parametrize("guidance", [1.0, 2.5])
+def test_batched_windows(models: Models, pipeline: Audio2VideoPipeline, guidance: float) -> None:
+    """Several windows in one call of the denoiser change nothing but rounding."""
+    # At 64x64 the deepest level is one pixel, and a norm over two values makes much of little.
+    likeness, plan = pipeline.prepare(np.zeros((96, 128, 3), np.uint8), np.ones((96, 128), np.uint8)), Plan(30, 2)
+    alone, _ = run(models, likeness, plan, guidance=guidance)
+    together, _ = run(models, likeness, plan, guidance=guidance, at_once=3)
+    assert distance(together, alone) < 1e-5
+
+
+def test_noise_is_the_seeds() -> None:
+    """Noise is drawn on the CPU in one block, channels first, and clamped; another seed is other noise."""
+    drawn = torch.randn(1, 4, 7, 5, 3, generator=torch.manual_seed(9)).clamp(-1.5, 1.5)
+    assert torch.equal(stages.noise(7, (5, 3), 9), drawn[0].transpose(0, 1))
+    assert not torch.equal(stages.noise(7, (5, 3), 8), stages.noise(7, (5, 3), 9))
+
+
+@pytest.mark.parametrize("fps", [12, 24, 25])
+def test_frames_last_as_long_as_the_speech(
+    pipeline: Audio2VideoPipeline, likeness: Likeness, second: Speech, fps: int
+) -> None:
+    """A clip has ceil(seconds * fps) frames, however many the model makes; the last checkpoints reach their totals."""
+    passed: list[tuple[str, int, int]] = []
+    batches = list(pipeline(likeness, second, steps=1, fps=fps, checkpoint=lambda *at: passed.append(at)))
+    frames = np.concatenate(batches)
+    assert frames.shape == (math.ceil(0.6 * fps), 64, 64, 3)
+    assert frames.dtype == np.uint8
+    for stage in ("audio", "denoise", "decode"):
+        counts = [(done, total) for name, done, total in passed if name == stage]
+        assert counts == sorted(counts)
+        assert (counts[0][0], counts[-1][0]) == (0, counts[-1][1])
+
+
+def test_early_frames_come_before_the_last_window(
+    pipeline: Audio2VideoPipeline, likeness: Likeness, second: Speech
+) -> None:
+    """Frames are handed on while later ones are still being denoised, and are the same as all at the end."""
+    windows, seen = 0, list[int]()
+
+    def checkpoint(stage: str, done: int, total: int) -> None:
+        nonlocal windows
+        windows = done if stage == "denoise" else windows
+
+    options: dict[str, Any] = {"steps": 3, "window": 4, "overlap": 1}
+    batches = []
+    for batch in pipeline(likeness, second, checkpoint=checkpoint, **options):
+        batches.append(batch)
+        seen.append(windows)
+    assert seen[0] < seen[-1]
+    late = list(pipeline(likeness, second, order=step_by_step, **options))
+    apart = np.abs(np.concatenate(batches).astype(int) - np.concatenate(late).astype(int))
+    assert apart.max() <= 1  # decoded in other batches
+
+
+class Cancelled(Exception):
+    pass
+
+
+def test_checkpoints_may_raise(pipeline: Audio2VideoPipeline, likeness: Likeness, second: Speech) -> None:
+    """What a checkpoint raises ends the run within one window."""
+
+    def checkpoint(stage: str, done: int, total: int) -> None:
+        if (stage, done) == ("denoise", 1):
+            raise Cancelled
+
+    with pytest.raises(Cancelled):
+        list(pipeline(likeness, second, steps=2, checkpoint=checkpoint))
+
+
+def test_another_run_inside_a_checkpoint(pipeline: Audio2VideoPipeline, likeness: Likeness, second: Speech) -> None:
+    """A whole run inside a checkpoint of another leaves no trace in either."""
+    above: list[Any] = []
+
+    def checkpoint(stage: str, done: int, total: int) -> None:
+        if (stage, done) == ("denoise", 1):
+            above.extend(pipeline(likeness, second, steps=1, seed=7))
+
+    alone = [list(pipeline(likeness, second, steps=n, seed=n)) for n in (1, 2)]
+    below = list(pipeline(likeness, second, steps=2, seed=2, checkpoint=checkpoint))
+    assert np.array_equal(np.concatenate(below), np.concatenate(alone[1]))
+    assert np.array_equal(np.concatenate(above), np.concatenate(list(pipeline(likeness, second, steps=1, seed=7))))
+
+
+def test_latents_that_are_not_finite(pipeline: Audio2VideoPipeline, likeness: Likeness, second: Speech) -> None:
+    """Numbers out of range end the run at the step where they arise, with a code of their own."""
+    broken = Likeness(torch.full_like(likeness.face, math.inf), likeness.bank)
+    with pytest.raises(NotFiniteError, match="step 1 of 2, window 1") as raised:
+        list(pipeline(broken, second, steps=2))
+    assert raised.value.code == "not_finite"
+
+
+class NarrowVae:
+    """Leaves the range of half precision, and in fp32 only if `always`."""
+
+    def __init__(self, always: bool) -> None:
+        self.dtype, self.always, self.dtypes = torch.float16, always, list[torch.dtype]()
+
+    def float(self) -> None:
+        self.dtype = torch.float32
+
+    def to(self, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+
+    def decode(self, latents: Tensor) -> Any:
+        assert latents.dtype == self.dtype
+        self.dtypes.append(latents.dtype)
+        fails = self.always or self.dtype == torch.float16
+        return type("Decoded", (), {"sample": latents * (math.inf if fails else 1)})
+
+
+def test_a_narrow_vae_is_tried_once_more() -> None:
+    """Pictures out of half precision's range are decoded again in fp32, and the VAE goes back to its dtype."""
+    vae = NarrowVae(always=False)
+    decoded = stages.decode(vae, torch.ones(1, 4, 2, 2, dtype=torch.float16))
+    assert decoded.isfinite().all()
+    assert (vae.dtypes, vae.dtype) == ([torch.float16, torch.float32], torch.float16)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+def test_a_broken_vae_is_not_finite(dtype: torch.dtype) -> None:
+    """A VAE that fails in fp32 too ends in not_finite, after one try in fp32."""
+    vae = NarrowVae(always=True)
+    vae.dtype = dtype
+    with pytest.raises(NotFiniteError, match="decoding"):
+        stages.decode(vae, torch.ones(1, 4, 2, 2, dtype=dtype))
+    assert vae.dtypes.count(torch.float32) == 1
+
+
+@pytest.mark.parametrize(
+    "options", [{"steps": 0}, {"steps": 1001}, {"steps": 1, "window": 33}, {"steps": 1, "overlap": 12}]
+)
+def test_impossible_options(
+    pipeline: Audio2VideoPipeline, likeness: Likeness, second: Speech, options: dict[str, Any]
+) -> None:
+    """Options out of range are the caller's mistake."""
+    with pytest.raises(InputError) as raised:
+        list(pipeline(likeness, second, **options))
+    assert raised.value.code == "invalid_request"
+
+
+def test_sides_in_steps_of_eight(pipeline: Audio2VideoPipeline) -> None:
+    """Sides that latents cannot have are refused; sides need not be equal."""
+    with pytest.raises(InputError, match="60x64"):
+        pipeline.prepare(np.zeros((64, 60, 3), np.uint8), np.zeros((64, 60), np.uint8))
+    likeness = pipeline.prepare(np.zeros((40, 72, 3), np.uint8), np.zeros((40, 72), np.uint8))
+    assert likeness.face.shape[2:] == (5, 9)
+    assert likeness.nbytes > 0

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from echod.inference.echomimic.windows import Plan, step_by_step, together, wavefront
+
+
+@st.composite
+def plans(draw: st.DrawFn) -> Plan:
+    window = draw(st.integers(2, 32))
+    return Plan(draw(st.integers(1, 90)), draw(st.integers(1, 7)), window, draw(st.integers(0, window - 1)))
+
+
+@given(plans())
+def test_covering_is_the_inverse_of_covered(plan: Plan) -> None:
+    """A frame is covered by exactly the windows that list it, at every step by at least one."""
+    for step in range(plan.steps):
+        listed = [plan.covered((step, window)) for window in range(plan.windows)]
+        for frame in range(plan.frames):
+            covering = plan.covering(step, frame)
+            assert covering == [window for window, frames in enumerate(listed) if frame in frames] != []
+
+
+@given(plans())
+def test_wavefront_runs_everything_once_and_in_time(plan: Plan) -> None:
+    """Every call runs once, and not before all calls of the step before that touch its frames have run."""
+    done: set[tuple[int, int]] = set()
+    for step, window in wavefront(plan):
+        assert (step, window) not in done
+        if step:
+            for frame in plan.covered((step, window)):
+                assert {(step - 1, earlier) for earlier in plan.covering(step - 1, frame)} <= done
+        done.add((step, window))
+    assert done == set(step_by_step(plan))
+
+
+@given(plans(), st.integers(1, 6))
+def test_batches_hold_calls_of_one_step(plan: Plan, most: int) -> None:
+    """Batches keep the order, are not too large, and never hold two calls of which one needs the other."""
+    batches = list(together(wavefront(plan), most))
+    assert [call for batch in batches for call in batch] == list(wavefront(plan))
+    assert all(len(batch) <= most and len({step for step, _ in batch}) == 1 for batch in batches)
+
+
+@pytest.mark.parametrize(("frames", "first", "calls"), [(72, 32, 48), (240, 36, 162), (1200, 47, 804)])
+def test_first_frame_is_final_early(frames: int, first: int, calls: int) -> None:
+    """Frame 0 is final after no more calls than it depends on, however long the clip."""
+    plan = Plan(frames, 6)
+    order = list(wavefront(plan))
+    assert len(order) == plan.calls == calls
+    assert 1 + max(order.index((5, window)) for window in plan.covering(5, 0)) == first
+
+
+def test_frames_are_final_in_a_steady_stream() -> None:
+    """After the first ones, a clip's frames become final a few at a time until the last."""
+    plan, at = Plan(240, 6), dict[int, int]()
+    for done, (step, window) in enumerate(wavefront(plan), 1):
+        if step == plan.steps - 1:
+            at.update(dict.fromkeys(plan.covered((step, window)), done))
+    finished = [max(at[frame] for frame in range(last + 1)) for last in range(plan.frames)]
+    assert max(later - sooner for sooner, later in pairwise(finished)) <= 12
+
+
+@pytest.mark.parametrize(
+    ("window", "overlap", "message"),
+    [(1, 0, "window 1 .* 2 to 32"), (33, 3, "33"), (12, 12, "overlap 12 .* 11"), (12, -1, "-1")],
+)
+def test_impossible_windows(window: int, overlap: int, message: str) -> None:
+    """Windows outside what the temporal attention knows, or that would not move on, are refused with the limits."""
+    with pytest.raises(ValueError, match=message):
+        Plan(24, 6, window, overlap)

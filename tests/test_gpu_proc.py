@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import errno
+
+import pytest
+
+from echod import jobs, messages
+from echod.gpu_proc import describe
+from echod.inference.echomimic.pipeline import NotFiniteError
+from echod.inference.engine import InputError
+
+ORDER = messages.Run(
+    job="video_1", attempt=2, priority=jobs.BATCH, engine="preview", options=jobs.Options(), directory="/nowhere",
+    box=None, portrait_sha256="p", speech_sha256="s",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "transient", "sticky"),
+    [
+        (RuntimeError("broke"), "internal", True, False),
+        (MemoryError(), "out_of_memory", False, False),
+        (OSError(errno.ENOSPC, "No space left on device"), "disk_full", False, False),
+        (OSError(errno.EIO, "Input/output error"), "internal", True, False),
+        (InputError("no_face_detected", "no face"), "no_face_detected", False, False),
+        (NotFiniteError("step 1 of 6"), "not_finite", False, False),
+        (RuntimeError("CUDA error: device-side assert triggered"), "internal", True, True),
+    ],
+)
+def test_what_an_exception_means(error: Exception, code: str, transient: bool, sticky: bool) -> None:
+    """Input, memory, disk and numbers are the job's own fault; what remains is tried again."""
+    failed = describe(ORDER, error)
+    assert (failed.job, failed.attempt) == ("video_1", 2)
+    assert (failed.code, failed.transient, failed.sticky) == (code, transient, sticky)
