@@ -131,7 +131,7 @@ class GpuProc:
         began = time.monotonic()
         import torch
 
-        import echod.inference.clip  # with the engines: an upgrade of echod on disk must not mix versions later
+        import echod.inference.clip  # noqa: F401  (now: an upgrade on disk must not mix versions later)
         from echod.inference.engine import InputError, PortraitCache, load_engine
 
         torch.set_num_threads(self.spec.threads)

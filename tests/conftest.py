@@ -13,7 +13,7 @@ import pytest
 from echod import config as configs
 from echod.config import Config
 
-# Test processes share the cores: with more threads than cores, torch's spin on each other. Workers set their own number.
+# Test processes share the cores: more threads than cores spin on each other. Workers set their own number.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 if TYPE_CHECKING:

@@ -25,6 +25,7 @@ def test_keyed_in_half_precision(capsys: pytest.CaptureFixture[str]) -> None:
     assert " 0 over" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_dev(assets: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """All stages are within their limits on the larger set, whose weights are recorded too."""
     assert main([str(assets / "golden/dev")]) == 0
