@@ -14,11 +14,17 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from urllib.parse import urlsplit
 
 from echod.errors import ConfigurationError
 
 ENGINES = ("auto", "preview", "echomimic", "echomimic-quality")
+BACKENDS = ("auto", "dashscope", "openai", "local")
+UNDERSTANDING = ("asr+reply", "omni")
+Sounds: TypeAlias = Literal["base64", "data_uri", "none"]
+SOUNDS = get_args(Sounds)
+DASHSCOPE_URL = "https://dashscope.aliyuncs.com/compatible-mode/v1"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 SYSTEM_FILE = Path("/etc/echod/config.toml")
 
@@ -122,6 +128,31 @@ def _url(value: Any) -> str | None:
     return str(value).rstrip("/")
 
 
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.isprintable():
+        raise ValueError("must be a line of text")
+    return value.strip()
+
+
+def _server(value: Any) -> str:
+    if value and not re.fullmatch(r"(https?|wss?)://([\w.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?(/[^\s?#]*)?", str(value)):
+        raise ValueError("must be a URL such as https://api.example.org/v1")
+    if value and not 0 < (urlsplit(value).port or 1) <= 65535:
+        raise ValueError("must have a port from 1 to 65535")
+    return str(value).rstrip("/")
+
+
+def _voice(value: Any) -> str:
+    if value and not re.fullmatch(r"[^/\s]+/.*[^/\s]", _text(value)):
+        raise ValueError("must be a voice in full, such as local/espeak-ng/en-us: backend/model/name")
+    return _text(value)
+
+
+def _voices(value: Any) -> tuple[str, ...]:
+    names = value.split(",") if isinstance(value, str) else value
+    return tuple(_voice(name) for name in names if name.strip())
+
+
 def _choice(*words: str) -> Kind:
     def parse(value: Any) -> str:
         if value not in words:
@@ -143,6 +174,8 @@ DURATION = Kind(_duration, lambda value: _show_quantity(value, [("d", 86400), ("
 COUNT = Kind(lambda value: _at_least(1, _whole(value)))
 PATH = Kind(_path, str)
 RUNTIME_DIR = Kind(_runtime_dir, str)
+TEXT, SERVER, VOICE, VOICES = Kind(_text), Kind(_server), Kind(_voice), Kind(_voices, list)
+PATH_OR_NONE = Kind(lambda value: _path(value) if value else None, lambda value: str(value) if value else "")
 PORT, HOST, SWITCH, DEVICES = Kind(_port), Kind(_host), Kind(_switch), Kind(_devices, list)
 URL = Kind(_url, lambda value: value or "")
 DURATION_OR_AUTO = Kind(
@@ -189,6 +222,38 @@ class Config:
     max_pixels: int = _setting("limits", COUNT, "largest portrait, width x height", 50_000_000)
     inspect_timeout: float = _setting("limits", DURATION, "time to inspect one file", "20s")
     inspect_memory: int = _setting("limits", SIZE, "memory to inspect one file", "1.5GiB")
+
+    hear_backend: str = _setting("speech", _choice(*BACKENDS), f"who hears: {', '.join(BACKENDS)}", "auto")
+    reply_backend: str = _setting("speech", _choice(*BACKENDS), "who replies", "auto")
+    speak_backend: str = _setting("speech", _choice(*BACKENDS), "who speaks where no voice is named", "auto")
+    hear_model: str = _setting("speech", TEXT, "model that hears; empty: the backend's default", "")
+    reply_model: str = _setting("speech", TEXT, "model that replies; empty: the backend's default", "")
+    voice: str = _setting("speech", VOICE, "voice where none is named, as backend/model/name", "")
+    voices: tuple[str, ...] = _setting("speech", VOICES, "further voices that `echod voices` lists", [])
+    dashscope_url: str = _setting("speech", SERVER, "DashScope's compatible-mode URL", DASHSCOPE_URL)
+    dashscope_ws_url: str = _setting("speech", SERVER, "its WebSocket; empty: on the same host, if Alibaba's", "")
+    dashscope_workspace: str = _setting("speech", TEXT, "DashScope workspace, where a key needs one", "")
+    dashscope_key_file: Path | None = _setting("speech", PATH_OR_NONE, "file with the key", "")  # noqa: RUF009
+    openai_url: str = _setting("speech", SERVER, "base URL of an OpenAI-compatible server, ending in /v1", "")
+    openai_key_file: Path | None = _setting("speech", PATH_OR_NONE, "file with its key, if it wants one", "")  # noqa: RUF009
+    openai_rate: int = _setting("speech", COUNT, "samples per second of the speech it sends as pcm", 24000)
+    openai_sound: Sounds = _setting(  # noqa: RUF009
+        "speech", _choice(*SOUNDS), "how its chat model takes sound", "base64"
+    )
+    hear_timeout: float = _setting("speech", DURATION, "longest wait for a transcript", "20s")
+    reply_timeout: float = _setting("speech", DURATION, "longest time for a whole reply", "60s")
+    speak_timeout: float = _setting("speech", DURATION, "the same for speech, beside half a second a character", "30s")
+    silence_timeout: float = _setting("speech", DURATION, "longest wait for the first or next piece of either", "10s")
+    speech_calls: int = _setting("speech", COUNT, "calls at once to each of hear, reply and speak", 8)
+    keep_usage: float = _setting("speech", DURATION, "how long usage records are kept", "400d")
+    log_content: bool = _setting("speech", SWITCH, "log what is heard, replied and spoken", False)
+
+    understanding: str = _setting(
+        "conversation", _choice(*UNDERSTANDING), "asr+reply: hear, then reply; omni: the reply model hears", "asr+reply"
+    )
+    history_tokens: int = _setting("conversation", COUNT, "most tokens of earlier turns that a reply sees", 4000)
+    max_utterance: float = _setting("conversation", DURATION, "longest speech of one turn", "60s")
+    keep_conversations: float = _setting("conversation", DURATION, "how long one waits for its person", "30m")
 
     log_level: str = _setting("log", _choice(*LOG_LEVELS), f"least level: {', '.join(LOG_LEVELS)}", "info")
     log_json: bool = _setting("log", SWITCH, "one JSON object a line", False)

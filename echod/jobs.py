@@ -1,9 +1,10 @@
 """What a job is and how it moves: pure values, no I/O.
 
     queued --Dispatched--> in_progress --Done--> completed
-       ^                        |------Failed--> failed, or queued again while retries are left
-       |<-- Lost, Requeued -----+
-       +------ Cancelled, from either ---------> cancelled
+      |^                        |------Failed--> failed, or queued again while retries are left
+      ||<-- Lost, Requeued -----+
+      |+------ Cancelled, from either ---------> cancelled
+      +-- of a text job: Spoken --> queued still, and now with speech; Unspoken --> failed
 
 `advance(job, event, now)` is the only way a job changes status. An event of another attempt leaves the job as it is,
 and so does every event after a terminal status: whatever arrives late, a job ends once.
@@ -76,9 +77,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     engine: str
     options: Options = Options()
     portrait: Portrait
-    speech: Speech
+    speech: Speech | None  # None until the words of a text job are spoken
     prompt: str | None = None
-    spoken: bool = False
+    spoken: bool = False  # whether the speech is that of the prompt
+    voice: str | None = None
+    speak_ms: int | None = None
     metadata: dict[str, str] = {}
     created_at: float
     started_at: float | None = None
@@ -107,6 +110,20 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def terminal(self) -> bool:
         return self.status in TERMINAL
+
+
+class Spoken(msgspec.Struct, frozen=True):
+    """The words of a text job have become speech, in `ms` milliseconds."""
+
+    speech: Speech
+    ms: int
+
+
+class Unspoken(msgspec.Struct, frozen=True):
+    """The words of a text job cannot be spoken."""
+
+    code: str
+    message: str
 
 
 class Dispatched(msgspec.Struct, frozen=True):
@@ -172,7 +189,19 @@ class Cancelled(msgspec.Struct, frozen=True):
     """The job ended because somebody asked for it."""
 
 
-Event: TypeAlias = Dispatched | Progressed | FirstFrame | Done | Failed | Lost | Requeued | CancelRequested | Cancelled
+Event: TypeAlias = (
+    Spoken
+    | Unspoken
+    | Dispatched
+    | Progressed
+    | FirstFrame
+    | Done
+    | Failed
+    | Lost
+    | Requeued
+    | CancelRequested
+    | Cancelled
+)
 
 
 def new_job_id() -> str:
@@ -187,6 +216,10 @@ def advance(job: Job, event: Event, now: float) -> Job:
     if attempt is not None and (job.status != "in_progress" or attempt != job.attempt):
         return job
     match event:
+        case Spoken(speech=speech, ms=ms):
+            return job if job.speech else _change(job, speech=speech, speak_ms=ms, stage=None)
+        case Unspoken(code=code, message=message):
+            return job if job.speech else _ended(job, "failed", now, Failure(code, message))
         case Dispatched(device=device):
             return _dispatched(job, device, now)
         case Progressed():
@@ -212,7 +245,7 @@ def _change(job: Job, **fields: Any) -> Job:
 
 
 def _dispatched(job: Job, device: str, now: float) -> Job:
-    if job.status != "queued":
+    if job.status != "queued" or job.speech is None:
         return job
     return _change(job, status="in_progress", attempt=job.attempt + 1, device=device, started_at=now, **_FRESH)
 
@@ -242,7 +275,7 @@ def _done(job: Job, event: Done, now: float) -> Job:
         frames=event.frames,
         crop=event.crop,
         faces=event.faces,
-        timings_ms=event.timings_ms,
+        timings_ms={**({} if job.speak_ms is None else {"speak": job.speak_ms}), **event.timings_ms},
     )
 
 

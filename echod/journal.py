@@ -26,7 +26,7 @@ Outcome = tuple[asyncio.Future[Any], Any, Exception | None]
 
 IDEMPOTENCY_SECONDS = 86400
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 MIGRATIONS = {
     1: """
     CREATE TABLE jobs (
@@ -54,6 +54,14 @@ MIGRATIONS = {
         created_at REAL NOT NULL, expires_at REAL
     );
     CREATE TABLE sessions (hash TEXT PRIMARY KEY, account TEXT NOT NULL, expires_at REAL NOT NULL);
+    """,
+    3: """
+    CREATE TABLE usage (
+        at REAL NOT NULL, account TEXT NOT NULL, function TEXT NOT NULL, backend TEXT NOT NULL, model TEXT NOT NULL,
+        outcome TEXT NOT NULL, input_tokens INTEGER NOT NULL, output_tokens INTEGER NOT NULL,
+        characters INTEGER NOT NULL, seconds REAL NOT NULL, data BLOB NOT NULL
+    );
+    CREATE INDEX usage_by_time ON usage (at);
     """,
 }
 

@@ -14,7 +14,7 @@ FILES = {path.relative_to(ROOT).as_posix(): path for path in sorted(ROOT.rglob("
 
 PURE = {"errors.py", "messages.py", "jobs.py"}
 ZMQ = {"fleet.py", "worker.py", "gpu_proc.py"}
-TORCH = {"gpu_proc.py"}
+TORCH = {"gpu_proc.py", "speech/local_proc.py"}
 
 
 def imports(path: Path, *, top_level: bool) -> Iterator[str]:
@@ -88,3 +88,8 @@ def test_cli_is_light() -> None:
 def test_worker_pins_before_it_imports() -> None:
     """gpu_proc imports inference and torch inside functions only, after the device is pinned."""
     assert not under(names("gpu_proc.py", top_level=True), "torch", "echod.inference")
+
+
+def test_speech_child_begins_light() -> None:
+    """local_proc imports torch, whisper and transformers inside functions only, after it is tied to its parent."""
+    assert not under(names("speech/local_proc.py", top_level=True), "torch", "whisper", "transformers")

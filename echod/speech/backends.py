@@ -1,0 +1,123 @@
+"""Which backends there are, and which of them hears, replies and speaks. What cannot be used is refused at start.
+
+`auto` means DashScope where there is a key for it, else the OpenAI-compatible server if one is named, else this box.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from echod.config import Config
+from echod.errors import ConfigurationError
+from echod.secret import Secret, find_secret
+from echod.speech.base import Backend, Function, Voice
+from echod.speech.policy import Calls
+from echod.usage import Usage
+
+FUNCTIONS: tuple[Function, ...] = ("hear", "reply", "speak")
+ALIBABA = ".aliyuncs.com"  # the hosts whose WebSocket is found beside their HTTP
+WEBSOCKET_PATH = "/api-ws/v1/inference"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is configured, checked: who does what, and what each backend needs. This box can always be used."""
+
+    chosen: Mapping[Function, str]
+    usable: tuple[str, ...]
+    dashscope_key: Secret | None
+    dashscope_ws_url: str
+    openai_key: Secret | None
+
+
+def plan(config: Config, environ: Mapping[str, str] = os.environ) -> Plan:
+    """Decide who does what. Raises ConfigurationError, naming the setting."""
+    dashscope_key = find_secret(
+        "DASHSCOPE_API_KEY", config.dashscope_key_file, "dashscope-api-key", environ, "dashscope_key_file"
+    )
+    openai_key = find_secret("OPENAI_API_KEY", config.openai_key_file, "openai-api-key", environ, "openai_key_file")
+    given = {"dashscope": dashscope_key is not None, "openai": bool(config.openai_url), "local": True}
+    usable = tuple(name for name, there in given.items() if there)
+    chosen: dict[Function, str] = {}
+    for function in FUNCTIONS:
+        wanted = getattr(config, f"{function}_backend")
+        chosen[function] = usable[0] if wanted == "auto" else _usable(wanted, usable, f"{function}_backend")
+    if config.voice:
+        backend = _usable(Voice.parse(config.voice).backend, usable, "voice")
+        if config.speak_backend in ("auto", backend):
+            chosen["speak"] = backend
+        else:
+            raise ConfigurationError(
+                f"voice = {config.voice} is a voice of {backend}, and speak_backend is {config.speak_backend}; "
+                "leave one of them out",
+                param="voice",
+            )
+    for voice in config.voices:
+        _usable(Voice.parse(voice).backend, usable, "voices")
+    ws_url = dashscope_ws_url(config) if dashscope_key else ""
+    return Plan(chosen, usable, dashscope_key, ws_url, openai_key)
+
+
+def _usable(backend: str, usable: tuple[str, ...], setting: str) -> str:
+    if backend in usable:
+        return backend
+    lacking = {
+        "dashscope": "there is no key for DashScope: set DASHSCOPE_API_KEY, dashscope_key_file or the systemd "
+        "credential dashscope-api-key",
+        "openai": "openai_url is not set: the base URL of the server, such as http://127.0.0.1:8000/v1",
+    }
+    reason = lacking.get(backend, "known are dashscope, openai and local")
+    raise ConfigurationError(f"{setting} names the backend {backend}, but {reason}", param=setting)
+
+
+def dashscope_ws_url(config: Config) -> str:
+    """DashScope's WebSocket. A server that is not Alibaba's needs its own: the SDK would send the key to Alibaba."""
+    if config.dashscope_ws_url:
+        return config.dashscope_ws_url
+    host = urlsplit(config.dashscope_url).netloc
+    if (urlsplit(config.dashscope_url).hostname or "").endswith(ALIBABA):
+        return f"wss://{host}{WEBSOCKET_PATH}"
+    raise ConfigurationError(
+        f"dashscope_url = {config.dashscope_url} is no server of Alibaba's, but voices would still be Alibaba's, by "
+        f"its WebSocket; set dashscope_ws_url too, such as ws://{host}{WEBSOCKET_PATH}",
+        param="dashscope_ws_url",
+    )
+
+
+@asynccontextmanager
+async def open_calls(
+    config: Config, environ: Mapping[str, str] = os.environ, record: Callable[[Usage], object] = lambda usage: None
+) -> AsyncIterator[Calls]:
+    """Everything that can be called. Raises ConfigurationError."""
+    made = plan(config, environ)
+    async with AsyncExitStack() as stack:
+        backends = {name: _open(name, made, config) for name in made.usable}
+        for backend in backends.values():
+            stack.push_async_callback(backend.close)
+        yield Calls(config, backends, made.chosen, record)
+
+
+def _open(name: str, made: Plan, config: Config) -> Backend:
+    match name:
+        case "dashscope":
+            from echod.speech.dashscope import DashScope
+
+            return DashScope(
+                made.dashscope_key, config.dashscope_url, made.dashscope_ws_url, config.dashscope_workspace or None
+            )
+        case "openai":
+            from echod.speech.openai import OpenAI
+
+            named = map(Voice.parse, filter(None, (config.voice, *config.voices)))
+            voices = [voice for voice in named if voice.backend == "openai"]
+            return OpenAI(
+                config.openai_url, made.openai_key, rate=config.openai_rate, sound=config.openai_sound, voices=voices
+            )
+        case _:
+            from echod.speech.local import Local
+
+            return Local(config.weights_dir)

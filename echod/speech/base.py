@@ -1,0 +1,132 @@
+"""What every speech backend does: three small async protocols, and how their calls fail.
+
+    hear   pcm16, mono, HEAR_RATE in; a transcript out
+    reply  text or such sound in, with personality and history; text out, as it comes
+    speak  text in, as it comes; pcm16, mono, SPEAK_RATE out, as it comes
+
+A backend makes one attempt and raises `Failure` and nothing else. It need not watch the clock: `policy` does, and ends
+an attempt by cancelling it at any await or closing it at any yield. The backend then lets go of everything at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, TypeAlias
+
+import msgspec
+
+HEAR_RATE = 16_000  # samples per second
+SPEAK_RATE = 24_000
+
+Function: TypeAlias = Literal["hear", "reply", "speak"]
+Kind: TypeAlias = Literal[
+    "auth",  # the key is wrong, or missing
+    "forbidden",  # the key is right and not enough
+    "retired",  # there is no such model (any more)
+    "voice",  # the model has no such voice
+    "invalid",  # the request is refused as it is
+    "moderated",  # its content is refused
+    "throttled",  # too many requests at present
+    "quota",  # what was paid for is used up
+    "unavailable",  # the server's own fault
+    "timeout",
+    "connection",  # refused, broken off
+    "protocol",  # an answer that makes no sense, or ends too early
+    "missing",  # a local part that is not installed
+]
+
+PASSING: frozenset[Kind] = frozenset({"throttled", "unavailable", "timeout", "connection"})  # worth another attempt
+
+
+class Failure(Exception):
+    """An attempt failed. The message is for people; a server's own words may be part of it.
+
+    `retry_after` is when the server says to come back, in seconds.
+    """
+
+    def __init__(self, kind: Kind, message: str, *, retry_after: float | None = None) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.message = message
+        self.retry_after = retry_after
+
+
+class Voice(msgspec.Struct, frozen=True, order=True):
+    """A TTS voice: backend, model and name are one unit, for a voice belongs to its model.
+
+    Written `backend/model/name`; a model's name may have slashes in it.
+    """
+
+    backend: str
+    model: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.backend}/{self.model}/{self.name}"
+
+    @classmethod
+    def parse(cls, text: str) -> Voice:
+        """ValueError if it is not in the form backend/model/name."""
+        backend, _, rest = text.partition("/")
+        model, _, name = rest.rpartition("/")
+        if not (backend and model and name):
+            raise ValueError(f"{text!r} is not in the form backend/model/name")
+        return cls(backend, model, name)
+
+
+class Message(msgspec.Struct, frozen=True):
+    """One side's words in a conversation."""
+
+    author: Literal["user", "assistant"]
+    text: str
+
+
+class Turn(msgspec.Struct, frozen=True, kw_only=True):
+    """What to reply to: words, or the sound of them (pcm16, mono, HEAR_RATE); and who replies, after what history."""
+
+    text: str | None = None
+    sound: bytes | None = None
+    personality: str = ""
+    history: Sequence[Message] = ()
+
+
+@dataclass(kw_only=True)
+class Call:
+    """One attempt: what is asked for, and what the backend learns about it on the way."""
+
+    model: str
+    language: str | None = None  # a language tag such as en or zh-CN, where it is known
+    request_id: str | None = None
+    usage: Mapping[str, float] = field(default_factory=dict)  # what the server counted: USAGE names
+
+
+USAGE = ("input_tokens", "output_tokens", "characters", "seconds")
+
+
+class Backend(Protocol):
+    """A place that can hear, reply and speak."""
+
+    name: str
+    hears_turns: bool  # whether `reply` takes sound
+
+    async def ready(self, function: Function, model: str) -> None:
+        """Start and load what this function needs, which may take minutes. Failure("missing") says what to install."""
+
+    async def hear(self, sound: bytes, call: Call) -> str: ...
+
+    def reply(self, turn: Turn, call: Call) -> AsyncGenerator[str, None]: ...
+
+    def speak(self, text: AsyncIterator[str], voice: Voice, call: Call) -> AsyncGenerator[bytes, None]: ...
+
+    def default_model(self, function: Literal["hear", "reply"]) -> str:
+        """The model used where the settings name none."""
+
+    async def default_voice(self, language: str | None) -> Voice:
+        """The voice used where nobody names one. Failure("missing") where there is none at all."""
+
+    async def voices(self) -> list[Voice]:
+        """The voices known by name; a server may have more."""
+
+    async def close(self) -> None:
+        """End what was started."""

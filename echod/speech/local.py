@@ -1,0 +1,113 @@
+"""Hearing, replying and speaking on this box: no network, no key. Each part is optional, and says how to get it.
+
+hear   a Whisper checkpoint, with openai-whisper       in a child that is started on first use
+reply  a chat model, with transformers                 in the same child; without one, a scripted reply for demos
+speak  piper or espeak-ng                              each time a process of its own
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing
+from pathlib import Path
+from typing import Literal
+
+from echod.speech.base import Call, Failure, Function, Message, Turn, Voice
+from echod.speech.local_models import Hear, Models, Reply
+from echod.speech.local_voices import Voices
+
+SCRIPTED = "scripted"
+# What people put there themselves comes before EchoMimic's, the smallest of all.
+WHISPER = ("whisper*.pt", "audio_processor/whisper_tiny.pt")
+WHISPER_NAME = "whisper.pt"  # where there is none yet
+
+CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
+FEW = re.compile(r"\s*\S{1,12}")  # a word, or what comes of a long one
+
+
+class Local:
+    """This box. `weights_dir` is where models and, in voices/, piper's voices are looked for."""
+
+    name = "local"
+    hears_turns = False
+
+    def __init__(self, weights_dir: Path) -> None:
+        self.weights_dir = weights_dir
+        self._models = Models()
+        self._voices = Voices(weights_dir / "voices")
+
+    async def ready(self, function: Function, model: str) -> None:
+        if function == "hear":
+            await self._models.load(Hear(self._whisper(model)))
+        elif function == "reply" and model != SCRIPTED:
+            await self._models.load(Reply(self._chat_model(model)))
+
+    async def hear(self, sound: bytes, call: Call) -> str:
+        work = Hear(self._whisper(call.model), sound, call.language)
+        async with aclosing(self._models.ask(work, call)) as pieces:
+            return "".join([piece async for piece in pieces])
+
+    async def reply(self, turn: Turn, call: Call) -> AsyncGenerator[str, None]:
+        text = turn.text or ""
+        if call.model == SCRIPTED:
+            for piece in _scripted(text):
+                await asyncio.sleep(0)
+                yield piece
+            return
+        work = Reply(self._chat_model(call.model), turn.personality, [*turn.history, Message("user", text)])
+        async with aclosing(self._models.ask(work, call)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    async def speak(self, text: AsyncIterator[str], voice: Voice, call: Call) -> AsyncGenerator[bytes, None]:
+        async with aclosing(self._voices.speak(text, voice)) as pieces:
+            async for piece in pieces:
+                yield piece
+
+    def default_model(self, function: Literal["hear", "reply"]) -> str:
+        if function == "reply":
+            return SCRIPTED
+        found = [path for pattern in WHISPER for path in sorted(self.weights_dir.glob(pattern))]
+        return str(found[0].relative_to(self.weights_dir)) if found else WHISPER_NAME
+
+    async def default_voice(self, language: str | None) -> Voice:
+        return await self._voices.default(language)
+
+    async def voices(self) -> list[Voice]:
+        return list(await self._voices.find())
+
+    async def close(self) -> None:
+        await self._models.close()
+
+    def _whisper(self, model: str) -> Path:
+        for name in (model, f"{model}.pt"):
+            if (path := self._path(name)).is_file():
+                return path
+        raise Failure(
+            "missing",
+            f"there is no Whisper checkpoint at {self._path(model)}; put one in OpenAI's format there, or set "
+            "hear_model to the path of one (`echod weights pull` brings a small one among EchoMimic's files)",
+        )
+
+    def _chat_model(self, model: str) -> Path:
+        path = self._path(model)
+        if not (path / "config.json").is_file():
+            raise Failure(
+                "missing",
+                f"{path} is no chat model of transformers; put one there (config.json, tokenizer.json and "
+                "*.safetensors in one directory), or set reply_model to the path of one; empty, the reply is scripted",
+            )
+        return path
+
+    def _path(self, name: str) -> Path:
+        return self.weights_dir / Path(name).expanduser()
+
+
+def _scripted(text: str) -> Iterator[str]:
+    """What is said where nobody can think, as it would come from a model."""
+    script = "This is a scripted reply: no language model is set up. You said: {}"
+    if CJK.search(text):
+        script = "这是一段固定的回复：没有设置语言模型。你说的是：{}"
+    return iter(FEW.findall(script.format(text)))

@@ -1,0 +1,68 @@
+"""Finding a voice: the one somebody names, in full or by its name alone, or the default."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+
+from echod.errors import EchodError
+from echod.speech.base import Failure, Voice
+from echod.speech.policy import Calls
+
+HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
+
+
+async def list_voices(calls: Calls) -> list[Voice]:
+    """Every voice known by name; a server may have more, which are named in full."""
+    found = await asyncio.gather(*(backend.voices() for backend in calls.backends.values()))
+    named = [Voice.parse(voice) for voice in (calls.config.voice, *calls.config.voices) if voice]
+    return list(dict.fromkeys([*named, *(voice for voices in found for voice in voices)]))
+
+
+async def default_voice(calls: Calls, text: str = "") -> Voice:
+    """The voice for words of nobody's choice. EchodError model_not_loaded, saying what to install or set."""
+    if calls.config.voice:
+        return Voice.parse(calls.config.voice)
+    try:
+        return await calls.backend("speak").default_voice(language_of(text))
+    except Failure as failure:
+        raise EchodError(
+            "model_not_loaded",
+            f"there is no voice to speak with: {failure.message}; or set DASHSCOPE_API_KEY, or openai_url",
+            param="voice",
+        ) from None
+
+
+async def find_voice(calls: Calls, name: str | None, text: str = "") -> Voice:
+    """The voice of that name, as backend/model/name or as the name alone where only one has it; the default for None.
+
+    Raises EchodError: invalid_request, model_not_loaded.
+    """
+    if not name:
+        return await default_voice(calls, text)
+    voices = await list_voices(calls)
+    matching = [voice for voice in voices if name in (str(voice), voice.name)]
+    if len(matching) == 1:
+        return matching[0]
+    if len(matching) > 1:
+        raise _unknown(name, f"{len(matching)} voices have that name: {', '.join(map(str, matching[:5]))}")
+    try:
+        voice = Voice.parse(name)
+    except ValueError:
+        raise _unknown(
+            name, "`echod voices` lists those known by name; others are named as backend/model/name"
+        ) from None
+    if voice.backend not in calls.backends:
+        raise _unknown(name, f"the backends set up here are {', '.join(calls.backends)}")
+    if voice.backend == "local":
+        raise _unknown(name, "this box has no such voice; `echod voices` lists those it has")
+    return voice  # the server knows more voices than we do
+
+
+def language_of(text: str) -> str | None:
+    """The language of a text, where its letters tell."""
+    return "zh" if HAN.search(text) else None
+
+
+def _unknown(name: str, reason: str) -> EchodError:
+    return EchodError("invalid_request", f"voice = {name!r}: {reason}", param="voice")

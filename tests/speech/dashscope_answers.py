@@ -1,0 +1,97 @@
+"""What DashScope says, yes or no. Shaped after its documentation: the live service was never asked."""
+
+from __future__ import annotations
+
+import base64
+import io
+import wave
+from array import array
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+SAMPLES = 240  # of sound for each character
+USAGE = {"prompt_tokens": 57, "completion_tokens": 15, "total_tokens": 72}
+
+
+class Refusal(NamedTuple):
+    status: int
+    code: str
+    message: str
+
+
+REFUSALS = {
+    "auth": Refusal(401, "InvalidApiKey", "Invalid API-key provided."),
+    "forbidden": Refusal(403, "AccessDenied.Unpurchased", "Access to model denied."),
+    "throttle": Refusal(429, "Throttling.RateQuota", "Requests rate limit exceeded, please try again later."),
+    "burst": Refusal(429, "limit_burst_rate", "Request rate increased too quickly."),
+    "allocation": Refusal(429, "Throttling.AllocationQuota", "Allocated quota exceeded, please increase your quota."),
+    "free": Refusal(429, "Throttling.AllocationQuota", "Free allocated quota exceeded."),
+    "quota": Refusal(429, "insufficient_quota", "You exceeded your current quota."),
+    "arrearage": Refusal(400, "Arrearage", "Access denied, please make sure your account is in good standing."),
+    "notfound": Refusal(404, "ModelNotFound", "Model can not be found."),
+    "notexist": Refusal(400, "InvalidParameter", "Model not exist."),
+    "moderated": Refusal(400, "DataInspectionFailed", "Input data may contain inappropriate content."),
+    "invalid": Refusal(400, "InvalidParameter", "Required parameter is missing."),
+    "large": Refusal(413, "RequestTooLarge", "The request is too large."),
+    "500": Refusal(500, "InternalError", "An internal error has occurred."),
+    "503": Refusal(503, "ServiceUnavailable", "The service is busy."),
+}
+
+
+def sound_of(words: str) -> bytes:
+    """pcm16 that has the words in it."""
+    return b"".join(array("H", [ord(letter)] * SAMPLES).tobytes() for letter in words)
+
+
+def words_in(sound: bytes) -> str:
+    return "".join(map(chr, array("H", sound)[::SAMPLES]))
+
+
+def answer_to(request: dict[str, Any]) -> str:
+    """What a transcript or a reply says: what the last message held."""
+    content = request["messages"][-1]["content"]
+    if isinstance(content, str):
+        return f"You said: {content}"
+    return " ".join(_told(part) for part in content)
+
+
+def _told(part: dict[str, Any]) -> str:
+    if part["type"] == "text":
+        return f"You said: {part['text']}"
+    prefix, comma, data = part["input_audio"]["data"].partition(",")
+    assert prefix in ("data:;base64", "data:audio/wav;base64") and comma
+    with wave.open(io.BytesIO(base64.b64decode(data, validate=True))) as file:
+        assert (file.getnchannels(), file.getsampwidth()) == (1, 2)
+        return f"{file.getnframes()} samples at {file.getframerate()}."
+
+
+def completion(model: str, answer: str, failure: str) -> dict[str, Any]:
+    """An answer in one; `failure` as in `chunks`, or "nochoice"."""
+    message = {"role": "assistant", "content": answer}
+    choice = {"index": 0, "finish_reason": _finish_reason(failure), "message": message}
+    choices = [] if failure == "nochoice" else [choice]
+    usage = {**USAGE, "seconds": 2}
+    return {"id": "chatcmpl-1", "object": "chat.completion", "model": model, "choices": choices, "usage": usage}
+
+
+def chunks(model: str, answer: str, failure: str) -> Iterator[dict[str, Any]]:
+    """An answer in pieces: "eof" leaves its end out, "length" and "filtered" say that it was cut, and why."""
+
+    def chunk(choices: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
+        return {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": model, "choices": choices, **more}
+
+    for start in range(0, len(answer), 6):
+        yield chunk([{"index": 0, "delta": {"content": answer[start : start + 6]}, "finish_reason": None}])
+    if failure != "eof":
+        yield chunk([{"index": 0, "delta": {"content": ""}, "finish_reason": _finish_reason(failure)}])
+        yield chunk([], usage=USAGE)
+
+
+def _finish_reason(failure: str) -> str | None:
+    return {"length": "length", "filtered": "content_filter", "eof": None}.get(failure, "stop")
+
+
+def native_completion(answer: str) -> dict[str, Any]:
+    """An answer of the native protocol, which echod must never use: it uploads files."""
+    choice = {"finish_reason": "stop", "message": {"role": "assistant", "content": [{"text": answer}]}}
+    return {"output": {"choices": [choice]}, "usage": {"input_tokens": 57, "output_tokens": 15}, "request_id": "native"}

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from echod.errors import ConfigurationError
+from echod.speech.backends import plan
+from tests.conftest import make_config
+
+KEY = {"DASHSCOPE_API_KEY": "sk-0123456789"}
+SERVER: dict[str, Any] = {"openai_url": "http://127.0.0.1:8000/v1"}
+
+
+def chosen(directory: Path, environ: dict[str, str] | None = None, **settings: Any) -> set[str]:
+    return set(plan(make_config(directory, **settings), environ or {}).chosen.values())
+
+
+def refusal(directory: Path, environ: dict[str, str] | None = None, **settings: Any) -> ConfigurationError:
+    with pytest.raises(ConfigurationError) as refused:
+        plan(make_config(directory, **settings), environ or {})
+    return refused.value
+
+
+def test_auto(tmp_path: Path) -> None:
+    """DashScope where there is a key, else the server that is named, else this box."""
+    assert chosen(tmp_path) == {"local"}
+    assert chosen(tmp_path, **SERVER) == {"openai"}
+    assert chosen(tmp_path, KEY, **SERVER) == {"dashscope"}
+
+
+def test_by_function(tmp_path: Path) -> None:
+    """Each function may have its own, and a voice brings its backend along."""
+    config = make_config(tmp_path, hear_backend="local", voice="openai/kokoro/af_bella", **SERVER)
+    assert plan(config, KEY).chosen == {"hear": "local", "reply": "dashscope", "speak": "openai"}
+
+
+def test_what_lacks_is_named(tmp_path: Path) -> None:
+    """A backend that cannot be used is refused with what it needs."""
+    assert "DASHSCOPE_API_KEY" in refusal(tmp_path, hear_backend="dashscope").message
+    assert refusal(tmp_path, reply_backend="openai").param == "reply_backend"
+    assert "openai_url" in refusal(tmp_path, voice="openai/kokoro/af_bella").message
+    assert refusal(tmp_path, voices=["openai/kokoro/af_bella"]).param == "voices"
+    assert "known are" in refusal(tmp_path, voice="acme/a/b").message
+    assert (
+        "leave one of them out"
+        in refusal(tmp_path, speak_backend="openai", voice="local/espeak-ng/en", **SERVER).message
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "ws_url"),
+    [
+        ("https://dashscope.aliyuncs.com/compatible-mode/v1", "wss://dashscope.aliyuncs.com/api-ws/v1/inference"),
+        ("https://dashscope-intl.aliyuncs.com/compatible-mode/v1", "wss://dashscope-intl.aliyuncs.com/api-ws/v1/inference"),
+        (
+            "https://w.ap-southeast-1.maas.aliyuncs.com/compatible-mode/v1",
+            "wss://w.ap-southeast-1.maas.aliyuncs.com/api-ws/v1/inference",
+        ),
+    ],
+)  # fmt: skip
+def test_alibabas_websocket(tmp_path: Path, url: str, ws_url: str) -> None:
+    """Every region's WebSocket is beside its HTTP, so that one setting moves both."""
+    assert plan(make_config(tmp_path, dashscope_url=url), KEY).dashscope_ws_url == ws_url
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:9000/compatible-mode/v1",
+        "https://gateway.example.org/v1",
+        "https://aliyuncs.com.example.org/v1",
+        "https://notaliyuncs.com/v1",
+    ],
+)
+def test_a_foreign_server_needs_its_own_websocket(tmp_path: Path, url: str) -> None:
+    """Else the key would go to another server than the one that was named."""
+    refused = refusal(tmp_path, KEY, dashscope_url=url)
+    assert refused.param == "dashscope_ws_url" and url in refused.message
+    ws_url = "ws://127.0.0.1:9000/ws"
+    assert plan(make_config(tmp_path, dashscope_url=url, dashscope_ws_url=ws_url), KEY).dashscope_ws_url == ws_url
+
+
+def test_no_key_no_question(tmp_path: Path) -> None:
+    """Without a key DashScope's addresses do not matter."""
+    assert chosen(tmp_path, dashscope_url="http://127.0.0.1:9000/v1") == {"local"}

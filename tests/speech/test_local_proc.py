@@ -1,0 +1,109 @@
+"""The child with the models, spoken to as the daemon does."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from echod.speech.base import HEAR_RATE, Message
+from echod.speech.local_models import LENGTH, Answer, Done, Hear, Piece, Reply, Request, Work, framed
+from echod.speech.local_programs import kill, start
+from tests.speech.tiny_chat import write_chat_model
+
+COMMAND = (sys.executable, "-P", "-m", "echod.speech.local_proc")
+DAEMON = """
+import os, subprocess, sys, time
+subprocess.Popen([*sys.argv[1:], str(os.getpid())])
+print("started", flush=True)
+time.sleep(600)
+"""
+DECODER = msgspec.msgpack.Decoder(Answer)
+
+
+class Child:
+    """The child's two pipes."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+
+    def ask(self, number: int, work: Work | None = None) -> None:
+        assert self.process.stdin
+        self.process.stdin.write(framed(Request(number, work)))
+
+    async def answer(self) -> Answer:
+        assert self.process.stdout
+        length = int.from_bytes(await self.process.stdout.readexactly(LENGTH), "big")
+        return DECODER.decode(await self.process.stdout.readexactly(length))
+
+    async def answers_until(self, end: Answer) -> list[Answer]:
+        """What it says up to `end`."""
+        answers = []
+        while (answer := await self.answer()) != end:
+            answers.append(answer)
+        return answers
+
+
+@pytest.fixture
+async def child() -> AsyncIterator[Child]:
+    process = await start(*COMMAND, str(os.getpid()), environment={})
+    yield Child(process)
+    kill(process)
+    await process.communicate()
+
+
+def asking(model: Path) -> Reply:
+    return Reply(model, messages=[Message("user", "hi")])
+
+
+async def test_reply_dropped(child: Child, tmp_path: Path) -> None:
+    """A reply nobody wants ends in the middle, one that waits never begins, and the next has its turn.
+
+    To drop what has ended, or never was, is no mistake.
+    """
+    endless = write_chat_model(tmp_path / "endless", ["on", "and", "over"], endless=True)
+    child.ask(9)
+    child.ask(1, asking(endless))
+    assert await child.answer() == Answer(1, Piece("on"))
+    child.ask(2, asking(endless))
+    child.ask(3, Reply(endless))
+    child.ask(2)
+    child.ask(1)
+    rest = await child.answers_until(Answer(3, Done()))
+    assert {(answer.number, type(answer.said)) for answer in rest} <= {(1, Piece)}
+    child.ask(1)
+    child.ask(4, Reply(endless))
+    assert await child.answer() == Answer(4, Done())
+
+
+async def test_hearing_dropped(child: Child, assets: Path) -> None:
+    """Sound nobody wants heard any more is not heard to its end."""
+    whisper = assets / "models" / "whisper-tiny.en.pt"
+    noise = np.random.default_rng(0).integers(-9000, 9000, 600 * HEAR_RATE, np.int16).tobytes()
+    child.ask(1, Hear(whisper, noise))
+    child.ask(1)
+    child.ask(2, Hear(whisper, noise))
+    child.ask(3, Hear(whisper, bytes(2 * HEAR_RATE)))
+    child.ask(2)
+    assert {answer.number for answer in await child.answers_until(Answer(3, Done()))} == {3}
+
+
+def test_dies_with_the_daemon() -> None:
+    """When the daemon is killed the child ends too, though its pipe is still open."""
+    reading, writing = os.pipe()
+    with (
+        os.fdopen(writing, "wb"),
+        os.fdopen(reading, "rb") as questions,
+        subprocess.Popen([sys.executable, "-c", DAEMON, *COMMAND], stdin=questions, stdout=subprocess.PIPE) as daemon,
+    ):
+        assert daemon.stdout and daemon.stdout.readline() == b"started\n"
+        daemon.send_signal(signal.SIGKILL)
+        assert daemon.stdout.read() == b""  # comes when nobody is left who could write to it

@@ -1,0 +1,220 @@
+"""The voices of this box: espeak-ng itself, and a stand-in for the piper program."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from pathlib import Path
+
+import pytest
+
+from echod.speech.base import SPEAK_RATE, Failure, Voice
+from echod.speech.local_voices import Voices
+from tests.speech.leaks import nothing_left
+
+ENGLISH = Voice("local", "espeak-ng", "en-us")
+PIPER = Voice("local", "piper", "en_US-joe-medium")
+
+# Says each line as so many samples as it has letters, and writes down what it was called with.
+PROGRAM = f"""#!{sys.executable}
+import pathlib, sys
+pathlib.Path(__file__).with_name("called").write_text(repr(sys.argv))
+for line in sys.stdin:
+    sys.stdout.buffer.write(b"\\x01\\x00" * len(line.strip()))
+    sys.stdout.buffer.flush()
+"""
+
+
+async def once(*pieces: str) -> AsyncGenerator[str, None]:
+    for piece in pieces:
+        yield piece
+
+
+async def spoken(voices: Voices, text: AsyncIterator[str], voice: Voice = ENGLISH) -> bytes:
+    async with aclosing(voices.speak(text, voice)) as pieces:
+        return b"".join([piece async for piece in pieces])
+
+
+def add_piper(directory: Path, monkeypatch: pytest.MonkeyPatch, program: str = PROGRAM) -> None:
+    """A piper on the PATH, before all else."""
+    (directory / "piper").write_text(program)
+    (directory / "piper").chmod(0o700)
+    monkeypatch.setenv("PATH", f"{directory}:{os.environ['PATH']}")
+
+
+def add_voice(directory: Path, name: str, **config: object) -> None:
+    directory.mkdir(exist_ok=True)
+    (directory / f"{name}.onnx").touch()
+    (directory / f"{name}.onnx.json").write_text(json.dumps({"audio": {"sample_rate": SPEAK_RATE}, **config}))
+
+
+@pytest.fixture
+def voices(tmp_path: Path) -> Voices:
+    return Voices(tmp_path / "voices")
+
+
+async def test_espeak(voices: Voices) -> None:
+    """Whole samples of speech come in pieces of a size that fits a message; more text, more sound."""
+    pieces = [piece async for piece in voices.speak(once("Good morning. " * 20), ENGLISH)]
+    assert all(len(piece) % 2 == 0 and len(piece) <= 2**16 for piece in pieces)
+    sound = b"".join(pieces)
+    assert max(sound) > 0
+    assert len(sound) == pytest.approx(20 * len(await spoken(voices, once("Good morning. "))), rel=0.1)
+
+
+@pytest.mark.parametrize("text", ["", " \n\t ", "\x00\x1b"])
+async def test_nothing_to_say(voices: Voices, text: str) -> None:
+    """Without words there is no sound, and no failure."""
+    assert await spoken(voices, once(text)) == b""
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["two\nlines", "a\x00b", "\ud800 lone", "--voices", "-v de", "/etc/passwd", "👍 yes", "x" * 2_000, "你" * 700],
+)
+async def test_strange_text(voices: Voices, text: str) -> None:
+    """Whatever people type is text to espeak-ng: not an option, not a file; and none of it gets lost."""
+    assert len(await spoken(voices, once(text))) > len(text) * SPEAK_RATE // 50
+
+
+async def test_speaks_before_the_text_ends(voices: Voices) -> None:
+    """The first sentence is heard while the second is still being written."""
+    heard = asyncio.Event()
+
+    async def text() -> AsyncGenerator[str, None]:
+        yield "Good morning. "
+        await heard.wait()
+        yield "How are you?"
+
+    sound = b""
+    async with asyncio.timeout(60), aclosing(voices.speak(text(), ENGLISH)) as pieces:
+        async for piece in pieces:
+            heard.set()
+            sound += piece
+    assert len(sound) > 1.5 * len(await spoken(voices, once("Good morning. ")))
+
+
+async def test_default(voices: Voices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Piper's voice of the language comes first, then espeak-ng's, then espeak-ng's English."""
+    names = {tag: (await voices.default(tag)).name for tag in (None, "en-GB", "zh-CN", "fr", "de-AT", "tlh")}
+    assert names == {None: "en-us", "en-GB": "en-gb", "zh-CN": "cmn", "fr": "fr-fr", "de-AT": "de", "tlh": "en-us"}
+
+    add_piper(tmp_path, monkeypatch)
+    add_voice(voices.directory, "de_DE-thorsten-low", language={"code": "de_DE"})
+    add_voice(voices.directory, PIPER.name, espeak={"voice": "en-us"})
+    names = {tag: (await voices.default(tag)).name for tag in (None, "en-GB", "zh-CN", "de")}
+    assert names == {None: PIPER.name, "en-GB": PIPER.name, "zh-CN": "cmn", "de": "de_DE-thorsten-low"}
+
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert (await Voices(voices.directory).default("fr")).name == "de_DE-thorsten-low"
+
+
+async def test_piper(voices: Voices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Piper is given the voice's file and, a line for each sentence, the text; never the text as an argument."""
+    add_piper(tmp_path, monkeypatch)
+    add_voice(voices.directory, PIPER.name, espeak={"voice": "en-us"}, language={"code": "en_US"})
+    sound = await spoken(voices, once("Well, he", "llo. Good", "\nmorning."), PIPER)
+    assert sound == b"\x01\x00" * len("Well, hello." + "Good morning.")
+    called = (tmp_path / "called").read_text()
+    assert str(voices.directory / f"{PIPER.name}.onnx") in called
+    assert "hello" not in called
+
+
+async def test_piper_rate(voices: Voices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A voice at another rate is resampled."""
+    add_piper(tmp_path, monkeypatch)
+    add_voice(voices.directory, PIPER.name, audio={"sample_rate": 16_000}, espeak={"voice": "en-us"})
+    assert len(await spoken(voices, once("a" * 100), PIPER)) == 2 * 150
+
+
+async def test_not_voices(voices: Voices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files that are no voice are not listed; nor is any voice while there is no piper."""
+    add_voice(voices.directory, PIPER.name, espeak={"voice": "en-us"})
+    assert PIPER not in await voices.find()
+    add_piper(tmp_path, monkeypatch)
+    assert PIPER in await voices.find()
+    add_voice(voices.directory, "no-language")
+    add_voice(voices.directory, "no-rate", audio={}, espeak={"voice": "en-us"})
+    add_voice(voices.directory, "no-model", espeak={"voice": "en-us"})
+    (voices.directory / "no-model.onnx").unlink()
+    (voices.directory / "no-json.onnx.json").write_text("<html>")
+    assert [voice for voice in await voices.find() if voice.model == "piper"] == [PIPER]
+
+
+@pytest.mark.parametrize("name", ["xx", "../../etc/passwd", "-h", "en-us+f3", "/etc/passwd", "en-us --stdout"])
+@pytest.mark.parametrize("engine", ["espeak-ng", "piper"])
+async def test_unknown_voice(voices: Voices, engine: str, name: str) -> None:
+    """A voice that was not found here is refused, whatever it looks like."""
+    with pytest.raises(Failure, match="is none of the") as failure:
+        await spoken(voices, once("Hello."), Voice("local", engine, name))
+    assert failure.value.kind == "voice"
+
+
+@pytest.mark.parametrize("ending", ["raise SystemExit(3)", "input(); raise SystemExit(3)", "input(); os.close(0)"])
+async def test_program_breaks_off(voices: Voices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str) -> None:
+    """When the program ends before the text, speaking fails and does not wait for more text."""
+    add_piper(tmp_path, monkeypatch, f"#!{sys.executable}\nimport os; {ending}")
+    add_voice(voices.directory, PIPER.name, espeak={"voice": "en-us"})
+
+    async def text() -> AsyncGenerator[str, None]:
+        while True:
+            yield "Hello there. "
+
+    async with asyncio.timeout(60):
+        with pytest.raises(Failure, match="piper ended") as failure:
+            await spoken(voices, text(), PIPER)
+    assert failure.value.kind == "unavailable"
+
+
+async def test_text_breaks_off(voices: Voices) -> None:
+    """What the text's own source raises comes through as it is, after the sound of what came before."""
+
+    async def text() -> AsyncGenerator[str, None]:
+        yield "Good morning. "
+        raise LookupError("no more words")
+
+    sound = b""
+    with pytest.raises(LookupError, match="no more words"):
+        async for piece in voices.speak(text(), ENGLISH):
+            sound += piece
+    assert len(sound) > SPEAK_RATE
+
+
+async def speak_until(voices: Voices, stage: str, reached: asyncio.Event) -> None:
+    """Speak, and stop at this stage for ever."""
+
+    async def text() -> AsyncGenerator[str, None]:
+        if stage == "in the text":
+            yield "Good morning. How"
+        if stage != "in the sound":
+            reached.set()
+            await asyncio.Event().wait()
+        yield 50 * "Good morning. "  # more than the pipe and its reader take at once
+
+    async with aclosing(voices.speak(text(), ENGLISH)) as pieces:
+        async for _ in pieces:
+            if stage == "in the sound":
+                reached.set()
+                await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("stage", ["while it starts", "before the text", "in the text", "in the sound"])
+async def test_cancelled(voices: Voices, stage: str) -> None:
+    """Two hundred calls cancelled at each stage leave no file, thread, task or process behind."""
+    await spoken(voices, once("What is loaded once stays."))
+    async with nothing_left():
+        for count in range(200):
+            reached = asyncio.Event()
+            speaking = asyncio.create_task(speak_until(voices, stage, reached))
+            if stage == "while it starts":
+                for _ in range(count % 40):
+                    await asyncio.sleep(0)
+            else:
+                await reached.wait()
+            speaking.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await speaking

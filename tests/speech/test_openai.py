@@ -1,0 +1,246 @@
+"""What the OpenAI-compatible backend asks for, and what it makes of the answers."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from array import array
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from echod.secret import Secret
+from echod.speech.base import HEAR_RATE, SPEAK_RATE, Call, Failure, Message, Turn, Voice
+from echod.speech.openai import OpenAI
+from tests.speech.dashscope_answers import SAMPLES, sound_of, words_in
+from tests.speech.openai_server import KEY, OpenAIServer
+
+CAPTURES = Path(__file__).parent / "captures"
+VOICE = Voice("openai", "tts-1", "alloy")
+SECOND = bytes(2 * HEAR_RATE)
+
+
+async def words(*pieces: str) -> AsyncIterator[str]:
+    for piece in pieces:
+        yield piece
+
+
+async def replied(backend: OpenAI, turn: Turn, model: str = "chat", call: Call | None = None) -> list[str]:
+    return [piece async for piece in backend.reply(turn, call or Call(model=model))]
+
+
+async def spoken(backend: OpenAI, *text: str, model: str = "tts-1", call: Call | None = None) -> list[bytes]:
+    voice = Voice("openai", model, "alloy")
+    return [piece async for piece in backend.speak(words(*text), voice, call or Call(model=model))]
+
+
+def captured(name: str) -> Any:
+    """A request that openai's own package was seen to send, its sound left out."""
+    return json.loads((CAPTURES / f"openai_{name}.json").read_text())
+
+
+async def test_hears(openai: OpenAI, openai_server: OpenAIServer) -> None:
+    """Sound arrives as a WAV file in the form that openai's package sends, and what was counted is noted."""
+    call = Call(model="whisper-1", language="EN-gb")
+    assert await openai.hear(SECOND, call) == "16000 samples at 16000."
+    (request,) = openai_server.requests
+    assert (request.method, request.path) == ("POST", "/v1/audio/transcriptions")
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+    form = request.form
+    headers, _ = form.pop("file")
+    assert headers["content-disposition"] == 'form-data; name="file"; filename="speech.wav"'
+    assert headers["content-type"] == "audio/wav"
+    assert {name: content.decode() for name, (_, content) in form.items()} == {
+        "model": "whisper-1",
+        "language": "en",
+        "response_format": "json",
+    }
+    assert (call.request_id, call.usage) == ("request-1", {"seconds": 2})
+
+
+async def test_hears_in_any_language(openai: OpenAI, openai_server: OpenAIServer) -> None:
+    """A language that is not known is not sent."""
+    await openai.hear(SECOND, Call(model="whisper-1"))
+    assert set(openai_server.requests[0].form) == {"file", "model", "response_format"}
+
+
+async def test_replies_to_text(openai: OpenAI, openai_server: OpenAIServer) -> None:
+    """Personality and history come first, words alone go as plain text, and the reply comes in pieces."""
+    history = [Message("user", "Good evening."), Message("assistant", "Welcome.")]
+    call = Call(model="chat")
+    turn = Turn(text="Who are\u2028you?", personality="You are Echo.", history=history)
+    pieces = await replied(openai, turn, call=call)
+    assert "".join(pieces) == "You said: Who are\u2028you?"
+    assert len(pieces) > 2
+    assert openai_server.requests[0].json == {
+        "model": "chat",
+        "messages": [
+            {"role": "system", "content": "You are Echo."},
+            {"role": "user", "content": "Good evening."},
+            {"role": "assistant", "content": "Welcome."},
+            {"role": "user", "content": "Who are\u2028you?"},
+        ],
+        "stream": True,
+        "stream_options": {"include_usage": True},
+    }
+    assert (call.request_id, call.usage) == ("request-1", {"input_tokens": 57, "output_tokens": 15})
+
+
+async def test_replies_to_sound(openai_server: OpenAIServer) -> None:
+    """Sound goes in the captured form, as a data URI where the server wants one."""
+    backend = OpenAI(openai_server.url, Secret(KEY), rate=SPEAK_RATE, sound="data_uri")
+    turn = Turn(text="Answer.", sound=SECOND, personality="You are Echo.")
+    said = await replied(backend, turn, "qwen3-omni-flash")
+    assert "".join(said) == "16000 samples at 16000. You said: Answer."
+    body = re.sub(rb'(?<=base64,)[^"]+', b"<sound>", openai_server.requests[0].body)
+    assert json.loads(body) == captured("reply")
+    await backend.close()
+
+
+async def test_bare_sound(openai: OpenAI, openai_server: OpenAIServer) -> None:
+    """By default sound is bare base64, as OpenAI has it."""
+    assert await replied(openai, Turn(sound=SECOND))
+    (part,) = openai_server.requests[0].json["messages"][-1]["content"]
+    assert base64.b64decode(part["input_audio"]["data"], validate=True)[:4] == b"RIFF"
+
+
+@pytest.mark.parametrize(("sound", "hears"), [("base64", True), ("data_uri", True), ("none", False)])
+async def test_hears_turns(sound: Literal["base64", "data_uri", "none"], hears: bool) -> None:
+    """A server whose chat takes no sound hears no turns."""
+    backend = OpenAI("http://127.0.0.1:1/v1", None, rate=SPEAK_RATE, sound=sound)
+    assert backend.hears_turns is hears
+    await backend.close()
+
+
+async def test_server_without_stream_options(openai: OpenAI, openai_server: OpenAIServer) -> None:
+    """A server that does not know stream_options is asked again without, and never with them after."""
+    for _ in range(2):
+        assert "".join(await replied(openai, Turn(text="Hello?"), "chat@options")) == "You said: Hello?"
+    assert ["stream_options" in request.json for request in openai_server.requests] == [True, False, False]
+
+
+async def test_a_reply_cut_for_length(openai: OpenAI) -> None:
+    """A reply as long as the model allows is a reply."""
+    assert "".join(await replied(openai, Turn(text="Hello?"), "chat@length")) == "You said: Hello?"
+
+
+async def test_speaks(openai: OpenAI, openai_server: OpenAIServer) -> None:
+    """Text is spoken in the captured requests, one for each sentence, and comes back in whole samples."""
+    call = Call(model="cosyvoice2")
+    text = words("Hello trav", "eller. I am ", "Echo. 😀 ")
+    pieces = [piece async for piece in openai.speak(text, Voice("openai", "cosyvoice2", "echo"), call)]
+    assert words_in(b"".join(pieces)) == "Hello traveller.I am Echo."
+    assert all(len(piece) % 2 == 0 for piece in pieces)
+    assert [request.path for request in openai_server.requests] == ["/v1/audio/speech"] * 2
+    assert openai_server.requests[0].json == captured("speak")
+    assert call.request_id == "request-1"
+
+
+async def test_a_sentence_is_spoken_before_the_next_is_known(openai: OpenAI) -> None:
+    """Sound begins with the first whole sentence, while the text still comes."""
+    heard = False
+
+    async def text() -> AsyncIterator[str]:
+        yield "Hello there. "
+        yield "You "
+        assert heard
+        yield "wait."
+
+    async for _ in openai.speak(text(), VOICE, Call(model="tts-1")):
+        heard = True
+    assert heard
+
+
+async def test_an_error_of_the_text_is_its_own(openai: OpenAI) -> None:
+    """What goes wrong where the text comes from is no failure of the voice."""
+
+    async def text() -> AsyncIterator[str]:
+        yield "Hello there. "
+        raise LookupError("no more")
+
+    with pytest.raises(LookupError, match="no more"):
+        async for _ in openai.speak(text(), VOICE, Call(model="tts-1")):
+            pass
+
+
+async def test_pieces_of_sound_are_small(openai_server: OpenAIServer) -> None:
+    """However fast the sound arrives, and however slow its rate, it is given in pieces of 64 KiB at most."""
+    openai_server.piece = 2**20
+    backend = OpenAI(openai_server.url, Secret(KEY), rate=8000, sound="none")
+    pieces = await spoken(backend, "word " * 30)
+    assert max(map(len, pieces)) <= 2**16
+    assert sum(map(len, pieces)) == 3 * len(sound_of("word " * 30)[: -2 * SAMPLES])
+    await backend.close()
+
+
+@pytest.mark.parametrize("rate", [8000, 16000, 22050, 44100])
+async def test_other_rates(openai_server: OpenAIServer, rate: int) -> None:
+    """Sound at the server's rate leaves at SPEAK_RATE, as long as it was."""
+    openai_server.rate = rate
+    backend = OpenAI(openai_server.url, Secret(KEY), rate=rate, sound="none")
+    samples = len(b"".join(await spoken(backend, "Hello there."))) / 2
+    assert samples == round(len("Hello there.") * SAMPLES * SPEAK_RATE / rate)
+    await backend.close()
+
+
+@pytest.mark.parametrize("failure", ["wav", "wavstream", "wavtail"])
+async def test_wav_unasked(openai: OpenAI, failure: str) -> None:
+    """A WAV header is no sound, nor is what follows the sound in a WAV file."""
+    assert words_in(b"".join(await spoken(openai, "Hello there.", model=f"tts-1@{failure}"))) == "Hello there."
+
+
+async def test_wav_of_another_rate(openai: OpenAI, openai_server: OpenAIServer) -> None:
+    """The rate in a WAV header is believed rather than the settings."""
+    openai_server.rate = 8000
+    sound = array("h", b"".join(await spoken(openai, "Hello there.", model="tts-1@wav")))
+    assert len(sound) == 3 * SAMPLES * len("Hello there.")
+
+
+async def test_models() -> None:
+    """Hearing has a default model; replying has none, and says what to set."""
+    backend = OpenAI("http://127.0.0.1:1/v1", None, rate=SPEAK_RATE, sound="none")
+    assert backend.default_model("hear") == "whisper-1"
+    with pytest.raises(Failure, match=r"reply_model is not set: .*http://127.0.0.1:1/v1/models") as failed:
+        backend.default_model("reply")
+    assert failed.value.kind == "missing"
+    await backend.close()
+
+
+async def test_voices_given(openai_server: OpenAIServer) -> None:
+    """The voices that are configured come first, the first of them is the default, and the server may add more."""
+    given = [Voice("openai", "kokoro", "af_sky"), Voice("openai", "kokoro", "am_adam")]
+    openai_server.voices = {
+        "voices": ["am_adam", "zf_xiaobei", {"id": "x", "model_id": "piper"}, {"no": "name"}, "a/b"]
+    }
+    backend = OpenAI(openai_server.url, Secret(KEY), rate=SPEAK_RATE, sound="none", voices=given)
+    more = [Voice("openai", "kokoro", "zf_xiaobei"), Voice("openai", "piper", "x")]
+    assert await backend.voices() == [*given, *more]
+    assert await backend.default_voice("zh") == given[0]
+    await backend.close()
+
+
+@pytest.mark.parametrize("answer", [None, {"detail": "no"}, "<html>", {"voices": {}}])
+async def test_no_voices(openai: OpenAI, openai_server: OpenAIServer, answer: Any) -> None:
+    """A server that lists no voices has OpenAI's, of which we name but the default."""
+    openai_server.voices = answer
+    assert await openai.voices() == []
+    assert await openai.default_voice(None) == VOICE
+
+
+async def test_voices_in_vain(openai: OpenAI, openai_server: OpenAIServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that does not say in time what voices it has holds nobody up."""
+    monkeypatch.setattr("echod.speech.openai.VOICES_TIMEOUT", 0.01)
+    openai_server.voices = "stall"
+    assert await openai.voices() == []
+
+
+async def test_without_a_key(openai_server: OpenAIServer) -> None:
+    """Servers on one's own network want no key: none is sent."""
+    openai_server.key = None
+    backend = OpenAI(openai_server.url, None, rate=SPEAK_RATE, sound="none")
+    assert await replied(backend, Turn(text="Hello?"))
+    assert "authorization" not in openai_server.requests[0].headers
+    await backend.close()

@@ -1,0 +1,220 @@
+"""How the OpenAI-compatible backend fails: every failure has its kind, and none hangs."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from echod.redaction import redact
+from echod.secret import Secret
+from echod.speech.backends import open_calls
+from echod.speech.base import HEAR_RATE, SPEAK_RATE, Call, Failure, Function, Kind, Message, Turn, Voice
+from echod.speech.openai import OpenAI
+from echod.speech.policy import Calls, SpeechError
+from echod.usage import Usage
+from tests.conftest import make_config
+from tests.speech.dashscope_answers import words_in
+from tests.speech.openai_server import KEY, OpenAIServer
+
+HANG = 30.0  # seconds after which a test has failed
+SECOND = bytes(2 * HEAR_RATE)
+TEXT = "Nobody else is to read this."
+FUNCTIONS: tuple[Function, ...] = ("hear", "reply", "speak")
+
+# In whatever is asked for, before anything of the answer has come.
+REFUSED: dict[str, Kind] = {
+    "auth": "auth",
+    "forbidden": "forbidden",
+    "payment": "quota",
+    "quota": "quota",
+    "throttle": "throttled",
+    "model": "retired",
+    "ollama": "retired",
+    "vllm": "retired",
+    "kokoro": "retired",
+    "endpoint": "invalid",
+    "moderated": "moderated",
+    "azure": "moderated",
+    "invalid": "invalid",
+    "validation": "invalid",
+    "pydantic": "invalid",
+    "large": "invalid",
+    "list": "invalid",
+    "redirect": "invalid",
+    "500": "unavailable",
+    "503": "unavailable",
+    "502html": "unavailable",
+    "html": "protocol",
+    "drop": "connection",
+    "close": "connection",
+    "nothttp": "protocol",
+}
+# In the middle of an answer, or instead of one.
+BROKEN: list[tuple[Function, str, Kind]] = [
+    ("hear", "garbage", "protocol"),
+    ("hear", "huge", "protocol"),
+    ("hear", "abort", "connection"),
+    ("reply", "garbage", "protocol"),
+    ("reply", "error200", "throttled"),
+    ("reply", "error", "unavailable"),
+    ("reply", "abort", "connection"),
+    ("reply", "cut", "connection"),
+    ("reply", "eof", "protocol"),
+    ("reply", "badevent", "protocol"),
+    ("reply", "huge", "protocol"),
+    ("reply", "filtered", "moderated"),
+    ("speak", "voice", "voice"),
+    ("speak", "error200", "throttled"),
+    ("speak", "abort", "connection"),
+    ("speak", "cut", "connection"),
+    ("speak", "empty", "protocol"),
+    ("speak", "half", "protocol"),
+    ("speak", "mp3", "protocol"),
+    ("speak", "wavstereo", "protocol"),
+    ("speak", "wavempty", "protocol"),
+]
+
+
+async def words(text: str) -> AsyncIterator[str]:
+    yield text
+
+
+async def use(backend: OpenAI, function: Function, failure: str = "") -> str:
+    """Call the function, and say what it gave."""
+    call = Call(model=f"model@{failure}")
+    match function:
+        case "hear":
+            return await backend.hear(SECOND, call)
+        case "reply":
+            return "".join([piece async for piece in backend.reply(Turn(text=TEXT), call)])
+        case "speak":
+            voice = Voice("openai", call.model, "alloy")
+            return words_in(b"".join([piece async for piece in backend.speak(words(TEXT), voice, call)]))
+
+
+async def fails(backend: OpenAI, function: Function, failure: str) -> Failure:
+    with pytest.raises(Failure) as failed:
+        async with asyncio.timeout(HANG):
+            await use(backend, function, failure)
+    return failed.value
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+@pytest.mark.parametrize("failure", REFUSED)
+async def test_refusals(openai: OpenAI, function: Function, failure: str) -> None:
+    """Every refusal is told from the others, in words for people that repeat nothing."""
+    failed = await fails(openai, function, failure)
+    assert failed.kind == REFUSED[failure], failed.message
+    assert len(failed.message) < 400
+    assert TEXT not in failed.message and "Some words" not in failed.message
+
+
+@pytest.mark.parametrize(("function", "failure", "kind"), BROKEN)
+async def test_broken_answers(openai: OpenAI, function: Function, failure: str, kind: Kind) -> None:
+    """An answer that breaks off, ends too early or makes no sense is a failure, and holds nobody up."""
+    failed = await fails(openai, function, failure)
+    assert failed.kind == kind, failed.message
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+async def test_nobody_there(function: Function) -> None:
+    """A server that is not there is a failed connection."""
+    backend = OpenAI("http://127.0.0.1:1/v1", None, rate=SPEAK_RATE, sound="none")
+    assert (await fails(backend, function, "")).kind == "connection"
+    await backend.close()
+
+
+async def test_wrong_key(openai_server: OpenAIServer) -> None:
+    """A key that the server does not take is said to be wrong."""
+    backend = OpenAI(openai_server.url, Secret("sk-not-the-right-one"), rate=SPEAK_RATE, sound="none")
+    failed = await fails(backend, "reply", "")
+    assert (failed.kind, failed.message) == (
+        "auth",
+        "the server answered 401 invalid_api_key: Incorrect API key provided.",
+    )
+    await backend.close()
+
+
+@pytest.mark.parametrize(("failure", "seconds"), [("throttle", 0.5), ("503", 0.0), ("500", None)])
+async def test_retry_after(openai: OpenAI, failure: str, seconds: float | None) -> None:
+    """When to come back is passed on, be it said in seconds or as a date; one that has gone by is now."""
+    assert (await fails(openai, "reply", failure)).retry_after == seconds
+
+
+async def used(calls: Calls, function: Function, model: str) -> None:
+    match function:
+        case "hear":
+            await calls.hear(SECOND, account="local")
+        case "reply":
+            assert [piece async for piece in calls.reply(Turn(text="Hello?"), account="local")]
+        case "speak":
+            assert [piece async for piece in calls.speak("Hi.", Voice("openai", model, "alloy"), account="local")]
+
+
+@pytest.mark.parametrize(
+    ("function", "failure"),
+    [("hear", "slow"), ("reply", "slow"), ("reply", "stall"), ("speak", "slow"), ("speak", "stall")],
+)
+async def test_nothing_hangs(openai_server: OpenAIServer, tmp_path: Path, function: Function, failure: str) -> None:
+    """A server that falls silent, which httpx would wait for for ever, is given up when the settings say so."""
+    settings = dict.fromkeys(["hear_timeout", "reply_timeout", "speak_timeout", "silence_timeout"], "0.2s")
+    model = f"model@{failure}"
+    config = make_config(tmp_path, openai_url=openai_server.url, hear_model=model, reply_model=model, **settings)
+    openai_server.piece = 100
+    async with open_calls(config, {"OPENAI_API_KEY": KEY}) as calls, asyncio.timeout(HANG):
+        with pytest.raises(SpeechError) as failed:
+            await used(calls, function, model)
+    assert failed.value.kind == "timeout"
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+async def test_throttling_is_waited_for(openai_server: OpenAIServer, tmp_path: Path, function: Function) -> None:
+    """A server that is busy is asked again after the time it names, and the record says how often."""
+    model, records = "model@throttle2", list[Usage]()
+    config = make_config(tmp_path, openai_url=openai_server.url, hear_model=model, reply_model=model)
+    openai_server.retry_after = "0.01"
+    async with open_calls(config, {"OPENAI_API_KEY": KEY}, records.append) as calls:
+        await used(calls, function, model)
+    assert [(record.outcome, record.attempts, record.model) for record in records] == [("ok", 3, model)]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+async def test_servers_that_repeat_what_was_sent(
+    openai: OpenAI, function: Function, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither the key nor what was said gets into messages or logs, whatever the server's words have in them."""
+    with caplog.at_level(logging.DEBUG):
+        failed = await fails(openai, function, "echo")
+    assert KEY not in failed.message and TEXT not in failed.message
+    assert KEY not in caplog.text and TEXT not in caplog.text
+    assert redact(failed.message) == failed.message
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+async def test_fifty_at_once(openai: OpenAI, openai_server: OpenAIServer, function: Function) -> None:
+    """Fifty calls run side by side and each gets its own answer."""
+    given = await asyncio.gather(*(use(openai, function) for _ in range(50)))
+    assert len(openai_server.requests) == 50
+    answer = {"hear": "16000 samples at 16000.", "reply": f"You said: {TEXT}", "speak": TEXT}[function]
+    assert given == [answer] * 50
+
+
+async def test_nothing_that_is_said_is_a_file(openai: OpenAI, openai_server: OpenAIServer, tmp_path: Path) -> None:
+    """A file whose path is the words, the model, the voice, the personality and the history is never opened."""
+    canary = tmp_path / "canary.txt"
+    canary.write_text("tweet")
+    path, opened = str(canary), list[str]()
+    sys.addaudithook(lambda event, args: opened.append(event) if args and args[0] == path else None)
+    canary.read_text()
+    assert opened.count("open") == 1
+    turn, call = Turn(text=path, personality=path, history=[Message("user", path)]), Call(model=path, language=path)
+    assert "".join([piece async for piece in openai.reply(turn, call)]) == f"You said: {path}"
+    assert await openai.hear(SECOND, call)
+    assert [piece async for piece in openai.speak(words(path), Voice("openai", path, path), call)]
+    assert opened.count("open") == 1
+    assert all(b"tweet" not in request.body for request in openai_server.requests)
