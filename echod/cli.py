@@ -13,7 +13,21 @@ from typing import NoReturn
 import click
 
 from echod import __version__
-from echod.commands import devices, jobs, roles, serve, service, settings, submit, tokens, users, weights
+from echod.commands import (
+    devices,
+    jobs,
+    roles,
+    say,
+    serve,
+    service,
+    settings,
+    submit,
+    tokens,
+    usage,
+    users,
+    voices,
+    weights,
+)
 from echod.errors import EchodError
 
 INTERRUPTED = 130
@@ -24,13 +38,14 @@ INTERRUPTED = 130
 def echod() -> None:
     """Make a portrait speak: talking-head clips on your own GPU box.
 
-    `echod serve` runs the daemon; `echod submit PORTRAIT SPEECH` makes a clip.
+    `echod serve` runs the daemon; `echod submit PORTRAIT SPEECH` and `echod say PORTRAIT TEXT` make a clip.
     """
 
 
 for command in (
     serve.serve,
     submit.submit,
+    say.say,
     jobs.ps,
     jobs.show,
     jobs.watch,
@@ -38,9 +53,11 @@ for command in (
     jobs.cancel,
     jobs.rm,
     jobs.fetch,
+    voices.voices,
     roles.roles,
     users.users,
     tokens.tokens,
+    usage.usage,
     devices.devices,
     devices.doctor,
     weights.weights,

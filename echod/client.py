@@ -17,30 +17,25 @@ import json
 import re
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, NotRequired, Self, TypeAlias, TypedDict, TypeVar, cast
-from urllib.parse import quote
+from typing import Any, BinaryIO, Literal, NotRequired, TypeAlias, TypedDict, cast
 
 import httpx
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
-from websockets.sync.client import ClientConnection, connect, unix_connect
+from websockets.exceptions import ConnectionClosed
+from websockets.sync.client import ClientConnection
 
-from echod import __version__
-from echod.address import find
-from echod.errors import TABLE, DaemonUnreachable, EchodError
+from echod.connection import json_object, pause, refusal
+from echod.errors import DaemonUnreachable, EchodError
+from echod.people import People
+from echod.talking import Talk
 
 TERMINAL = frozenset({"completed", "failed", "cancelled"})
 
-PAUSE = 0.25  # seconds before a lost daemon is tried again
 POLL = 0.5  # seconds between two looks at a job where no event stream can be had
 PAGE = 100  # jobs asked for at once
 
-# An answer may wait for an inspection, or for a job's next checkpoint.
-TIMEOUT = httpx.Timeout(60, connect=10, read=600)
-
-T = TypeVar("T")
 Source: TypeAlias = str | Path | BinaryIO  # a file object must be seekable, so that it can be sent again
 
 
@@ -61,6 +56,8 @@ class Extras(TypedDict, total=False):
     device: str | None
     attempt: int
     engine: str
+    spoken: bool
+    voice: str | None
     faces: int | None
     crop: list[int] | None
     url: str | None
@@ -78,7 +75,7 @@ class Video(TypedDict):
     completed_at: int | None
     expires_at: int | None
     size: str
-    seconds: str
+    seconds: str | None
     error: Failure | None
     prompt: NotRequired[str | None]
     echod: Extras
@@ -93,47 +90,18 @@ class Event(TypedDict):
     video: Video
 
 
-class Client:
+class Client(People):
     """Calls one daemon. `tell` hears, in a sentence, of connections lost and found again."""
-
-    def __init__(
-        self,
-        url: str | None = None,
-        token: str | None = None,
-        *,
-        patience: float = 60.0,
-        tell: Callable[[str], None] = lambda message: None,
-    ) -> None:
-        self.address = find(url)
-        self.patience = patience
-        self.tell = tell
-        self._met = False
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._http = httpx.Client(
-            base_url=self.address.url,
-            headers={"User-Agent": f"echod/{__version__}", **self._headers},
-            timeout=TIMEOUT,
-            # A proxy from the environment must not stand before a daemon on this machine, nor ~/.netrc replace a token.
-            trust_env=False,
-            transport=httpx.HTTPTransport(uds=str(self.address.socket)) if self.address.socket else None,
-        )
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-    def close(self) -> None:
-        self._http.close()
 
     # -- jobs
 
     def submit(
         self,
         portrait: Source,
-        speech: Source,
+        speech: Source | None = None,
         *,
+        prompt: str | None = None,
+        voice: str | None = None,
         engine: str | None = None,
         seed: int | None = None,
         size: str | None = None,
@@ -142,8 +110,13 @@ class Client:
         guidance: float | None = None,
         lossless: bool = False,
     ) -> Video:
-        """Hand in a job. It goes under an idempotency key, so that sending it again never makes a second one."""
+        """Hand in a job: a portrait and speech, or a `prompt` to be spoken, in a `voice` of `voices()`.
+
+        It goes under an idempotency key, so that sending it again never makes a second one.
+        """
         fields: dict[str, Any] = {
+            "prompt": prompt,
+            "voice": voice,
             "model": engine,
             "seed": seed,
             "size": size,
@@ -154,14 +127,14 @@ class Client:
         if lossless:
             fields["lossless"] = "true"
         with ExitStack() as stack:
+            files = {"input_reference": _part(stack, portrait, "portrait")}
+            if speech is not None:
+                files["audio_reference"] = _part(stack, speech, "speech")
             return self._video(
                 "POST",
                 "/v1/videos",
                 data={name: str(value) for name, value in fields.items() if value is not None},
-                files={
-                    "input_reference": _part(stack, portrait, "portrait"),
-                    "audio_reference": _part(stack, speech, "speech"),
-                },
+                files=files,
                 headers={"Idempotency-Key": secrets.token_hex(16)},
             )
 
@@ -194,13 +167,13 @@ class Client:
             try:
                 with self._http.stream("GET", f"/v1/videos/{_segment(video_id)}/content") as answer:
                     if answer.is_error:
-                        raise _refusal(answer.status_code, answer.read())
+                        raise refusal(answer.status_code, answer.read())
                     for block in answer.iter_bytes():
                         file.write(block)
             except httpx.TransportError as error:
                 raise self._lost(error) from None
 
-        self._patiently(download)
+        self.patiently(download)
 
     # -- events
 
@@ -211,7 +184,7 @@ class Client:
                 for event in _received(connection):
                     after = event["seq"]
                     yield event
-            time.sleep(PAUSE)
+            pause()
 
     def follow(self, video_id: str) -> Iterator[Event]:
         """One job's state, then every change until it ends; by asking again and again where no events can be had."""
@@ -235,7 +208,7 @@ class Client:
                         yield event
                         if event["video"]["status"] in TERMINAL:
                             return
-            time.sleep(PAUSE)
+            pause()
 
     def _poll(self, video_id: str) -> Iterator[Event]:
         while True:
@@ -246,150 +219,45 @@ class Client:
             time.sleep(POLL)
 
     def _listen(self, after: int | None) -> ClientConnection:
-        uri = "ws" + self.address.url.removeprefix("http") + "/v1/events"
-        if after is not None:
-            uri += f"?after={after}"
-        options: dict[str, Any] = {"additional_headers": self._headers, "close_timeout": 1, "legacy": True}
+        path = "/v1/events" if after is None else f"/v1/events?after={after}"
+        return self.patiently(lambda: self.websocket(path))
 
-        def listen() -> ClientConnection:
-            try:
-                if self.address.socket:
-                    connection = unix_connect(str(self.address.socket), uri, **options)
-                else:
-                    connection = connect(uri, proxy=None, **options)
-            except InvalidStatus as refusal:
-                raise _refusal(refusal.response.status_code, refusal.response.body or b"") from None
-            except (OSError, InvalidHandshake) as error:
-                raise self._lost(error) from None
-            assert isinstance(connection, ClientConnection)
-            return connection
+    # -- speech and conversation
 
-        return self._patiently(listen)
+    def talk(
+        self, role: str | None = None, *, mode: Literal["text", "audio", "video"] = "audio", voice: str | None = None
+    ) -> Talk:
+        """A conversation with a role, or with nobody in particular, answered in this mode. It is to be closed."""
+        session: dict[str, Any] = {"output_modalities": [mode]}
+        if voice is not None:
+            session["audio"] = {"output": {"voice": voice}}
+        return Talk(self, role, session)
 
-    # -- roles
+    def voices(self) -> list[dict[str, Any]]:
+        """The voices that can be named; `default` marks the one that speaks where none is."""
+        return list(self._call("GET", "/v1/voices")["data"])
 
-    def roles(self) -> list[dict[str, Any]]:
-        """Every role; for admins also folders that are none, each with its `error`."""
-        return list(self._call("GET", "/v1/roles")["data"])
-
-    def role(self, name: str) -> dict[str, Any]:
-        return self._call("GET", f"/v1/roles/{_role_segment(name)}")
-
-    def save_role(
-        self, name: str, fields: Mapping[str, Any], portrait: tuple[str, BinaryIO], *, replace: bool = False
-    ) -> dict[str, Any]:
-        """Make a role of what a role.toml says and a portrait with its file name. For admins."""
-        plain = {key: value for key, value in fields.items() if key not in ("portrait", "options") and value}
-        plain |= {f"options[{key}]": str(value) for key, value in fields.get("options", {}).items()}
-        files = {"portrait": portrait}
-        if replace:
-            return self._call("PUT", f"/v1/roles/{_role_segment(name)}", data=plain, files=files)
-        return self._call("POST", "/v1/roles", data={"name": name, **plain}, files=files)
-
-    def remove_role(self, name: str) -> None:
-        self._call("DELETE", f"/v1/roles/{_role_segment(name)}")
-
-    # -- people
-
-    def accounts(self) -> list[dict[str, Any]]:
-        """Everybody. For admins."""
-        return list(self._call("GET", "/v1/accounts")["data"])
-
-    def add_account(self, name: str, role: str, password: str) -> dict[str, Any]:
-        """For admins."""
-        return self._call("POST", "/v1/accounts", json={"name": name, "role": role, "password": password})
-
-    def set_password(self, name: str, password: str) -> None:
-        """Somebody's password; their sessions and tokens end. For admins."""
-        self._call("PUT", f"/v1/accounts/{quote(name, safe='')}/password", json={"password": password})
-
-    def remove_account(self, name: str) -> None:
-        """With its jobs, clips, files and tokens. For admins."""
-        self._call("DELETE", f"/v1/accounts/{quote(name, safe='')}")
-
-    def tokens(self) -> list[dict[str, Any]]:
-        """One's API tokens, without their secrets; an admin's list has everybody's."""
-        return list(self._call("GET", "/v1/account/tokens")["data"])
-
-    def create_token(self, name: str, *, account: str | None = None, expires_in: float | None = None) -> dict[str, Any]:
-        """A new API token; `token` in the answer is its secret. Only admins name another's account."""
-        body = {"name": name, "account": account, "expires_in": expires_in}
-        return self._call("POST", "/v1/account/tokens", json=body)
-
-    def revoke_token(self, token_id: str) -> None:
-        self._call("DELETE", f"/v1/account/tokens/{quote(token_id, safe='')}")
+    def usage(self, days: int = 30) -> list[dict[str, Any]]:
+        """Calls of speech backends in the last days: sums by day, function and model. Admins see everybody's."""
+        return list(self._call("GET", "/v1/usage", params={"days": days})["data"])
 
     # -- the machine
 
     def readiness(self) -> dict[str, Any]:
         """/readyz: what every device does, whether or not one is ready."""
-        answer = self._patiently(lambda: self._send("GET", "/readyz"))
-        report: dict[str, Any] = _json(answer.content)
+        answer = self.patiently(lambda: self._send("GET", "/readyz"))
+        report: dict[str, Any] = json_object(answer.content)
         if "ready" in report and "devices" not in report:
             raise EchodError(
                 "forbidden",
                 "devices are shown to admins only: call over the unix socket, or put an admin's token into ECHOD_TOKEN",
             )
         if "devices" not in report:
-            raise _refusal(answer.status_code, answer.content)
+            raise refusal(answer.status_code, answer.content)
         return report
-
-    # -- requests
 
     def _video(self, method: str, path: str, **request: Any) -> Video:
         return cast(Video, self._call(method, path, **request))
-
-    def _call(self, method: str, path: str, **request: Any) -> dict[str, Any]:
-        def call() -> dict[str, Any]:
-            answer = self._send(method, path, **request)
-            if answer.is_error:
-                raise _refusal(answer.status_code, answer.content)
-            value = _json(answer.content)
-            if "object" not in value:
-                raise EchodError("unreachable", f"what answers at {self.address} is no echod")
-            return value
-
-        return self._patiently(call)
-
-    def _send(self, method: str, path: str, **request: Any) -> httpx.Response:
-        try:
-            answer = self._http.request(method, path, **request)
-        except httpx.TransportError as error:
-            raise self._lost(error) from None
-        self._met = True
-        return answer
-
-    def _patiently(self, action: Callable[[], T]) -> T:
-        """The action's result; a daemon that was there and went away is waited for."""
-        deadline: float | None = None
-        while True:
-            try:
-                result = action()
-            except EchodError as error:
-                # Once it is known to be restarting, a daemon that drains is one that has yet to go.
-                away = isinstance(error, DaemonUnreachable) or (deadline is not None and error.code == "draining")
-                if not away or not self._met:
-                    raise
-                if deadline is None:
-                    deadline = time.monotonic() + self.patience
-                    self.tell(f"lost the daemon at {self.address}; waiting up to {self.patience:g} s for it")
-                if time.monotonic() >= deadline:
-                    raise DaemonUnreachable(
-                        f"the daemon at {self.address} did not come back within {self.patience:g} s (--reconnect)"
-                    ) from None
-                time.sleep(PAUSE)
-            else:
-                if deadline is not None:
-                    self.tell("the daemon is back")
-                return result
-
-    def _lost(self, error: Exception) -> DaemonUnreachable:
-        # A connection that broke later had been made: somebody was there.
-        self._met = self._met or not isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | OSError)
-        reason = str(error) or type(error).__name__
-        return DaemonUnreachable(
-            f"no daemon answers at {self.address} ({reason}); start one with `echod serve`, or name it with --url"
-        )
 
 
 def _part(stack: ExitStack, source: Source, name: str) -> tuple[str, BinaryIO]:
@@ -415,30 +283,6 @@ def _received(connection: ClientConnection) -> Iterator[Event]:
         return
 
 
-def _role_segment(name: str) -> str:
-    """A role's name as a path segment: what could mean another path is no name."""
-    if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
-        raise EchodError("not_found", f"there is no role {name!r}; `echod roles list` shows all there are")
-    return name
-
-
 def _asked(video: Video) -> Event:
     kind = video["status"] if video["status"] in TERMINAL else "snapshot"
     return {"type": f"job.{kind}", "seq": None, "ts": time.time(), "video": video}
-
-
-def _refusal(status: int, body: bytes | bytearray) -> EchodError:
-    """The daemon's error as it was raised there; something else's (a proxy's) by its status."""
-    error = _json(body).get("error")
-    if isinstance(error, dict) and error.get("code") in TABLE:
-        return EchodError(error["code"], str(error.get("message")), param=error.get("param"))
-    code = next((code for code, row in TABLE.items() if row.status == status), "internal")
-    return EchodError(code, f"unexpected answer, HTTP {status}: {body[:200].decode(errors='replace').strip()}")
-
-
-def _json(body: bytes | bytearray) -> dict[str, Any]:
-    try:
-        value = json.loads(body)
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}

@@ -23,6 +23,7 @@ from typing import Any
 from echod import __version__, logs
 from echod.accounts import Accounts
 from echod.config import Config, create_directory, is_loopback
+from echod.conversations import Conversations
 from echod.desk import Desk
 from echod.errors import ConfigurationError, EchodError
 from echod.fleet import LocalFleet, find_devices
@@ -33,11 +34,14 @@ from echod.leaving import finish_removals
 from echod.metrics import Metrics
 from echod.roles import Roles
 from echod.sdnotify import notify, watchdog_interval
-from echod.server import events
 from echod.server.app import Services, create_app
 from echod.server.front import Front
+from echod.server.sockets import sockets
 from echod.signing import Signer, load_key
+from echod.speaking import Speaking
+from echod.speech.backends import open_calls
 from echod.uploads import FileStore
+from echod.usage import Usage, UsageRecords
 
 log = logging.getLogger("echod")
 
@@ -137,57 +141,77 @@ class Daemon:
         self._changed = asyncio.Event()
 
     async def serve(self) -> None:
-        config = self.config
+        loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, self._signalled)
-        create_directory(config.runtime_dir)
+            loop.add_signal_handler(number, self._signalled)
+        create_directory(self.config.runtime_dir)
         async with AsyncExitStack() as stack:
-            journal = Journal(config.state_dir / "echod.sqlite3")
-            journal.open()
-            stack.push_async_callback(journal.close)
-            self.accounts = Accounts(journal)
-            await self.accounts.open()
-            check_bind(config, self.accounts)
-            signer = Signer(load_key(config.state_dir / "signing.key"))
-            devices = find_devices(config.devices)
-            engines = choose_engines(config, devices)
-            self.desk = Desk(config, journal, engines, boot=await journal.boot())
-            self.fleet = LocalFleet(config, self.desk, devices)
-            self.fleet.on_change = self._changed.set
-            self.inspector = Inspector(
-                timeout=config.inspect_timeout,
-                memory=config.inspect_memory,
-                max_seconds=config.max_seconds,
-                max_pixels=config.max_pixels,
-            )
-            stack.push_async_callback(self.inspector.close)
-            self.files = FileStore(config.state_dir / "files", journal, self.inspector, config)
-            await self.desk.open(self.fleet)
-            stack.push_async_callback(self.desk.close)
-            await finish_removals(self.accounts, self.desk, self.files)
-            desk, fleet = self.desk, self.fleet
-            metrics = Metrics(
-                queued=lambda: len(desk.queue), watchers=lambda: len(desk.feed.watchers), devices=fleet.devices
-            )
-            self.roles = Roles(config, self.inspector, self._warm_roles)
-            services = Services(
-                desk, self.files, fleet.devices, metrics, lambda: front.tcp_url,
-                roles=self.roles, accounts=self.accounts, signer=signer,
-            )  # fmt: skip
-            front = Front(create_app(services), events.sockets(services), services.caller)
-            await front.start(config.host, config.port, config.socket)
-            stack.push_async_callback(front.close)
+            journal = await self._open_journal(stack)
+            await self._open_desk(stack, journal)
+            services = await self._open_services(stack, journal)
+            self.front = Front(create_app(services), sockets(services), services.caller)
+            await self.front.start(self.config.host, self.config.port, self.config.socket)
+            stack.push_async_callback(self.front.close)
             # Before systemd hears READY and may send one.
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self._reload_settings)
-            self._announce(front, devices, engines)
+            loop.add_signal_handler(signal.SIGHUP, self._reload_settings)
+            self.speaking.start()
+            self._announce()
             async with running(
                 self._keep_systemd_informed(),
                 self._sweep(),
                 self.inspector.start(),
-                metrics.follow(desk.feed),
+                services.metrics.follow(self.desk.feed),
                 self.roles.watch(),
             ):
                 await self._until_stopped()
+
+    async def _open_journal(self, stack: AsyncExitStack) -> Journal:
+        journal = Journal(self.config.state_dir / "echod.sqlite3")
+        journal.open()
+        stack.push_async_callback(journal.close)
+        self.accounts = Accounts(journal)
+        await self.accounts.open()
+        check_bind(self.config, self.accounts)
+        return journal
+
+    async def _open_desk(self, stack: AsyncExitStack, journal: Journal) -> None:
+        config = self.config
+        devices = find_devices(config.devices)
+        self.desk = Desk(config, journal, choose_engines(config, devices), boot=await journal.boot())
+        self.fleet = LocalFleet(config, self.desk, devices)
+        self.fleet.on_change = self._changed.set
+        self.inspector = Inspector(
+            timeout=config.inspect_timeout,
+            memory=config.inspect_memory,
+            max_seconds=config.max_seconds,
+            max_pixels=config.max_pixels,
+        )
+        stack.push_async_callback(self.inspector.close)
+        self.files = FileStore(config.state_dir / "files", journal, self.inspector, config)
+        await self.desk.open(self.fleet)
+        stack.push_async_callback(self.desk.close)
+        await finish_removals(self.accounts, self.desk, self.files)
+
+    async def _open_services(self, stack: AsyncExitStack, journal: Journal) -> Services:
+        desk, usage = self.desk, UsageRecords(journal)
+        metrics = Metrics(
+            queued=lambda: len(desk.queue), watchers=lambda: len(desk.feed.watchers), devices=self.fleet.devices
+        )
+
+        def record(called: Usage) -> None:
+            usage.add(called)
+            metrics.called(called)
+
+        self.roles = Roles(self.config, self.inspector, self._warm_roles)
+        self.calls = await stack.enter_async_context(open_calls(self.config, record=record))
+        self.speaking = Speaking(desk, self.calls)
+        self.conversations = Conversations(self.config)
+        stack.push_async_callback(self.speaking.close)
+        return Services(
+            desk, self.files, self.fleet.devices, metrics, lambda: self.front.tcp_url,
+            roles=self.roles, accounts=self.accounts, signer=Signer(load_key(self.config.state_dir / "signing.key")),
+            calls=self.calls, usage=usage, conversations=self.conversations,
+        )  # fmt: skip
 
     async def _until_stopped(self) -> None:
         await self.fleet.start()
@@ -211,6 +235,7 @@ class Daemon:
             log.error("settings not reloaded: %s", error.message)
             return
         self.config = self.desk.config = self.fleet.config = self.files.config = self.roles.config = config
+        self.calls.config = self.conversations.config = config
         self.inspector.timeout, self.inspector.memory = config.inspect_timeout, config.inspect_memory
         self.inspector.max_seconds, self.inspector.max_pixels = config.max_seconds, config.max_pixels
         logs.set_up(config.log_level, config.log_json)
@@ -223,10 +248,13 @@ class Daemon:
         wanted = [(role, role.file.engine or engines[0]) for role in self.roles.loaded]
         self.fleet.prepare(role.order(engine) for role, engine in wanted if engine in engines)
 
-    def _announce(self, front: Front, devices: tuple[str, ...], engines: tuple[str, ...]) -> None:
+    def _announce(self) -> None:
+        devices = ", ".join(worker.device for worker in self.fleet.workers)
+        chosen = ", ".join(f"{function} by {backend}" for function, backend in self.calls.chosen.items())
         for line in (
-            f"echod {__version__} listens on {', '.join(front.addresses)}",
-            f"devices {', '.join(devices)}; engines {', '.join(engines)}",
+            f"echod {__version__} listens on {', '.join(self.front.addresses)}",
+            f"devices {devices}; engines {', '.join(self.desk.engines)}",
+            f"speech: {chosen}",
             f"state in {self.config.state_dir}",
         ):
             log.info(line)
@@ -256,6 +284,7 @@ class Daemon:
                 await self.files.sweep(self.desk.clock())
                 await self.accounts.sweep(self.desk.clock())
                 await self.desk.sweep()
+                await UsageRecords(self.desk.journal).sweep(self.desk.clock() - self.config.keep_usage)
             except Exception:
                 log.exception("what has expired could not be removed")
             await asyncio.sleep(SWEEP_INTERVAL)

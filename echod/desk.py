@@ -58,12 +58,13 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     account: str
     portrait: jobs.Portrait
     portrait_file: Path
-    speech: jobs.Speech
-    speech_file: Path
+    speech: jobs.Speech | None = None  # None: the prompt is to be spoken
+    speech_file: Path | None = None
     engine: str | None = None
     options: jobs.Options = jobs.Options()
     prompt: str | None = None
     spoken: bool = False
+    voice: str | None = None
     metadata: dict[str, str] = {}
     priority: int = jobs.BATCH
     idempotency_key: str | None = None
@@ -100,6 +101,7 @@ class Desk:
         self.feed = Feed(boot, lambda: [entry.shown for entry in self._live.values()])
         self.draining = False
         self.closing = False  # a step that cannot be committed now never will be
+        self.on_text: Callable[[Job], None] = lambda job: None  # a job was accepted whose words are to be spoken
         self._dispatcher: Dispatcher
         self._live: dict[str, Entry] = {}
         self._accepting: Counter[str] = Counter()
@@ -123,7 +125,7 @@ class Desk:
             await self.journal.save_job(again)
         if not again.terminal:
             self._live[job.id] = Entry(again)
-            self.queue.push(again)
+            self._line_up(again)
 
     async def close(self) -> None:
         """Wait for steps that are being committed; those that cannot be are repeated by the next start."""
@@ -138,11 +140,12 @@ class Desk:
             raise EchodError("draining", "this daemon is shutting down; try again when it is back")
         if refusal := self._dispatcher.refusal():
             raise refusal
-        waiting, limit = len(self.queue) + self._accepting.total(), self.config.queue_limit
+        unspoken = [job.account for job in self.unspoken()]
+        waiting, limit = len(self.queue) + len(unspoken) + self._accepting.total(), self.config.queue_limit
         if waiting >= limit:
             raise EchodError("queue_full", f"{waiting} jobs are queued and queue_limit is {limit}; try again later")
-        waiting, limit = self.queue.waiting(account) + self._accepting[account], self.config.jobs_per_account
-        if waiting >= limit:
+        waiting = self.queue.waiting(account) + unspoken.count(account) + self._accepting[account]
+        if waiting >= (limit := self.config.jobs_per_account):
             raise EchodError(
                 "quota_exceeded",
                 f"{waiting} jobs of this account are queued and jobs_per_account is {limit}; try again later",
@@ -213,10 +216,16 @@ class Desk:
 
     def _enter(self, job: Job) -> None:
         self._live[job.id] = Entry(job)
-        self.queue.push(job)
+        self._line_up(job)
         self.feed.publish("job.queued", job)
         log.info("queued", extra={"job": job.id, "engine": job.engine, "account": job.account})
         self._dispatcher.wake()
+
+    def _line_up(self, job: Job) -> None:
+        if job.speech is None:
+            self.on_text(job)
+        else:
+            self.queue.push(job)
 
     def _job(self, draft: Draft) -> Job:
         return Job(
@@ -229,6 +238,8 @@ class Desk:
             speech=draft.speech,
             prompt=draft.prompt,
             spoken=draft.spoken,
+            voice=draft.voice,
+            stage="speak" if draft.speech is None else None,
             metadata=draft.metadata,
             created_at=self.clock(),
             faces=draft.portrait.faces,
@@ -246,6 +257,15 @@ class Desk:
 
     def position(self, job_id: str) -> int | None:
         return self.queue.position(job_id)
+
+    def unspoken(self) -> list[Job]:
+        """Jobs whose words are still to be spoken, oldest first."""
+        return [entry.job for entry in self._live.values() if entry.job.speech is None]
+
+    async def ended(self, job_id: str) -> None:
+        """Return once the job has ended."""
+        if entry := self._live.get(job_id):
+            await entry.ended.wait()
 
     async def find(self, job_id: str, account: str | None) -> Job:
         """A job as committed; not_found if there is none, or it belongs to another account (None: any will do)."""
@@ -283,8 +303,7 @@ class Desk:
     async def remove(self, job_id: str, account: str | None) -> None:
         """Cancel the job, wait for its end, remove its files and its row."""
         await self.cancel(job_id, account)
-        if entry := self._live.get(job_id):
-            await entry.ended.wait()
+        await self.ended(job_id)
         await self.journal.remove_job(job_id)
         await asyncio.to_thread(_remove, [self.directory(job_id)])
 
@@ -336,7 +355,7 @@ class Desk:
     def _move(self, before: Job, after: Job) -> None:
         if before.status == "queued":
             self.queue.discard(before.id)
-        if after.status == "queued":
+        if after.status == "queued" and after.speech is not None:
             self.queue.push(after)
 
     async def _commit(self, entry: Entry, job: Job, event: jobs.Event) -> None:
@@ -380,6 +399,8 @@ def _unstorable(error: OSError) -> EchodError:
 def _take_inputs(directory: Path, draft: Draft) -> None:
     directory.mkdir(mode=0o700)
     for source, name in ((draft.portrait_file, "portrait.png"), (draft.speech_file, "speech.flac")):
+        if source is None:
+            continue
         try:
             os.link(source, directory / name)
         except OSError:  # another file system, or one without links

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import os
@@ -62,6 +63,7 @@ def examine(url: str | None = None) -> Iterator[Check]:
     yield disk(settings)
     yield daemon(settings, url)
     yield weights(settings)
+    yield from speech(settings)
 
 
 def python() -> Check:
@@ -186,3 +188,17 @@ def weights(settings: config.Config) -> Check:
 def _visible(directory: Path) -> Iterator[Path]:
     if directory.is_dir():
         yield from (path for path in directory.iterdir() if not path.name.startswith("."))
+
+
+def speech(settings: config.Config) -> Iterator[Check]:
+    """Whatever speaks, hears and replies is called once; clips of recordings do without all three."""
+    try:
+        from echod.trial import try_speech
+
+        trials = asyncio.run(try_speech(settings))
+    except ConfigurationError as error:  # the daemon would not start
+        yield Check("speech", False, error.message)
+    except ImportError as error:
+        yield Check("speech", False, f"cannot be tried: {error}", required=False)
+    else:
+        yield from (Check(*trial, required=False) for trial in trials)

@@ -340,6 +340,7 @@ class LocalFleet:
             self._idle(worker)
 
     def _order(self, job: Job) -> messages.Run:
+        assert job.speech is not None  # what has none is not in the queue
         return messages.Run(
             job=job.id,
             attempt=job.attempt,

@@ -13,6 +13,7 @@ from echod.accounts import Accounts
 from echod.desk import Desk
 from echod.errors import EchodError
 from echod.uploads import FileStore
+from echod.usage import UsageRecords
 
 
 async def remove_account(name: str, accounts: Accounts, desk: Desk, files: FileStore) -> None:
@@ -37,6 +38,7 @@ async def _clear(name: str, accounts: Accounts, desk: Desk, files: FileStore) ->
     for record in await desk.journal.files(name):
         with _gone():
             await files.delete(record.id, name)
+    await UsageRecords(desk.journal).forget(name)
     await accounts.finish_removal(name)
 
 

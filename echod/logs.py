@@ -11,7 +11,8 @@ from typing import Any
 
 from echod.redaction import redact
 
-FIELDS = ("job", "device", "attempt", "worker", "epoch", "engine", "account", "code", "why")
+FIELDS = ("job", "device", "attempt", "worker", "epoch", "engine", "account", "code", "why",
+          "heard_ms", "reply_first_token_ms", "speak_first_audio_ms", "video_first_frame_ms", "total_ms")  # fmt: skip
 SYSTEMD_LEVELS = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
 
 

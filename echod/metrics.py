@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import get_args
+from typing import TYPE_CHECKING, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
@@ -13,8 +13,13 @@ from echod import __version__
 from echod.devices import DeviceState, WorkerState
 from echod.feed import Feed
 from echod.jobs import Job, Stage
+from echod.usage import SUMMED, Usage
+
+if TYPE_CHECKING:
+    from echod.conversation import Timings
 
 SECONDS = (0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800)  # bucket bounds
+LATENCIES = (0.03, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2, 3, 5, 10, 30)
 
 
 class Metrics:
@@ -38,6 +43,11 @@ class Metrics:
         self.stage_seconds = Histogram(
             "echod_stage_seconds", "Wall time of a stage", ["stage"], buckets=SECONDS, registry=self.registry
         )
+        self._count_speech()
+        self.turns = Counter("echod_turns", "Turns of conversations that ended", ["status"], registry=self.registry)
+        self.turn_seconds = Histogram(
+            "echod_turn_seconds", "From the beginning of a turn", ["until"], buckets=LATENCIES, registry=self.registry
+        )
         self.requests = Counter(
             "echod_http_requests", "HTTP requests, by method and status", ["method", "status"], registry=self.registry
         )
@@ -50,6 +60,39 @@ class Metrics:
             for stage in get_args(Stage):
                 if stage in job.timings_ms:
                     self.stage_seconds.labels(stage).observe(job.timings_ms[stage] / 1000)
+
+    def _count_speech(self) -> None:
+        called = ["function", "backend", "model"]
+        self.speech_calls = Counter(
+            "echod_speech_calls", "Calls to hear, reply and speak", [*called, "outcome"], registry=self.registry
+        )
+        self.speech_used = Counter(
+            "echod_speech_used", "Tokens, characters and seconds of sound", [*called, "unit"], registry=self.registry
+        )
+        self.speech_first_seconds = Histogram(
+            "echod_speech_first_seconds", "From a call to its first output", called, buckets=LATENCIES,
+            registry=self.registry,
+        )  # fmt: skip
+        self.speech_seconds = Histogram(
+            "echod_speech_seconds", "From a call to its end", called, buckets=LATENCIES, registry=self.registry
+        )
+
+    def turned(self, status: str, timings: Timings) -> None:
+        """Count a turn of a conversation."""
+        self.turns.labels(status).inc()
+        for name, ms in vars(timings).items():
+            if ms is not None:
+                self.turn_seconds.labels(name.removesuffix("_ms")).observe(ms / 1000)
+
+    def called(self, usage: Usage) -> None:
+        """Count a call to a speech backend."""
+        called = (usage.function, usage.backend, usage.model)
+        self.speech_calls.labels(*called, usage.outcome).inc()
+        self.speech_seconds.labels(*called).observe(usage.total_ms / 1000)
+        if usage.first_ms is not None:
+            self.speech_first_seconds.labels(*called).observe(usage.first_ms / 1000)
+        for unit in SUMMED:
+            self.speech_used.labels(*called, unit).inc(getattr(usage, unit))
 
     async def follow(self, feed: Feed) -> None:
         """Count every job that ends from now on; runs until cancelled."""

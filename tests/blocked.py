@@ -10,11 +10,11 @@ from echod.cli import main
 announce = daemon.Daemon._announce
 
 
-def announce_and_hang(self: daemon.Daemon, *arguments: object) -> None:
-    announce(self, *arguments)  # type: ignore[arg-type]
+def announce_and_hang(self: daemon.Daemon) -> None:
+    announce(self)
     time.sleep(600)
 
 
 if __name__ == "__main__":
-    daemon.Daemon._announce = announce_and_hang  # type: ignore[method-assign,assignment]
+    daemon.Daemon._announce = announce_and_hang  # type: ignore[method-assign]
     main()

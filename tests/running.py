@@ -21,6 +21,7 @@ from echod.client import Client
 from tests.conftest import ECHOD
 
 START_SECONDS = 60.0
+OURS = ("ECHOD_", "DASHSCOPE_", "OPENAI_")  # variables that mean something to echod, and are a test's alone to set
 
 
 class RunningDaemon:
@@ -43,7 +44,11 @@ class RunningDaemon:
         self.process: subprocess.Popen[bytes]
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
@@ -69,7 +74,7 @@ class RunningDaemon:
         self.until("READY")
 
     def environ(self) -> dict[str, str]:
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("ECHOD_")}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
         name = str(self._notify.getsockname().decode().replace("\0", "@"))
         return kept | {"HOME": str(self.directory), "NOTIFY_SOCKET": name} | self._environ
 
@@ -163,7 +168,7 @@ def alive(pid: int) -> bool:
 
 def run_echod(*arguments: str | Path, url: str | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
     """The installed command, to its end."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("ECHOD_")}
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
     if url:
         environ["ECHOD_URL"] = url
     return subprocess.run(

@@ -14,12 +14,13 @@ import pytest
 
 from echod import __version__
 from echod.address import DEFAULT_URL, SYSTEM_SOCKET, find
+from echod.config import SECTIONS
 from echod.errors import DaemonUnreachable
 from tests.conftest import ECHOD
 
 COMMANDS = (
-    *("serve", "submit", "ps", "show", "watch", "wait", "cancel", "rm", "fetch", "devices", "config", "doctor"),
-    *("service", "weights", "users", "tokens", "roles"),
+    *("serve", "submit", "say", "ps", "show", "watch", "wait", "cancel", "rm", "fetch", "devices", "config", "doctor"),
+    *("service", "weights", "users", "tokens", "roles", "voices", "usage", "chat"),
 )
 
 
@@ -86,6 +87,12 @@ def test_version(tmp_path: Path) -> None:
         ["submit", "portrait.png", "speech.wav", "--frames", "3"],
         ["submit", "portrait.png", "speech.wav", "--url", "gopher://localhost"],
         ["submit", "portrait.png", "speech.wav", "-o", "nowhere/clip.mp4"],
+        ["say", "portrait.png"],
+        ["say", "nowhere.png", "Hello."],
+        ["say", "-", "-"],
+        ["say", "portrait.png", " \n"],
+        ["say", "portrait.png", "Hello.", "-o", "nowhere/clip.mp4"],
+        ["usage", "--days", "0"],
         ["ps", "--url", "http://localhost:port"],
         ["sumbit"],
         ["rm"],
@@ -104,6 +111,9 @@ def test_usage_errors(tmp_path: Path, files: tuple[Path, Path], arguments: list[
     "arguments",
     [
         ["submit", "portrait.png", "speech.wav"],
+        ["say", "portrait.png", "Hello."],
+        ["voices"],
+        ["usage"],
         ["ps"],
         ["show", "video_1"],
         ["watch"],
@@ -188,7 +198,7 @@ def test_config_init(tmp_path: Path) -> None:
     before = json.loads(run("config", "show", "--json", home=tmp_path).stdout)
     written = run("config", "init", home=tmp_path)
     assert (written.returncode, written.stdout) == (0, f"{file}\n")
-    assert tomllib.loads(file.read_text()).keys() == {"storage", "listen", "fleet", "limits", "log"}
+    assert tomllib.loads(file.read_text()).keys() == set(SECTIONS)
     assert json.loads(run("config", "show", "--json", home=tmp_path).stdout) == before
 
     settings = [

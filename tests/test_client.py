@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from echod import client as clients
 from echod.client import Client
 from echod.errors import DaemonUnreachable, EchodError
 from tests.stub import Handler, Stub, breaks, event, refuses, says, serving, tells, video
@@ -18,10 +17,15 @@ from tests.stub import Handler, Stub, breaks, event, refuses, says, serving, tel
 
 @pytest.fixture
 def stub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
-    monkeypatch.setattr(clients, "PAUSE", 0.01)
-    monkeypatch.setattr(clients, "POLL", 0.01)
+    monkeypatch.setattr("echod.connection.PAUSE", 0.01)
+    monkeypatch.setattr("echod.client.POLL", 0.01)
     with serving() as server:
         yield server
+
+
+def form(body: bytes) -> dict[bytes, bytes]:
+    """The fields of a multipart body."""
+    return dict(re.findall(rb'name="(\w+)"[^\r]*\r\n(?:Content-Type[^\r]*\r\n)?\r\n(.*?)\r\n--', body, re.DOTALL))
 
 
 def test_submit_sends_a_form(stub: Stub, tmp_path: Path) -> None:
@@ -32,8 +36,7 @@ def test_submit_sends_a_form(stub: Stub, tmp_path: Path) -> None:
         client.submit(tmp_path / "me.png", io.BytesIO(b"SOUND"), engine="preview", seed=7, lossless=True)
     [(_, headers, body)] = stub.requests("POST /v1/videos")
     assert headers["Authorization"] == "Bearer secret"
-    fields = dict(re.findall(rb'name="(\w+)"[^\r]*\r\n(?:Content-Type[^\r]*\r\n)?\r\n(.*?)\r\n--', body, re.DOTALL))
-    assert fields == {
+    assert form(body) == {
         b"model": b"preview",
         b"seed": b"7",
         b"lossless": b"true",
@@ -41,6 +44,19 @@ def test_submit_sends_a_form(stub: Stub, tmp_path: Path) -> None:
         b"audio_reference": b"SOUND",
     }
     assert b'filename="me.png"' in body
+
+
+def test_submit_of_words(stub: Stub) -> None:
+    """Words to be spoken travel as the prompt, with the voice, and no file stands where speech would."""
+    stub.on("POST /v1/videos", says(video("queued")))
+    with Client(stub.url) as client:
+        client.submit(io.BytesIO(b"PICTURE"), prompt="Grüß Gott.", voice="local/espeak-ng/de")
+    [(_, _, body)] = stub.requests("POST /v1/videos")
+    assert form(body) == {
+        b"prompt": "Grüß Gott.".encode(),
+        b"voice": b"local/espeak-ng/de",
+        b"input_reference": b"PICTURE",
+    }
 
 
 def test_submit_again_after_a_lost_answer(stub: Stub, tmp_path: Path) -> None:
@@ -195,6 +211,17 @@ def test_a_download_that_breaks_off_starts_again(stub: Stub) -> None:
     with Client(stub.url) as client:
         client.content("video_1", file)
     assert file.getvalue() == b"whole"
+
+
+def test_voices_and_usage(stub: Stub) -> None:
+    """Lists come without their wrapping; usage says how many days."""
+    stub.on("GET /v1/voices", says({"object": "list", "data": [{"id": "a/b/c"}]}))
+    stub.on("GET /v1/usage", says({"object": "list", "data": [{"calls": 3}]}))
+    with Client(stub.url) as client:
+        assert client.voices() == [{"id": "a/b/c"}]
+        assert client.usage(7) == [{"calls": 3}]
+    [(path, _, _)] = stub.requests("GET /v1/usage")
+    assert path == "/v1/usage?days=7"
 
 
 def test_no_proxy_before_the_daemon(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,6 +102,7 @@ async def test_accepted_is_durable(office: Office) -> None:
     """When accept returns, the row is committed and the inputs are the job's own."""
     job = await office.desk.accept(office.draft)
     assert await office.desk.journal.job(job.id) == job
+    assert office.draft.speech_file is not None
     office.draft.portrait_file.unlink()
     office.draft.speech_file.unlink()
     assert {path.name for path in office.desk.directory(job.id).iterdir()} == {"portrait.png", "speech.flac"}

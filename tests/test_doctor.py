@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import json
+import re
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,13 +11,14 @@ import pytest
 
 from echod import doctor
 from tests.conftest import make_config
-from tests.stub import refuses, says, serving
+from tests.stub import Act, Stub, refuses, says, serving
 
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No daemon of this machine's own is found where one is sought."""
-    monkeypatch.delenv("ECHOD_URL", raising=False)
+    """No daemon of this machine's own is found where one is sought, and no key."""
+    for name in ("ECHOD_URL", "DASHSCOPE_API_KEY", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setattr("echod.address.SYSTEM_SOCKET", tmp_path / "none.sock")
     monkeypatch.setattr("echod.address.DEFAULT_URL", "http://127.0.0.1:1")
@@ -110,3 +114,92 @@ def test_bad_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     checks = list(doctor.examine())
     assert (checks[-1].name, checks[-1].ok) == ("settings", False)
     assert "ECHOD_PORT" in checks[-1].finding
+
+
+@pytest.fixture
+def server() -> Iterator[Stub]:
+    """An OpenAI-compatible server at which everything works."""
+    with serving() as running:
+        running.on("GET /v1/audio/voices", says({"voices": []}))
+        running.on("POST /v1/audio/speech", lambda handler: handler.answer(bytes(2 * 24000)))
+        running.on("POST /v1/audio/transcriptions", says({"text": "Can you hear me?"}))
+        running.on("POST /v1/chat/completions", streams("Very ", "well, ", "thank you."))
+        yield running
+
+
+def streams(*words: str) -> Act:
+    """A chat completion as server-sent events."""
+    choices = [*({"delta": {"content": word}} for word in words), {"delta": {}, "finish_reason": "stop"}]
+    events = [json.dumps({"choices": [choice]}) for choice in choices]
+    return lambda handler: handler.answer("".join(f"data: {event}\n\n" for event in (*events, "[DONE]")).encode())
+
+
+def speech(directory: Path, server: Stub) -> list[doctor.Check]:
+    """What the doctor finds with everything set up at one server."""
+    return list(
+        doctor.speech(
+            make_config(directory, openai_url=f"{server.url}/v1", reply_model="chat", voice="openai/tts-1/alloy")
+        )
+    )
+
+
+def test_speech(server: Stub, tmp_path: Path) -> None:
+    """Each function is called once, with what the one before made, and told with its backend, model and times."""
+    checks = speech(tmp_path, server)
+    assert [(check.name, check.ok, check.required) for check in checks] == [
+        ("speak", True, False),
+        ("hear", True, False),
+        ("reply", True, False),
+    ]
+    for check, finding in zip(
+        checks,
+        (
+            r"openai/tts-1/alloy spoke for 1\.0 s",
+            r"openai/whisper-1 heard 'Can you hear me\?'",
+            "openai/chat replied with 4 words",
+        ),
+        strict=True,
+    ):
+        assert re.fullmatch(finding + r"; (first after \d+ ms, all )?after \d+ ms", check.finding), check.finding
+    posts = [path for verb, path, _, _ in server.seen if verb == "POST"]
+    assert posts == ["/v1/audio/speech", "/v1/audio/transcriptions", "/v1/chat/completions"]
+    [(_, _, form)] = server.requests("POST /v1/audio/transcriptions")
+    assert len(form) > 2 * 16000
+
+
+def test_speech_that_fails(server: Stub, tmp_path: Path) -> None:
+    """What fails is told with its reason, and the rest is tried all the same."""
+    server.on("POST /v1/audio/speech", says({"error": {"message": "wrong key"}}, 401))
+    server.on(
+        "POST /v1/chat/completions", says({"error": {"message": "no such model", "code": "model_not_found"}}, 404)
+    )
+    speak, hear, reply = speech(tmp_path, server)
+    assert (speak.ok, hear.ok, reply.ok) == (False, True, False)
+    assert (speak.mark, reply.mark) == ("-", "-")
+    assert "wrong key" in speak.finding
+    assert "reply_model" in reply.finding
+
+
+def test_speech_without_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a box with nothing installed for it, the findings say what to install; a scripted reply needs nothing."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    speak, hear, reply = doctor.speech(make_config(tmp_path, weights_dir=tmp_path))
+    assert (speak.ok, hear.ok, reply.ok) == (False, False, True)
+    for remedy in ("apt install espeak-ng", "piper", str(tmp_path / "voices"), "DASHSCOPE_API_KEY", "openai_url"):
+        assert remedy in speak.finding
+    assert "whisper" in hear.finding
+    assert "scripted" in reply.finding
+
+
+def test_speech_with_half_the_settings(server: Stub, tmp_path: Path) -> None:
+    """A server whose chat model nobody named is told to need one."""
+    _, _, reply = doctor.speech(make_config(tmp_path, openai_url=f"{server.url}/v1"))
+    assert not reply.ok
+    assert "reply_model" in reply.finding
+
+
+def test_speech_that_cannot_be_used(tmp_path: Path) -> None:
+    """Settings with which the daemon would not start are a fault."""
+    [check] = doctor.speech(make_config(tmp_path, speak_backend="dashscope"))
+    assert (check.mark, check.ok) == ("MISSING", False)
+    assert "DASHSCOPE_API_KEY" in check.finding

@@ -40,9 +40,9 @@ def test_summary(job: Video, words: str) -> None:
 
 def test_bar() -> None:
     """The bar fills with the work done, and never runs over the terminal's edge."""
-    assert bar(video("in_progress", 50), 200) == "[############------------]  50% starting"
-    assert bar(video("completed", 100), 200) == "[########################] completed"
-    assert len(bar(video("in_progress", 50), 30)) == 30
+    assert bar(50, "half way", 200) == "[############------------] half way"
+    assert bar(100, "completed", 200) == "[########################] completed"
+    assert len(bar(50, "half way", 30)) == 30
 
 
 @pytest.mark.parametrize(("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (185, "3:05"), (3723, "1:02:03")])

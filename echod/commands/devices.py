@@ -41,7 +41,10 @@ def devices(as_json: bool, url: str | None, reconnect: float) -> None:
 @as_json
 @at_url
 def doctor(as_json: bool, url: str | None) -> None:
-    """Check what echod needs on this machine. Exits with 1 where something required is missing."""
+    """Check what echod needs on this machine. Exits with 1 where something required is missing.
+
+    Whatever is set up to speak, hear and reply is called once each, also where a call costs money.
+    """
     from echod.doctor import examine
 
     checks = list(examine(url))

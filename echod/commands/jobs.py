@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from echod.commands.making import outcome, writable
 from echod.commands.options import (
     as_json,
     connect,
@@ -21,7 +22,6 @@ from echod.commands.options import (
 )
 from echod.commands.progress import Progress, clock, summary
 from echod.commands.saving import Target
-from echod.commands.submit import outcome, writable
 from echod.commands.tables import fact_lines, table_lines
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Showing a job's progress on stderr: a bar on a terminal, a line for each stage elsewhere, nothing when quiet."""
+"""Showing progress on stderr: a bar on a terminal, a line for each stage of a job elsewhere, nothing when quiet."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BAR = 24  # characters
 
 
 class Progress:
-    """Shows one job. Uses no colours and no escape codes: a redrawn line is padded over the one before."""
+    """Shows one thing at a time. Uses no colours and no escape codes: a redrawn line is padded over the one before."""
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
@@ -35,9 +35,14 @@ class Progress:
 
     def show(self, video: Video) -> None:
         if self._bar:
-            self._draw(bar(video, shutil.get_terminal_size().columns - 1))
+            self.show_bar(video["progress"], summary(video))
         elif not self._quiet:
             self._tell(video)
+
+    def show_bar(self, percent: int, words: str) -> None:
+        """Of what is no job; elsewhere than on a terminal nothing."""
+        if self._bar:
+            self._draw(bar(percent, words, shutil.get_terminal_size().columns - 1))
 
     def note(self, message: str) -> None:
         """A line of its own, above the bar."""
@@ -64,10 +69,10 @@ class Progress:
             click.echo(f"echod: {video['id']}: {summary(video)}", err=True)
 
 
-def bar(video: Video, width: int) -> str:
-    """`decode 12/30 windows [######------] 40% 0:12 left`, cut to the terminal."""
-    done = BAR * video["progress"] // 100
-    line = f"[{'#' * done}{'-' * (BAR - done)}] {summary(video)}"
+def bar(percent: int, words: str, width: int) -> str:
+    """`[######------]  40% decode 12/30 windows 0:12 left`, cut to the terminal."""
+    done = BAR * percent // 100
+    line = f"[{'#' * done}{'-' * (BAR - done)}] {words}"
     return line[:width]
 
 

@@ -1,4 +1,4 @@
-"""Saving a clip: complete and under its name, or not there at all."""
+"""Saving a clip or a recording: complete and under its name, or not there at all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import errno
 import itertools
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 
 class Target:
-    """Where a clip goes: a file named with -o is replaced, a name of our own making is never one that is taken."""
+    """Where something goes: a file named with -o is replaced, a name of our own making is never one that is taken."""
 
-    def __init__(self, named: Path | None, stem: str) -> None:
+    def __init__(self, named: Path | None, stem: str, suffix: str = ".mp4") -> None:
         self._replaces = named is not None and not named.is_dir()
-        self._path = named if named and self._replaces else (named or Path()) / f"{stem}.mp4"
+        self._path = named if named and self._replaces else (named or Path()) / f"{stem}{suffix}"
 
     def check(self) -> None:
         """Refuse a target that cannot be written, before anybody works for it."""
@@ -31,8 +31,17 @@ class Target:
 
     def save(self, client: Client, video_id: str) -> Path:
         """Download the clip; it appears under its name once it is complete."""
-        with self._errors(video_id), self._part() as (part, file):
-            client.content(video_id, file)
+        with self._errors(video_id):
+            return self._fill(lambda file: client.content(video_id, file))
+
+    def write(self, data: bytes) -> Path:
+        """Write what is at hand; returns where it is."""
+        with self._errors(None):
+            return self._fill(lambda file: file.write(data))
+
+    def _fill(self, fill: Callable[[BinaryIO], object]) -> Path:
+        with self._part() as (part, file):
+            fill(file)
             file.flush()
             path = self._path if self._replaces else self._free_name()
             part.replace(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Mapping
 from urllib.parse import parse_qs, urlsplit
 
 import msgspec
@@ -12,25 +11,21 @@ from uvicorn.protocols.utils import get_local_addr
 from websockets.exceptions import ConnectionClosed
 
 from echod.feed import Event, Watcher
-from echod.server.front import Connection, Handler
+from echod.server.front import Connection
 from echod.server.services import Addresses, Services
 from echod.server.video_object import video_object
 
 POLICY_VIOLATION, TRY_AGAIN_LATER = 1008, 1013  # RFC 6455 and the IANA registry of close codes
 
 
-def sockets(services: Services) -> Mapping[str, Handler]:
-    """The WebSocket side of a daemon; `app.create_app` is the HTTP side."""
-
-    async def events(connection: Connection) -> None:
-        try:
-            after = _after(connection)
-        except ValueError:
-            await connection.close(POLICY_VIOLATION, "after must be a seq that an event carried")
-            return
-        await _tell(connection, services, after)
-
-    return {"/v1/events": events}
+async def events(connection: Connection, services: Services) -> None:
+    """Serve one connection until it closes."""
+    try:
+        after = _after(connection)
+    except ValueError:
+        await connection.close(POLICY_VIOLATION, "after must be a seq that an event carried")
+        return
+    await _tell(connection, services, after)
 
 
 def _after(connection: Connection) -> int | None:
@@ -41,7 +36,7 @@ def _after(connection: Connection) -> int | None:
 
 async def _tell(connection: Connection, services: Services, after: int | None) -> None:
     watcher = services.desk.feed.watch(connection.caller.sees, after)
-    work = _read(connection), _send(connection, watcher, services), _dismiss(connection, services)
+    work = _read(connection), _send(connection, watcher, services), dismiss(connection, services)
     tasks = {asyncio.create_task(each) for each in work}
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
@@ -61,7 +56,7 @@ async def _read(connection: Connection) -> None:
             pass
 
 
-async def _dismiss(connection: Connection, services: Services) -> None:
+async def dismiss(connection: Connection, services: Services) -> None:
     """Close the socket once what let its caller in is taken back, or expires."""
     grant, ended = connection.caller.grant, asyncio.Event()
     if grant is None:

@@ -99,6 +99,7 @@ def file_object(record: Record, addresses: Addresses) -> dict[str, Any]:
             "width": portrait.width if portrait else None,
             "height": portrait.height if portrait else None,
             "faces": portrait.faces if portrait else None,
+            "box": portrait.box if portrait else None,
             "seconds": speech.seconds if speech else None,
             "url": addresses(f"/v1/files/{record.id}/content"),
         },

@@ -18,7 +18,8 @@ FILE_ID = {
 BINARY = {"type": "string", "format": "binary"}
 
 OPTIONS: dict[str, Any] = {
-    "prompt": {"type": "string", "description": "A label for the job."},
+    "prompt": {"type": "string", "description": "The words to speak if there is no recording, else a label."},
+    "voice": {"type": "string", "description": "A voice of GET /v1/voices, to speak the prompt with."},
     "model": {"type": "string", "description": "An engine or role of GET /v1/models; omitted: the main engine."},
     "size": {
         "type": "string", "default": "512x512",
@@ -56,9 +57,7 @@ SUBMISSION_BODY: dict[str, Any] = {
             | OPTIONS,
             [],
         ),
-        "application/json": _form(
-            _references("The portrait.", "The speech.", FILE_ID) | OPTIONS, ["input_reference", "audio_reference"]
-        ),
+        "application/json": _form(_references("The portrait.", "The speech.", FILE_ID) | OPTIONS, []),
     },
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
@@ -13,12 +14,15 @@ from echod.server.accounts import Address, Caller, caller
 if TYPE_CHECKING:
     from echod.accounts import Accounts
     from echod.config import Config
+    from echod.conversations import Conversations
     from echod.desk import Desk
     from echod.devices import DeviceState
     from echod.metrics import Metrics
     from echod.roles import Roles
     from echod.signing import Signer
+    from echod.speech.policy import Calls
     from echod.uploads import FileStore
+    from echod.usage import UsageRecords
 
 
 @dataclass(frozen=True)
@@ -45,11 +49,19 @@ class Services:
     roles: Roles
     accounts: Accounts
     signer: Signer
+    calls: Calls
+    usage: UsageRecords
+    conversations: Conversations
 
     @property
     def config(self) -> Config:
         """The settings in force: SIGHUP gives the desk new ones."""
         return self.desk.config
+
+    @property
+    def scratch(self) -> Path:
+        """Where files lie while they are made."""
+        return self.config.state_dir / "cache"
 
     def caller(
         self,

@@ -22,7 +22,7 @@ REFERENCES = ("input_reference", "audio_reference")  # the portrait and the spee
 FIELDS = (*REFERENCES, "prompt", "model", "size", "seed", "fps", "steps", "guidance", "voice", "seconds", "lossless",
           "metadata")  # fmt: skip
 
-MAX_PROMPT = 10_000
+MAX_PROMPT, MAX_VOICE = 10_000, 128
 MAX_METADATA, MAX_METADATA_KEY, MAX_METADATA_VALUE = 16, 64, 512  # OpenAI's limits
 
 
@@ -35,10 +35,12 @@ class Submission:
     prompt: str | None
     metadata: dict[str, str]
     references: dict[str, str]
+    speaks: bool  # the prompt is to be spoken, for there is no recording
+    voice: str | None
 
-    def fingerprint(self, engine: str, portrait_sha256: str, speech_sha256: str) -> str:
-        """The same for requests that ask for the same clip."""
-        asked = [engine, self.options, self.prompt, self.metadata, portrait_sha256, speech_sha256]
+    def fingerprint(self, engine: str, portrait_sha256: str, speech_sha256: str | None) -> str:
+        """The same for requests that ask for the same clip. `speech_sha256` is None where the prompt is spoken."""
+        asked = [engine, self.options, self.prompt, self.metadata, portrait_sha256, speech_sha256 or [self.voice]]
         return hashlib.sha256(msgspec.json.encode(asked, order="sorted")).hexdigest()
 
 
@@ -60,14 +62,23 @@ def check(fields: Mapping[str, Any], uploaded: Collection[str], role: Role | Non
     for name in given:
         if name not in FIELDS:
             raise invalid(f"there is no field {name!r}; known are {', '.join(FIELDS)}", name)
-    if "voice" in given:
-        raise invalid("voice is for speaking a text, which this version cannot do yet: leave it out", "voice")
+    references = _references(given, uploaded, role)
+    speaks = "audio_reference" not in (*references, *uploaded)
+    prompt, voice = _text(given, "prompt", MAX_PROMPT), _text(given, "voice", MAX_VOICE)
+    if speaks and not (prompt or "").strip():
+        raise invalid(
+            "there is nothing to say: send a recording as audio_reference, or words as prompt", "audio_reference"
+        )
+    if voice and not speaks:
+        raise invalid("voice is for speaking a prompt, and there is a recording: leave out one of them", "voice")
     return Submission(
         engine=role.file.engine if role else _text(given, "model", 128),
         options=check_options({**(role.file.options if role else {}), **given}),
-        prompt=_text(given, "prompt", MAX_PROMPT),
+        prompt=prompt,
         metadata=_metadata(given.get("metadata", {})),
-        references=_references(given, uploaded, role),
+        references=references,
+        speaks=speaks,
+        voice=voice or (role.file.voice if role and speaks else None),
     )
 
 
@@ -98,11 +109,6 @@ def _references(given: Mapping[str, Any], uploaded: Collection[str], role: Role 
             raise invalid(f"{name} is given both as a file and as a file id", name)
     if "input_reference" not in (*found, *uploaded) and role is None:
         raise invalid("the portrait is missing: send it as input_reference", "input_reference")
-    if "audio_reference" not in (*found, *uploaded):
-        raise invalid(
-            "the speech is missing: send a recording as audio_reference; this version cannot speak a prompt yet",
-            "audio_reference",
-        )
     return found
 
 

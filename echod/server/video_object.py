@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 from echod.desk import Desk
-from echod.jobs import Job
+from echod.jobs import CONVERSATION, Job
 from echod.server.services import Addresses
 
 ETA_FROM = 0.05  # progress below which the time left cannot be told
@@ -25,7 +25,7 @@ def video_object(job: Job, desk: Desk, addresses: Addresses) -> dict[str, Any]:
         "completed_at": _whole(job.finished_at),
         "expires_at": _whole(job.expires_at),
         "size": f"{options.width}x{options.height}",
-        "seconds": f"{job.speech.seconds:.2f}",
+        "seconds": f"{job.speech.seconds:.2f}" if job.speech else None,
         "prompt": job.prompt,
         "metadata": job.metadata,
         "remixed_from_video_id": None,
@@ -51,6 +51,8 @@ def _extras(job: Job, desk: Desk, addresses: Addresses) -> dict[str, Any]:
         "attempt": job.attempt,
         "engine": job.engine,
         "spoken": job.spoken,
+        "conversation": job.priority == CONVERSATION,
+        "voice": job.voice,
         "faces": job.portrait.faces if job.faces is None else job.faces,
         "crop": job.crop,
         "frames": job.frames,

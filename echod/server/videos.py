@@ -25,6 +25,7 @@ from echod.server.services import Addresses, Addressing, Calling, Served, Servic
 from echod.server.stream import Stream, clip, why_none
 from echod.server.submission import REFERENCES, Submission, check, nest, no_file
 from echod.server.video_object import video_object
+from echod.speech.voices import find_voice
 from echod.uploads import Receiving
 
 POLL_AFTER_MS = "500"  # what OpenAI's clients wait between two looks at a job
@@ -34,7 +35,9 @@ KINDS: dict[str, Literal["portrait", "speech"]] = dict(zip(REFERENCES, ("portrai
 router = APIRouter(prefix="/v1/videos", tags=["videos"])
 
 
-@router.post("", summary="Make a clip of a portrait and speech", openapi_extra={"requestBody": SUBMISSION_BODY})
+@router.post(
+    "", summary="Make a clip of a portrait and speech, or words", openapi_extra={"requestBody": SUBMISSION_BODY}
+)
 async def create(request: Request, served: Served, caller: Calling, addresses: Addressing) -> Response:
     key = _idempotency_key(request)
     async with AsyncExitStack() as stack:
@@ -43,7 +46,8 @@ async def create(request: Request, served: Served, caller: Calling, addresses: A
         role = await _role(served, fields.get("model"))
         submission = check(fields, uploads, role)
         inputs = Inputs(served, caller, submission, uploads, role)
-        portrait, speech = [await inputs.take(name) for name in REFERENCES]
+        portrait = await inputs.take("input_reference")
+        speech = None if submission.speaks else await inputs.take("audio_reference")
         return _answer(await _accept(served, caller, submission, portrait, speech, key), served, addresses)
 
 
@@ -200,23 +204,32 @@ class Inputs:
 
 
 async def _accept(
-    served: Services, caller: Caller, submission: Submission, portrait: Inspected, speech: Inspected, key: str | None
+    served: Services,
+    caller: Caller,
+    submission: Submission,
+    portrait: Inspected,
+    speech: Inspected | None,
+    key: str | None,
 ) -> Job:
-    assert portrait.portrait is not None and speech.speech is not None
+    assert portrait.portrait is not None
+    facts = speech.speech if speech else None
     engine = served.desk.engine(submission.engine)
-    fingerprint = submission.fingerprint(engine, portrait.portrait.sha256, speech.speech.sha256)
+    fingerprint = submission.fingerprint(engine, portrait.portrait.sha256, facts.sha256 if facts else None)
     if key is not None and (earlier := await served.desk.replay(caller.account, key, fingerprint)):
         return earlier
+    voice = await find_voice(served.calls, submission.voice, submission.prompt or "") if submission.speaks else None
     return await served.desk.accept(
         Draft(
             account=caller.account,
             portrait=portrait.portrait,
             portrait_file=portrait.prepared,
-            speech=speech.speech,
-            speech_file=speech.prepared,
+            speech=facts,
+            speech_file=speech.prepared if speech else None,
             engine=engine,
             options=submission.options,
             prompt=submission.prompt,
+            spoken=submission.speaks,
+            voice=str(voice) if voice else None,
             metadata=submission.metadata,
             idempotency_key=key,
             fingerprint=fingerprint,

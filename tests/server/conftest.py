@@ -22,6 +22,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from echod import jobs
 from echod.accounts import AccountRole, Accounts
 from echod.config import Config
+from echod.conversations import Conversations
 from echod.desk import Desk
 from echod.devices import DeviceState
 from echod.errors import EchodError
@@ -31,13 +32,18 @@ from echod.journal import Journal
 from echod.metrics import Metrics
 from echod.passwords import Passwords
 from echod.roles import Roles
-from echod.server import events
 from echod.server.accounts import caller
 from echod.server.app import Services, create_app
 from echod.server.front import Front
+from echod.server.sockets import sockets
 from echod.signing import Signer
+from echod.speaking import Speaking
+from echod.speech.backends import FUNCTIONS
+from echod.speech.policy import Calls
 from echod.uploads import FileStore
+from echod.usage import UsageRecords
 from tests.conftest import make_config
+from tests.speech.scripted import Scripted
 
 PASSWORD = "correct horse"
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
@@ -139,6 +145,7 @@ class Daemon:
         self.config = config
         self.inspector = inspector
         self.hands = Hands()
+        self.backend = Scripted()  # hears, replies and speaks
         self.states: list[DeviceState] = [device_state()]
         self.app: FastAPI
         self.skew = 0.0  # seconds by which the clock of accounts and addresses goes ahead
@@ -161,18 +168,26 @@ class Daemon:
         self.accounts = Accounts(journal, Passwords(CHEAP), clock=lambda: self.clock(), ticks=lambda: self.clock())
         await self.accounts.open()
         self.signer = Signer(b"k" * 32, clock=lambda: self.clock())
+        self.usage = UsageRecords(journal)
+        chosen = dict.fromkeys(FUNCTIONS, "scripted")
+        self.calls = Calls(self.config, {"scripted": self.backend}, chosen, self.usage.add)
+        self.speaking = Speaking(self.desk, self.calls)
+        self.conversations = Conversations(self.config)
         services = Services(
             self.desk, self.files, lambda: self.states, self.metrics, lambda: self.base,
             roles=self.roles, accounts=self.accounts, signer=self.signer,
+            calls=self.calls, usage=self.usage, conversations=self.conversations,
         )  # fmt: skip
         self.app = create_app(services)
-        self.front = Front(self.app, events.sockets(services), services.caller)
+        self.front = Front(self.app, sockets(services), services.caller)
         await self.front.start("127.0.0.1", 0, self.config.socket)
         self.base = self.front.tcp_url
+        self.speaking.start()
         async with contextlib.AsyncExitStack() as self._stack:
             self.http = await self._stack.enter_async_context(httpx.AsyncClient(base_url=self.base, timeout=20))
             yield self
         await self.front.close()
+        await self.speaking.close()
         await self.desk.close()
         await journal.close()
 

@@ -19,7 +19,7 @@ async def test_upload(daemon: Daemon) -> None:
     url = file["echod"].pop("url")
     assert url.startswith(f"{daemon.base}/v1/files/{file['id']}/content?expires=")
     assert file["echod"] == {
-        "kind": "portrait", "width": 640, "height": 480, "faces": 2, "seconds": None,
+        "kind": "portrait", "width": 640, "height": 480, "faces": 2, "box": [1, 2, 3, 4], "seconds": None,
     }  # fmt: skip
     assert (await daemon.http.get(url)).content == PORTRAIT
     again = (await daemon.http.get(f"/v1/files/{file['id']}")).json()

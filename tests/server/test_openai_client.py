@@ -137,7 +137,7 @@ async def test_typed_errors(daemon: Daemon, client: AsyncOpenAI) -> None:
         await client.files.create(file=("words.txt", b"?"), purpose="user_data")
     assert refused.value.code == "unsupported_media"
     with pytest.raises(openai.BadRequestError) as refused:
-        await client.videos.create(prompt="x", model="sora-2", input_reference=PORTRAIT)
+        await client.videos.create(prompt=" ", model="sora-2", input_reference=PORTRAIT)
     assert refused.value.param == "audio_reference"
     with pytest.raises(openai.NotFoundError) as missing:
         await client.videos.retrieve("video_none")

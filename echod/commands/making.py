@@ -1,0 +1,178 @@
+"""What `echod submit` and `echod say` share: hand in a job, wait for the clip, save it."""
+
+from __future__ import annotations
+
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+
+import click
+
+from echod.commands.options import as_json, connect, note, print_json, quiet, to_daemon
+from echod.commands.progress import Progress
+from echod.commands.saving import Target
+from echod.errors import TABLE, EchodError
+
+if TYPE_CHECKING:
+    from echod.client import Client, Video
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+readable = click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True, path_type=Path)
+writable = click.Path(path_type=Path)
+STDIN = Path("-")
+
+OPTIONS = (
+    click.option(
+        "-o", "--output", type=writable, metavar="OUT.mp4", help="Where the clip goes; replaces a file there."
+    ),
+    click.option("--engine", metavar="NAME", help="What makes the frames; default: the daemon's main engine."),
+    click.option("--seed", type=int, metavar="N", help="Same seed, same clip. [default: 420]"),
+    click.option("--size", metavar="WxH", help="Size of the clip. [default: 512x512]"),
+    click.option("--fps", type=int, metavar="N", help="Frames per second. [default: 24]"),
+    click.option("--steps", type=int, metavar="N", help="Denoising steps, for engines that have them."),
+    click.option("--guidance", type=float, metavar="G", help="Strength of guidance, for engines that have it."),
+    click.option(
+        "--lossless", is_flag=True, help="Encode without loss, for further editing: large, and few players play it."
+    ),
+    click.option("--detach", is_flag=True, help="Print the job's id and leave."),
+    as_json,
+    quiet,
+    to_daemon,
+)
+
+
+def makes_a_clip(command: Command) -> Command:
+    """Adds the options that `make` takes."""
+    for option in reversed(OPTIONS):
+        command = option(command)
+    return command
+
+
+def make(
+    portrait: Path,
+    speech: Path | None = None,
+    *,
+    stem: str,
+    output: Path | None,
+    detach: bool,
+    as_json: bool,
+    quiet: bool,
+    url: str | None,
+    reconnect: float,
+    **options: Any,
+) -> None:
+    """Make a clip and print its path; `stem` names it where `output` does not. Ctrl-C cancels the job.
+
+    Either file may be STDIN. `options` are those of `Client.submit`.
+    """
+    target = Target(output, stem)
+    if not detach:
+        target.check()
+    with ExitStack() as stack:
+        client = stack.enter_context(connect(url, reconnect, quiet))
+        files = [
+            stack.enter_context(_spooled_stdin()) if path == STDIN else path for path in (portrait, speech) if path
+        ]
+        with _interrupt_deferred(quiet) as interrupted:
+            video = client.submit(*files, **options)
+        if detach:
+            print_json(video) if as_json else click.echo(video["id"])
+            return
+        try:
+            if interrupted:
+                raise KeyboardInterrupt
+            video = _follow(client, video, quiet)
+        except KeyboardInterrupt:
+            _cancel(client, video, quiet)
+            raise
+        _finish(client, video, target, as_json)
+
+
+def _finish(client: Client, video: Video, target: Target, as_json: bool) -> None:
+    """Save the clip of a job that ended well and print where; raise the error of one that did not."""
+    if video["status"] == "completed":
+        path = target.save(client, video["id"])
+        print_json({**video, "path": str(path)}) if as_json else click.echo(path)
+        return
+    if as_json:
+        print_json(video)
+    raise outcome(video)
+
+
+class JobFailed(EchodError):
+    """A job ended with an error; whichever it is, the exit code is 1."""
+
+    exit_code = 1
+
+
+def outcome(video: Video) -> EchodError:
+    """The error of a job that failed, or was cancelled by somebody else."""
+    if video["status"] == "cancelled":
+        return EchodError("cancelled", f"{video['id']} was cancelled")
+    failure = video["error"] or {"code": "internal", "message": "the daemon gave no reason"}
+    code = failure["code"] if failure["code"] in TABLE else "internal"
+    return JobFailed(code, f"{video['id']} failed: {failure['code']}: {failure['message']}")
+
+
+def _follow(client: Client, video: Video, quiet: bool) -> Video:
+    with Progress(quiet) as progress:
+        client.tell = progress.note
+        progress.note(f"{video['id']} accepted, {', '.join(_choices(video))}")
+        progress.show(video)
+        for event in client.follow(video["id"]):
+            video = event["video"]
+            progress.show(video)
+    return video
+
+
+def _choices(video: Video) -> Iterator[str]:
+    """What the clip is made with, the person's own choice or not."""
+    yield f"seed {video['echod'].get('seed')}"
+    preview = ": a quick preview, not EchoMimic" if video["model"] == "preview" else ""
+    yield f"engine {video['model']}{preview}"
+    if voice := video["echod"].get("voice"):
+        yield f"voice {voice}"
+
+
+def _cancel(client: Client, video: Video, quiet: bool) -> None:
+    client.patience = 0
+    try:
+        client.cancel(video["id"])
+    except EchodError as error:
+        note(f"{video['id']} could not be cancelled and goes on: {error.message}")
+    else:
+        note(f"cancelled {video['id']}", quiet)
+
+
+@contextmanager
+def _spooled_stdin() -> Iterator[BinaryIO]:
+    """What stdin holds, on disk: a pipe has no length, and cannot be read again when it must be sent again."""
+    with tempfile.TemporaryFile() as file:
+        shutil.copyfileobj(sys.stdin.buffer, file)
+        file.flush()  # its length is asked of the system
+        yield file
+
+
+@contextmanager
+def _interrupt_deferred(quiet: bool) -> Iterator[list[int]]:
+    """Keeps a first Ctrl-C for later, so that a job just being accepted is known and can be cancelled; not a second."""
+    interrupted: list[int] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if interrupted:
+            raise KeyboardInterrupt
+        interrupted.append(number)
+        note("will cancel the job once the daemon has taken it; Ctrl-C again leaves at once", quiet)
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield interrupted
+    finally:
+        signal.signal(signal.SIGINT, before)

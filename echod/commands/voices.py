@@ -1,0 +1,26 @@
+"""`echod voices`: who can speak."""
+
+from __future__ import annotations
+
+import click
+
+from echod.commands.options import as_json, connect, note, print_json, to_daemon
+from echod.commands.tables import table_lines
+
+
+@click.command()
+@as_json
+@to_daemon
+def voices(as_json: bool, url: str | None, reconnect: float) -> None:
+    """List the voices that `echod say --voice` takes. A backend may have others, which are named in full."""
+    with connect(url, reconnect) as client:
+        found = client.voices()
+    if as_json:
+        print_json(found)
+        return
+    for line in table_lines(
+        ("VOICE", "DEFAULT"), [(voice["id"], "yes" if voice["default"] else "") for voice in found]
+    ):
+        click.echo(line)
+    if not found:
+        note("no voice is known; `echod doctor` says what to install or to set up")

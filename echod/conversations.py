@@ -1,0 +1,89 @@
+"""Conversations: kept while somebody is connected to them and for a while after, in memory only."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from echod.config import Config
+from echod.conversation import Modality
+from echod.ear import TurnDetection
+from echod.errors import EchodError
+from echod.history import History
+
+MAX_KEPT = 1000  # conversations nobody is connected to; the oldest go first
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What a client may choose about its conversation."""
+
+    modality: Modality = "audio"
+    instructions: str = ""
+    voice: str | None = None
+    language: str | None = None
+    transcribe: bool = True
+    detection: TurnDetection | None = None
+
+
+@dataclass(kw_only=True)
+class Conversation:
+    """One person talking to one role, or to nobody in particular. `leave` ends the connection it is held by now."""
+
+    id: str
+    account: str
+    role: str | None
+    settings: Settings = Settings()
+    history: History = field(default_factory=History)
+    leave: Callable[[], None] | None = None
+    left_at: float = 0.0
+
+
+class Conversations:
+    """All of them, by id."""
+
+    def __init__(self, config: Config, clock: Callable[[], float] = time.monotonic) -> None:
+        self.config = config
+        self._clock = clock
+        self._all: dict[str, Conversation] = {}
+
+    def open(self, account: str, role: str | None) -> Conversation:
+        self._forget()
+        conversation = Conversation(
+            id=f"sess_{secrets.token_hex(16)}", account=account, role=role, left_at=self._clock()
+        )
+        self._all[conversation.id] = conversation
+        return conversation
+
+    def resume(self, conversation_id: str, account: str, role: str | None) -> Conversation:
+        """One that this account had before. EchodError not_found if it is forgotten, or somebody else's."""
+        self._forget()
+        conversation = self._all.get(conversation_id)
+        if conversation is None or conversation.account != account or conversation.role != role:
+            raise EchodError(
+                "not_found",
+                f"there is no conversation {conversation_id!r} of yours with this role any more; they are kept for "
+                f"keep_conversations = {self.config.keep_conversations:g} s, and end with the daemon: begin a new one",
+                param="conversation",
+            )
+        if conversation.leave is not None:
+            conversation.leave()
+        return conversation
+
+    def left(self, conversation: Conversation) -> None:
+        """Nobody is connected to it any more."""
+        conversation.leave, conversation.left_at = None, self._clock()
+
+    def forget_account(self, account: str) -> None:
+        for conversation in [each for each in self._all.values() if each.account == account]:
+            del self._all[conversation.id]
+
+    def _forget(self) -> None:
+        left = [each for each in self._all.values() if each.leave is None]
+        due = self._clock() - self.config.keep_conversations
+        surplus = len(left) - MAX_KEPT
+        for number, conversation in enumerate(sorted(left, key=lambda each: each.left_at)):
+            if number < surplus or conversation.left_at <= due:
+                del self._all[conversation.id]

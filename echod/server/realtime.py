@@ -1,0 +1,135 @@
+"""The WebSocket /v1/realtime: a conversation, in the events of OpenAI Realtime."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+import msgspec
+from uvicorn.protocols.utils import get_local_addr
+from websockets.exceptions import ConnectionClosed
+
+from echod.conversations import Conversation
+from echod.errors import EchodError
+from echod.roles import Role
+from echod.server.events import POLICY_VIOLATION, TRY_AGAIN_LATER, dismiss
+from echod.server.front import Connection
+from echod.server.refusals import body, invalid
+from echod.server.services import Services
+from echod.server.session import Session
+
+log = logging.getLogger("echod.conversation")
+
+MAX_EVENT = 16 << 20  # bytes of one event from a client: a minute and more of sound
+MAX_PENDING = 64 << 20  # bytes that may wait for a client before it is let go
+
+
+async def realtime(connection: Connection, services: Services) -> None:
+    """Serve one connection until it closes."""
+    connection.protocol.max_message_size = MAX_EVENT
+    outbox = Outbox(connection)
+    try:
+        conversation, role, model = await _join(connection, services)
+    except EchodError as error:
+        outbox.send("error", error=body(error)["error"])
+        await outbox.drain()
+        await connection.close(POLICY_VIOLATION, error.code)
+        return
+    assert connection.request is not None
+    addresses = services.addresses(connection.request.headers.get("Host"), get_local_addr(connection.transport))
+    session = Session(services, outbox.send, addresses, conversation, role, model)
+    taken = asyncio.Event()  # the conversation goes on over another connection
+    conversation.leave = taken.set
+    work = _read(connection, session, outbox), outbox.run(), dismiss(connection, services), taken.wait()
+    tasks = [asyncio.create_task(each) for each in work]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                log.error("a conversation broke", exc_info=outcome)
+        await session.close()
+        if not taken.is_set():
+            services.conversations.left(conversation)
+    if taken.is_set():
+        await connection.close(POLICY_VIOLATION, "this conversation goes on over another connection")
+
+
+async def _read(connection: Connection, session: Session, outbox: Outbox) -> None:
+    """Act on every event the client sends."""
+    with contextlib.suppress(ConnectionClosed):
+        async for message in connection:
+            event: dict[str, Any] = {}
+            try:
+                event = _decode(message)
+                await session.handle(event)
+            except EchodError as error:
+                outbox.send("error", error=body(error)["error"] | {"event_id": event.get("event_id")})
+
+
+def _decode(message: str | bytes) -> dict[str, Any]:
+    try:
+        if isinstance(message, bytes):
+            raise invalid("events are JSON text; sound goes into input_audio_buffer.append as base64")
+        return msgspec.json.decode(message, type=dict[str, Any])
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise invalid(f"the event is no JSON object: {error}") from None
+
+
+async def _join(connection: Connection, services: Services) -> tuple[Conversation, Role | None, str]:
+    """The conversation that a client asks for, and with whom."""
+    assert connection.request is not None
+    query = parse_qs(urlsplit(connection.request.path).query)
+    model, wanted = query.get("model", [""])[-1], query.get("conversation", [""])[-1]
+    role: Role | None = None
+    if model.startswith("role:"):
+        role = await services.roles.find(model.removeprefix("role:"))
+    elif model not in ("", "auto", *services.desk.engines):
+        raise EchodError(
+            "model_not_loaded",
+            f"model {model!r} is not here; name a role as role:<name> (GET /v1/roles lists them), or none",
+            param="model",
+        )
+    if services.desk.draining:
+        raise EchodError("draining", "this daemon is shutting down; try again when it is back")
+    name, account = role.name if role else None, connection.caller.account
+    conversations = services.conversations
+    found = conversations.resume(wanted, account, name) if wanted else conversations.open(account, name)
+    return found, role, model
+
+
+class Outbox:
+    """Events on their way to a client, in order. One that reads too slowly is let go."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._events: asyncio.Queue[str] = asyncio.Queue()
+        self._pending = 0
+
+    def send(self, type: str, **fields: Any) -> None:
+        event = {"type": type, "event_id": f"event_{secrets.token_hex(10)}", **fields}
+        text = msgspec.json.encode(event).decode()
+        self._pending += len(text)
+        self._events.put_nowait(text)
+
+    async def run(self) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            while self._pending < MAX_PENDING:
+                await self._send_next()
+            await self._connection.close(TRY_AGAIN_LATER, "this client reads too slowly")
+
+    async def drain(self) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            while not self._events.empty():
+                await self._send_next()
+
+    async def _send_next(self) -> None:
+        text = await self._events.get()
+        await self._connection.send(text)
+        self._pending -= len(text)

@@ -1,0 +1,53 @@
+"""What the documentation claims about settings and files is so."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from echod import config
+from echod.speech.backends import plan
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+SPEECH = (DOCS / "speech.md").read_text("utf-8")
+EXAMPLES = re.findall(r"^```toml\n(.*?)^```", SPEECH, re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("section", ["speech", "conversation"])
+def test_the_table_of_settings(section: str) -> None:
+    """The page about a section has every setting of it, in order, with its default."""
+    page = (DOCS / f"{section}.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| `(.*?)` \|", page.partition("\n## Settings\n")[2], re.MULTILINE)
+    assert rows == [
+        (name, json.dumps(setting.metadata["kind"].show(setting.default)))
+        for name, setting in config.SETTINGS.items()
+        if setting.metadata["section"] == section
+    ]
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_examples_of_speech_settings(tmp_path: Path, example: str) -> None:
+    """Each example of docs/speech.md is a config file that the daemon starts with, given a key."""
+    file = tmp_path / "config.toml"
+    file.write_text(example)
+    settings = config.load({}, {"HOME": str(tmp_path)}, [file])
+    given = {name for name, origin in settings.origins.items() if origin == str(file)}
+    assert given
+    chosen = plan(settings, {"DASHSCOPE_API_KEY": "sk-example"} if "openai_url" not in given else {}).chosen
+    if "openai_url" in given:
+        assert "openai" in chosen.values()
+    if settings.voice:
+        assert chosen["speak"] == settings.voice.partition("/")[0]
+
+
+def test_where_everything_lives_now() -> None:
+    """docs/from-the-web-app.md names files that are there, and each part of the plan once."""
+    rows = re.findall(r"^\| (.+?) \| (.+?) \| .+ \|$", (DOCS / "from-the-web-app.md").read_text("utf-8"), re.MULTILINE)
+    files = [path for _, here in rows for path in re.findall(r"`([\w/.-]+/[\w/.-]+)`", here)]
+    assert len(files) > 40
+    assert [path for path in files if not (ROOT / path).exists()] == []
+    assert len({part for part, _ in rows if part != "in the plan"}) == len(rows) - 4
