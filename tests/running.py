@@ -47,13 +47,16 @@ class RunningDaemon:
         try:
             self.start()
         except BaseException:
-            self.__exit__()
+            self._close()
             raise
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         if self.process.poll() is None:
             self.stop()
+        self._close()
+
+    def _close(self) -> None:
         self._notify.close()
         self._run.cleanup()
 

@@ -251,3 +251,25 @@ def test_interrupt_while_it_is_spoken(server: Stub, remote: Cli) -> None:
     assert saying.returncode == 130
     assert remote("wait", job, "-q").returncode == 4
     assert remote.files() == set()
+
+
+def test_a_daemon_killed_while_it_speaks(server: Stub, tmp_path: Path) -> None:
+    """A text job outlives its daemon: the next one speaks it, and it ends as a clip."""
+    asked, ended = threading.Event(), threading.Event()
+
+    def stalls(handler: Handler) -> None:
+        asked.set()
+        ended.wait(60)
+
+    server.on("POST /v1/audio/speech", stalls)
+    url, voice = f"{server.url}/v1", "openai/kokoro/alloy"
+    with RunningDaemon(tmp_path, ECHOD_OPENAI_URL=url, ECHOD_VOICE=voice) as daemon:
+        cli = Cli(daemon.url, tmp_path / "cwd")
+        job = cli("say", PORTRAIT, "Hello.", "--size", "128x128", "--detach").stdout.strip()
+        assert asked.wait(60)
+        daemon.kill()
+        ended.set()
+        server.on("POST /v1/audio/speech", sings)
+        daemon.start()
+        assert cli("wait", job, "-q").returncode == 0
+        assert cli.json("show", job)["echod"]["timings_ms"]["speak"] >= 0
