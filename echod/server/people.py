@@ -195,6 +195,7 @@ async def set_password(name: str, request: Request, served: Served, caller: Call
 async def remove(name: str, served: Served, caller: Calling) -> dict[str, Any]:
     caller.must_be_admin()
     await remove_account(name, served.accounts, served.desk, served.files)
+    served.conversations.forget_account(name)
     return {"name": name, "object": "account.deleted", "deleted": True}
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -90,7 +91,10 @@ def dashscope_ws_url(config: Config) -> str:
 
 @asynccontextmanager
 async def open_calls(
-    config: Config, environ: Mapping[str, str] = os.environ, record: Callable[[Usage], object] = lambda usage: None
+    config: Config,
+    environ: Mapping[str, str] = os.environ,
+    record: Callable[[Usage], object] = lambda usage: None,
+    clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Calls]:
     """Everything that can be called. Raises ConfigurationError."""
     made = plan(config, environ)
@@ -98,7 +102,13 @@ async def open_calls(
         backends = {name: _open(name, made, config) for name in made.usable}
         for backend in backends.values():
             stack.push_async_callback(backend.close)
-        yield Calls(config, backends, made.chosen, record)
+        if config.understanding == "omni" and not backends[made.chosen["reply"]].hears_turns:
+            raise ConfigurationError(
+                f"understanding = omni, but {made.chosen['reply']} replies to text alone: set reply_backend to "
+                "one that hears (dashscope, or openai with openai_sound), or understanding = asr+reply",
+                param="understanding",
+            )
+        yield Calls(config, backends, made.chosen, record, clock)
 
 
 def _open(name: str, made: Plan, config: Config) -> Backend:

@@ -594,3 +594,34 @@ async def test_twenty_conversations(daemon: Daemon, client: AsyncOpenAI) -> None
 def counts() -> tuple[int, int]:
     """Open descriptors, and tasks."""
     return len(list(Path("/proc/self/fd").iterdir())), len(asyncio.all_tasks())
+
+
+async def test_a_removed_account_takes_its_conversations_along(daemon: Daemon) -> None:
+    """The socket closes, and whoever gets the name next cannot return to what was said."""
+    root, bob = await daemon.person("root", "admin"), await daemon.person("bob")
+    client = AsyncOpenAI(base_url=f"{daemon.base}/v1", api_key=bob.token)
+    async with client, client.realtime.connect(model="auto") as connection:
+        created = await Talk(connection).until("session.created")
+        assert (await root.http.delete("/v1/accounts/bob")).status_code == 200
+        with pytest.raises(ConnectionClosed):
+            await connection.recv()
+    again = await daemon.person("bob")
+    query = {"conversation": created.session.id}
+    client = AsyncOpenAI(base_url=f"{daemon.base}/v1", api_key=again.token)
+    async with client, client.realtime.connect(model="auto", extra_query=query) as connection:
+        assert (await connection.recv()).type == "error"
+
+
+@pytest.mark.parametrize("limits", [{"understanding": "omni"}])
+async def test_omni(daemon: Daemon, talk: Talk) -> None:
+    """With understanding = omni the reply model gets the sound itself; the transcript comes beside it."""
+    daemon.backend.attempts = [gives("A transcript."), gives("I heard you."), gives(SECOND)]
+    await talk.connection.input_audio_buffer.append(audio=base64.b64encode(SECOND).decode())
+    await talk.connection.input_audio_buffer.commit()
+    await talk.connection.response.create()
+    assert (await talk.until("response.done")).response.status == "completed"
+    assert len(daemon.backend.turns[0].sound or b"") == pytest.approx(32000, abs=400)
+    assert "conversation.item.input_audio_transcription.completed" in [event.type for event in talk.events]
+    daemon.backend.attempts = [gives("Yes."), gives(SECOND)]
+    await talk.answer("really?")
+    assert history(daemon) == [("user", "A transcript."), ("assistant", "I heard you.")]

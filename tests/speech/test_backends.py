@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from echod.errors import ConfigurationError
-from echod.speech.backends import plan
+from echod.speech.backends import open_calls, plan
 from tests.conftest import make_config
 
 KEY = {"DASHSCOPE_API_KEY": "sk-0123456789"}
@@ -85,3 +85,15 @@ def test_a_foreign_server_needs_its_own_websocket(tmp_path: Path, url: str) -> N
 def test_no_key_no_question(tmp_path: Path) -> None:
     """Without a key DashScope's addresses do not matter."""
     assert chosen(tmp_path, dashscope_url="http://127.0.0.1:9000/v1") == {"local"}
+
+
+async def test_omni_needs_ears(tmp_path: Path) -> None:
+    """Sound goes straight to a reply model only if that model's backend takes it."""
+    settings = {"understanding": "omni", **SERVER}
+    async with open_calls(make_config(tmp_path, **settings), {}) as calls:
+        assert calls.chosen["reply"] == "openai"
+    for deaf in ({"understanding": "omni"}, {**settings, "openai_sound": "none"}):
+        with pytest.raises(ConfigurationError) as refused:
+            async with open_calls(make_config(tmp_path, **deaf), {}):
+                pass
+        assert refused.value.param == "understanding"
