@@ -14,6 +14,7 @@ import click
 
 from echod import __version__
 from echod.commands import (
+    chat,
     devices,
     jobs,
     roles,
@@ -38,7 +39,8 @@ INTERRUPTED = 130
 def echod() -> None:
     """Make a portrait speak: talking-head clips on your own GPU box.
 
-    `echod serve` runs the daemon; `echod submit PORTRAIT SPEECH` and `echod say PORTRAIT TEXT` make a clip.
+    `echod serve` runs the daemon; `echod submit PORTRAIT SPEECH` and `echod say PORTRAIT TEXT` make a clip, and
+    `echod chat` talks to a role.
     """
 
 
@@ -46,6 +48,7 @@ for command in (
     serve.serve,
     submit.submit,
     say.say,
+    chat.chat,
     jobs.ps,
     jobs.show,
     jobs.watch,

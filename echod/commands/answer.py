@@ -1,0 +1,131 @@
+"""An answer of a role on the terminal: its sentences as they come, its sound and its clips as files."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+import wave
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from echod.commands.options import note
+from echod.commands.progress import Progress
+from echod.commands.saving import Target
+from echod.connection import error_of
+from echod.errors import EchodError
+from echod.speech.base import SPEAK_RATE
+from echod.speech.sentences import Sentences
+
+if TYPE_CHECKING:
+    from echod.client import Client
+    from echod.talking import Event
+
+CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+class Answer:
+    """Takes the events of one answer. `show` prints a line of it; files are `stem` and a number in `directory`."""
+
+    def __init__(
+        self, client: Client, directory: Path, stem: str, progress: Progress, show: Callable[[str], None]
+    ) -> None:
+        self.text = ""
+        self.status = "failed"
+        self.error: EchodError | None = None
+        self.files: list[str] = []
+        self.timings: dict[str, int | None] = {}
+        self._client = client
+        self._directory = directory
+        self._stem = stem
+        self._progress = progress
+        self._show = show
+        self._cutter = Sentences()
+        self._whole = 0  # characters of the text that are whole sentences
+        self._clipped = 0  # characters that have become clips
+        self._shown = 0
+        self._sound = bytearray()
+
+    def take(self, event: Event) -> None:
+        """Show and save what an event brings. A file that cannot be saved is told, and the answer goes on."""
+        match event["type"]:
+            case "response.output_audio_transcript.delta":
+                self._say(event["delta"])
+            case "response.output_audio.delta":
+                self._sound += base64.b64decode(event["delta"])
+            case "response.output_video.added":
+                self._clip(event["sentence"])
+            case "response.output_video.progress":
+                words = f"{event['progress']:3d}% {event['stage'] or 'queued'}, sentence {event['index'] + 1}"
+                self._progress.show_bar(event["progress"], words)
+            case "response.output_video.done":
+                target = Target(self._directory, f"{self._stem}-{event['index'] + 1}")
+                self._save(lambda: target.save(self._client, event["video_id"]))
+            case "response.done":
+                self._end(event["response"])
+
+    def fail(self, error: EchodError) -> None:
+        """Tell what went wrong."""
+        self.error = error
+        self._progress.clear()
+        note(error.message)
+
+    def report(self) -> dict[str, Any]:
+        """The answer for a program."""
+        error = self.error and {"code": self.error.code, "message": self.error.message}
+        return {
+            "answer": self.text,
+            "status": self.status,
+            "error": error,
+            "files": self.files,
+            "timings_ms": self.timings,
+        }
+
+    def _say(self, words: str) -> None:
+        self.text += words
+        for sentence in self._cutter.feed(words):
+            self._whole += len(sentence.text)
+            self._show_to(self._whole)
+
+    def _clip(self, sentence: str) -> None:
+        # That the last sentence is whole, the daemon knows first: no more words follow it.
+        self._clipped = self.text.index(sentence, self._clipped) + len(sentence)
+        self._show_to(self._clipped)
+
+    def _show_to(self, end: int) -> None:
+        # A model may write what a terminal would obey.
+        if words := CONTROLS.sub("", " ".join(self.text[self._shown : end].split())):
+            self._progress.clear()
+            self._show(words)
+        self._shown = max(self._shown, end)
+
+    def _save(self, save: Callable[[], Path]) -> None:
+        try:
+            path = str(save())
+        except EchodError as error:
+            self.fail(error)
+            return
+        self.files.append(path)
+        self._progress.clear()
+        self._show(f"  {path}")
+
+    def _end(self, response: dict[str, Any]) -> None:
+        self._show_to(len(self.text))
+        if self._sound:
+            self._save(lambda: Target(self._directory, self._stem, ".wav").write(_wav(self._sound)))
+        self.status, self.timings = response["status"], response["echod"]
+        if self.status == "cancelled":
+            self._progress.note("interrupted")
+        if error := response["status_details"].get("error"):
+            self.fail(error_of(error))
+
+
+def _wav(pcm: bytes | bytearray) -> bytes:
+    data = io.BytesIO()
+    with wave.open(data, "wb") as file:
+        file.setnchannels(1)
+        file.setsampwidth(2)
+        file.setframerate(SPEAK_RATE)
+        file.writeframes(pcm)
+    return data.getvalue()

@@ -1,0 +1,170 @@
+"""`echod chat`: a conversation with a role, typed."""
+
+from __future__ import annotations
+
+import re
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Thread
+from types import FrameType
+from typing import TYPE_CHECKING, Any, Literal
+
+import click
+
+from echod.commands.options import as_json, connect, note, print_json_line, quiet, to_daemon
+from echod.commands.progress import Progress
+from echod.errors import EchodError
+
+if TYPE_CHECKING:
+    from echod.client import Client
+    from echod.talking import Talk
+
+PROMPT = "> "
+
+
+@click.command()
+@click.option(
+    "--role", metavar="ROLE", help="Whom to talk to, as in `echod roles list`. [default: nobody in particular]"
+)
+@click.option("--mode", type=click.Choice(("audio", "video")), help="How it answers. [default: as the role does]")
+@click.option("--voice", metavar="VOICE", help="Who speaks, as in `echod voices`. [default: the role's voice]")
+@click.option(
+    "-o",
+    "--output",
+    "directory",
+    type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
+    metavar="DIR",
+    default=Path(),
+    help="Where answers are saved. [default: here]",
+)
+@as_json
+@quiet
+@to_daemon
+@click.pass_context
+def chat(
+    context: click.Context,
+    role: str | None,
+    mode: Literal["audio", "video"] | None,
+    voice: str | None,
+    directory: Path,
+    as_json: bool,
+    quiet: bool,
+    url: str | None,
+    reconnect: float,
+) -> None:
+    """Talk to a role, and print its answers sentence by sentence.
+
+    What you say is typed, or comes line by line through a pipe. In mode audio an answer is saved as ROLE-TURN.wav, in
+    mode video each of its sentences as ROLE-TURN-N.mp4; no file is replaced. Ctrl-C interrupts an answer, another one
+    leaves; so does Ctrl-D. With --json every turn is one line of JSON.
+    """
+    if mode == "video" and not role:
+        raise click.UsageError("--mode video needs the portrait of a role: name one with --role")
+    with connect(url, reconnect, quiet) as client:
+        known: dict[str, Any] = client.role(role) if role else {}
+        mode = mode or known.get("mode", "audio")
+        with client.talk(role, mode=mode, voice=voice) as talk:
+            whom = known.get("title") or role or "nobody in particular"
+            note(f"talking to {whom}, who answers with {mode}; Ctrl-C interrupts, another one leaves", quiet)
+            chat = Chat(client, talk, directory, role or "chat", as_json, quiet)
+            if known.get("greeting"):
+                chat.turn(None)
+            for line in _lines():
+                chat.turn(line)
+    if chat.failed and not sys.stdin.isatty():
+        context.exit(1)
+
+
+class Chat:
+    """The turns of a conversation. `failed` is set once one of them went wrong."""
+
+    def __init__(self, client: Client, talk: Talk, directory: Path, stem: str, as_json: bool, quiet: bool) -> None:
+        self.failed = False
+        self._client = client
+        self._talk = talk
+        self._directory = directory
+        self._stem = stem
+        self._as_json = as_json
+        self._quiet = quiet
+        self._number = _next_number(directory, stem)
+
+    def turn(self, said: str | None) -> None:
+        """Say something, or nothing to be greeted, and see the answer to its end. Raises if the daemon stays lost."""
+        from echod.commands.answer import Answer
+
+        show = (lambda line: None) if self._as_json else click.echo
+        with Progress(self._quiet) as progress:
+            answer = Answer(self._client, self._directory, f"{self._stem}-{self._number}", progress, show)
+            try:
+                self._talk.greet() if said is None else self._talk.ask(said)
+                with _interruptible(self._talk.cancel):
+                    for event in self._talk.answer():
+                        answer.take(event)
+            except EchodError as error:
+                if not self._talk.connected:
+                    raise
+                answer.fail(error)
+        if self._as_json:
+            print_json_line({"conversation": self._talk.id, "said": said, **answer.report()})
+        self.failed |= answer.error is not None
+        self._number += 1
+
+
+def _next_number(directory: Path, stem: str) -> int:
+    """Turns are numbered on from those whose files are there."""
+    name = re.compile(rf"{re.escape(stem)}-(\d+)(-\d+)*\.(wav|mp4)")
+    taken = [int(match[1]) for path in directory.iterdir() if (match := name.fullmatch(path.name))]
+    return 1 + max(taken, default=0)
+
+
+def _lines() -> Iterator[str]:
+    """What the person says: typed at a prompt, or line by line from a pipe. Empty lines are none."""
+    for line in _typed() if sys.stdin.isatty() else _piped():
+        if line.strip():
+            yield line.strip()
+
+
+def _typed() -> Iterator[str]:
+    import readline  # noqa: F401  # gives `input` its editing
+
+    while True:
+        # To the terminal it goes in any case, and readline has to know of it where it can.
+        if not (shared := sys.stdout.isatty()):
+            click.echo(PROMPT, nl=False, err=True)
+        try:
+            yield input(PROMPT if shared else "")
+        except EOFError:
+            click.echo(err=True)
+            return
+
+
+def _piped() -> Iterator[str]:
+    for number, line in enumerate(sys.stdin.buffer, 1):
+        try:
+            yield line.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise click.UsageError(f"line {number} of stdin is not UTF-8 text") from None
+
+
+@contextmanager
+def _interruptible(cancel: Callable[[], None]) -> Iterator[None]:
+    """A first Ctrl-C only cancels; a second one is a KeyboardInterrupt."""
+    cancelling: list[Thread] = []
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        if cancelling:
+            raise KeyboardInterrupt
+        # In a thread of its own: this one may be holding the connection's lock.
+        cancelling.append(Thread(target=cancel))
+        cancelling[0].start()
+
+    before = signal.signal(signal.SIGINT, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+        for thread in cancelling:
+            thread.join()
