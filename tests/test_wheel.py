@@ -47,6 +47,7 @@ def test_wheel_holds_what_it_needs(wheel: Path) -> None:
     assert {
         "echod/py.typed",
         "echod/deploy/echod.service",
+        "echod/server/static/index.html",
         "echod/inference/preview/face_landmark.tflite",
         "echod/inference/preview/LICENSE.face_landmark",
     } <= names

@@ -16,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from echod.config import Config
 from echod.errors import EchodError
+from echod.server import page
 from echod.server.accounts import BEARER_OF_ADDRESS, NOBODY, READING, Caller
 from echod.server.refusals import error_response
 from echod.server.services import Services
@@ -84,7 +85,7 @@ class Admission:
         try:
             return self.services.caller(headers.items(), scope["server"], scope["client"], reading=method in READING)
         except EchodError:
-            if (method, path) in OPEN:
+            if (method, path) in OPEN or page.open_to_all(method, path):
                 return NOBODY
             raise
 

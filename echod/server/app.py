@@ -14,7 +14,7 @@ from starlette.requests import Request
 
 from echod import __version__
 from echod.errors import EchodError
-from echod.server import docs, files, people, roles, speech, videos
+from echod.server import docs, files, page, people, roles, speech, videos
 from echod.server.admission import Admission
 from echod.server.refusals import error_response
 from echod.server.schemas import ERROR_ANSWER
@@ -46,6 +46,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(people.accounts)
     app.include_router(roles.router)
     app.include_router(speech.router)
+    app.include_router(page.router)
     _add_status_routes(app)
     return app
 

@@ -1,0 +1,68 @@
+// Requests to the daemon. Addresses are relative, so that the page also works below a path of a proxy.
+
+/** A request that was not granted. `code` is the daemon's, or "unreachable" if nobody answered. */
+export class Refusal extends Error {
+  constructor(status, { code, message, param }) {
+    super(message);
+    Object.assign(this, { status, code, param });
+  }
+}
+
+const PAUSE = 1000; // ms between two tries to reach a daemon that restarts
+const PATIENCE = 60_000; // ms
+
+/** What the daemon answers, decoded. `body`: a FormData goes as a form, anything else as JSON. Throws Refusal. */
+export async function call(method, path, body, { key } = {}) {
+  const headers = key ? { "Idempotency-Key": key } : {};
+  if (body !== undefined && !(body instanceof FormData)) {
+    headers["Content-Type"] = "application/json";
+    body = JSON.stringify(body);
+  }
+  return (await granted(path, { method, headers, body })).json();
+}
+
+/** `fetch`, where whatever is no success is thrown as a Refusal. */
+export async function granted(path, options) {
+  let response;
+  try {
+    response = await fetch(path, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw new Refusal(0, { code: "unreachable", message: "" });
+  }
+  if (response.ok) return response;
+  if (response.status === 401 && path !== "v1/account/login") document.dispatchEvent(new Event("nobody"));
+  const answer = await response.json().catch(() => ({}));
+  throw new Refusal(response.status, answer.error ?? { code: "internal", message: response.statusText });
+}
+
+/** `work` until it succeeds or is refused for good: a daemon that restarts is waited out for a minute. */
+export async function patiently(work) {
+  const end = Date.now() + PATIENCE;
+  for (;;) {
+    try {
+      return await work();
+    } catch (refusal) {
+      const passing = refusal.code === "unreachable" || refusal.code === "draining";
+      if (!passing || Date.now() > end) throw refusal;
+      await new Promise((resolve) => setTimeout(resolve, PAUSE));
+    }
+  }
+}
+
+/** Send a file to the daemon, which looks at it; the file object. */
+export function upload(file) {
+  return patiently(() => {
+    const form = new FormData();
+    form.append("file", file, file.name);
+    return call("POST", "v1/files", form);
+  });
+}
+
+/** The address of a WebSocket of the daemon. */
+export function socketAddress(path) {
+  const address = new URL(path, document.baseURI);
+  address.protocol = address.protocol.replace("http", "ws");
+  address.hash = "";
+  return address;
+}

@@ -1,0 +1,175 @@
+// One clip beside its player: how far it is, what it is, what can be done with it.
+
+import { call } from "./api.js";
+import { $, announce, element, refill, show } from "./dom.js";
+import { contentOf } from "./growing.js";
+import { ended, jobs } from "./live.js";
+import { play, stop } from "./player.js";
+import { complain } from "./refusals.js";
+import { clock, moment, t, timeLeft } from "./words.js";
+
+export const STATUSES = {
+  queued: "Waiting",
+  in_progress: "Being made",
+  completed: "Completed",
+  failed: "Failed",
+  cancelled: "Cancelled",
+};
+const STAGES = {
+  speak: "Speaking the words",
+  face: "Finding the face",
+  audio: "Listening to the speech",
+  reference: "Studying the portrait",
+  denoise: "Imagining the motion",
+  decode: "Drawing the pictures",
+  mux: "Putting it together",
+};
+
+const PUPPET = "A preview: the picture's own lips are moved. It is no EchoMimic.";
+
+let shown = null; // the id of the clip in view
+let drawn = null; // the status that the panel was drawn for
+
+const pictures = new Map(); // of jobs submitted here: the portrait as the clip begins with it
+
+export const pictureOf = (id) => pictures.get(id);
+
+export function rememberPicture(id, address) {
+  if (address) pictures.set(id, address);
+}
+
+/** What a clip is called. */
+export function titleOf(video) {
+  return video.prompt || t("Untitled");
+}
+
+export async function openClip(id) {
+  shown = id;
+  drawn = null;
+  show($("clip"), true);
+  $("clip").replaceChildren(element("p", { className: "soft" }, t("Loading…")));
+  try {
+    const video = await jobs.find(id);
+    if (shown === id) render(video);
+  } catch (refusal) {
+    $("clip").replaceChildren(another());
+    problem(refusal);
+  }
+}
+
+export function closeClip() {
+  shown = null;
+  stop();
+  show($("clip"), false);
+}
+
+/** The panel is drawn once for each status: what is rebuilt ten times a second cannot be clicked. */
+function render(video) {
+  play(video, titleOf(video), pictures.get(video.id));
+  if (drawn !== video.status) draw(video);
+  drawn = video.status;
+  if (!ended(video)) follow(video);
+}
+
+function draw(video) {
+  refill($("clip"),
+    element("p", {}, element("span", { className: `chip ${video.status}` }, t(STATUSES[video.status]))),
+    element("h2", { className: "title", tabIndex: -1 }, titleOf(video)),
+    ended(video) ? facts(video) : progress(),
+    element("div", { className: "actions" }, ...actions(video), another()),
+  );
+  if (video.error) problem(video.error);
+}
+
+function progress() {
+  return element("div", { className: "progress" },
+    element("p", { className: "percent", "aria-hidden": "true" }, element("b"), "%"),
+    element("progress", { max: 100, "aria-label": t("Progress") }),
+    element("p", { className: "soft" }),
+  );
+}
+
+function follow(video) {
+  const [percent, bar, line] = $("clip").querySelector(".progress").children;
+  percent.firstChild.textContent = video.progress;
+  bar.value = video.progress;
+  line.textContent = doing(video);
+}
+
+/** What happens to a job at present, in a line. */
+export function doing(video) {
+  const { stage, windows_done: done, windows_total: total, eta_s: left, queue_position: position } = video.echod;
+  if (video.status === "queued" && stage !== "speak") {
+    return position > 1 ? t("{n} before it", { n: position - 1 }) : t("Next in line");
+  }
+  const parts = [t(STAGES[stage] ?? "Beginning")];
+  if (total) parts.push(t("window {done} of {total}", { done, total }));
+  if (left != null) parts.push(timeLeft(left));
+  return parts.join(" · ");
+}
+
+function facts(video) {
+  const { engine, seed, frames, timings_ms: timings } = video.echod;
+  const rows = {
+    [t("Engine")]: engine,
+    [t("Size")]: video.size.replace("x", " × "),
+    [t("Seed")]: seed,
+    [t("Length")]: video.seconds && clock(Number(video.seconds)),
+    [t("Frames")]: frames || null,
+    [t("Made in")]: timings?.total && t("{n} s", { n: (timings.total / 1000).toFixed(1) }),
+    [t("Submitted")]: moment(video.created_at),
+    [t("Kept until")]: video.expires_at && moment(video.expires_at),
+  };
+  const list = Object.entries(rows)
+    .filter(([, value]) => value != null)
+    .map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, String(value))));
+  const puppet = engine === "preview" && video.status === "completed";
+  return element("div", {},
+    element("dl", { className: "facts" }, ...list),
+    puppet && element("p", { className: "soft" }, t(PUPPET)),
+  );
+}
+
+function actions(video) {
+  if (!ended(video)) return [button("cancel", t("Cancel"), () => cancel(video))];
+  const properties = { className: "button primary", href: contentOf(video.id), "data-action": "download" };
+  const download = element("a", { ...properties, download: `${video.id}.mp4` }, t("Download"));
+  return [video.status === "completed" && download, button("delete", t("Delete"), () => remove(video))];
+}
+
+const button = (action, text, onclick) =>
+  element("button", { type: "button", "data-action": action, onclick }, text);
+const another = () =>
+  element("a", { className: "button", href: "#/make", "data-action": "another" }, t("Make another"));
+
+async function cancel(video) {
+  try {
+    await call("POST", `v1/videos/${video.id}/cancel`); // its end is told by an event
+  } catch (refusal) {
+    problem(refusal);
+  }
+}
+
+async function remove(video) {
+  if (!confirm(t("Delete this clip? It cannot be brought back."))) return;
+  try {
+    await jobs.remove(video.id);
+    location.hash = "#/make";
+  } catch (refusal) {
+    problem(refusal);
+  }
+}
+
+function problem(refusal) {
+  const line = element("p", { className: "problem", role: "alert" });
+  complain(line, refusal);
+  $("clip").append(line);
+}
+
+jobs.addEventListener("change", ({ detail: video }) => {
+  if (video.id !== shown) return;
+  if (ended(video) && drawn !== video.status) announce(`${titleOf(video)}: ${t(STATUSES[video.status])}`);
+  render(video);
+});
+jobs.addEventListener("list", () => jobs.get(shown) && render(jobs.get(shown)));
+document.addEventListener("language", () => shown && openClip(shown));

@@ -1,0 +1,86 @@
+// Workers and the queue, live: looked at every second while the view is open, since events tell of jobs only.
+
+import { Refusal, call } from "./api.js";
+import { doing, titleOf } from "./clip.js";
+import { $, element, refill, show } from "./dom.js";
+import { jobs } from "./live.js";
+import { t } from "./words.js";
+
+const EVERY = 1000; // ms
+
+const STATES = {
+  idle: "Idle",
+  busy: "Busy",
+  starting: "Starting",
+  stopping: "Stopping",
+  failed: "Failed",
+};
+
+const READINESS = {
+  stopping: "The daemon finishes its work before it restarts.",
+  idle: "Ready for work.",
+  failed: "No worker is ready.",
+};
+
+let timer = null;
+let seen = null; // what the daemon said last
+
+export function open() {
+  look();
+  timer = setInterval(look, EVERY);
+}
+
+export function close() {
+  clearInterval(timer);
+}
+
+async function look() {
+  try {
+    seen = await readiness();
+    render();
+  } catch (error) {
+    if (!(error instanceof Refusal)) throw error; // a lost connection is told of elsewhere
+  }
+}
+
+/** What /readyz says, which is an answer with any status. */
+async function readiness() {
+  const response = await fetch("readyz").catch(() => null);
+  return response ? response.json() : call("GET", "readyz");
+}
+
+function render() {
+  if (!seen) return;
+  const { ready, draining, devices } = seen;
+  const state = draining ? "stopping" : ready ? "idle" : "failed";
+  $("ready").textContent = t(READINESS[state]);
+  $("ready").dataset.state = state;
+  refill($("workers"), ...(devices ?? []).map(worker));
+  queue();
+}
+
+function worker({ device, state, engines, job, restarts, reason }) {
+  const video = jobs.get(job);
+  return element("li", { className: "panel worker", "data-state": state },
+    element("p", { className: "state", "data-state": state }, t(STATES[state])),
+    element("h2", {}, device),
+    element("p", { className: "soft" }, engines.join(", ") || t("Nothing loaded yet")),
+    job && element("p", {}, element("a", { href: `#/clip/${job}` }, video ? titleOf(video) : job)),
+    job && video && element("progress", { max: 100, value: video.progress, "aria-label": t("Progress") }),
+    reason && element("p", { className: "problem" }, reason),
+    restarts > 0 && element("p", { className: "soft" }, restarted(restarts)),
+  );
+}
+
+const restarted = (n) => (n > 1 ? t("restarted {n} times", { n }) : t("restarted once"));
+
+function queue() {
+  const waiting = jobs.all.filter((video) => video.status === "queued");
+  waiting.sort((a, b) => a.echod.queue_position - b.echod.queue_position);
+  const row = (video) =>
+    element("li", {}, element("a", { href: `#/clip/${video.id}` }, titleOf(video)), ` – ${doing(video)}`);
+  refill($("queue"), ...waiting.map(row));
+  show($("queue-none"), !waiting.length);
+}
+
+document.addEventListener("language", render);

@@ -1,0 +1,178 @@
+// The view that makes clips: a draft at first, then the clip that came of it. See portrait.js and speech.js for what
+// goes in, clip.js and clips.js for what comes out.
+
+import { call, patiently } from "./api.js";
+import { closeClip, openClip, rememberPicture } from "./clip.js";
+import { $, announce, element, show } from "./dom.js";
+import { jobs } from "./live.js";
+import { portrait } from "./portrait.js";
+import { complain } from "./refusals.js";
+import { listVoices, speech } from "./speech.js";
+import { t } from "./words.js";
+
+const ENGINES = {
+  preview: "preview – quick, a puppet of the picture",
+  echomimic: "EchoMimic – 6 steps",
+  "echomimic-quality": "EchoMimic quality – 30 steps, slow",
+};
+const DEFAULTS = { engine: "", size: "512x512", seed: "420" };
+const MAX_LABEL = 200; // characters of a recording's name that become the clip's
+
+/** Show the draft, or the clip whose id stands in the address. */
+export function open(id) {
+  closeClip();
+  show($("draft"), !id);
+  if (id) {
+    for (const part of ["portrait-shown", "portrait-drop"]) show($(part), false);
+    openClip(id);
+  } else {
+    portrait.reveal();
+    refresh();
+  }
+}
+
+export const close = closeClip;
+
+/** What the daemon offers at present. */
+async function refresh() {
+  listVoices();
+  const { data } = await call("GET", "v1/models").catch(() => ({ data: [] }));
+  const engines = data.map((model) => model.id).filter((id) => !id.startsWith("role:"));
+  const options = engines.map((id) => element("option", { value: id }, t(ENGINES[id] ?? id)));
+  const chosen = $("engine").value || kept().engine;
+  $("engine").replaceChildren(element("option", { value: "" }, t("Automatic")), ...options);
+  $("engine").value = engines.includes(chosen) ? chosen : "";
+  summarise();
+}
+
+function summarise() {
+  const engine = $("engine").value || t("automatic");
+  const size = $("size").value.replace("x", " × ");
+  $("options-summary").textContent = `${engine} · ${size} · ${t("seed")} ${$("seed").value}`;
+  portrait.size = $("size").value.split("x").map(Number);
+}
+
+// A draft outlives a reload: the files are with the daemon, the rest is kept by the browser until the tab is closed.
+
+const kept = () => JSON.parse(sessionStorage.getItem("draft") ?? "{}");
+
+function keep() {
+  const draft = {
+    portrait: portrait.file?.id, sounds: speech.ids, way: speech.way, words: $("words").value, voice: $("voice").value,
+    engine: $("engine").value, size: $("size").value, seed: $("seed").value,
+  };
+  sessionStorage.setItem("draft", JSON.stringify(draft));
+}
+
+async function restore() {
+  const draft = { ...DEFAULTS, way: "words", words: "", sounds: {}, ...kept() };
+  $("words").value = draft.words;
+  $("size").value = draft.size;
+  $("seed").value = draft.seed;
+  speech.way = draft.way;
+  summarise();
+  await Promise.allSettled([draft.portrait && portrait.restore(draft.portrait), speech.restore(draft.sounds)]);
+}
+
+/** Called once, when somebody is there. */
+export async function begin() {
+  await restore();
+  for (const input of [portrait, speech]) input.addEventListener("change", keep);
+  keep();
+}
+
+/** Nothing of what was chosen stays for whoever comes next. */
+export function forget() {
+  portrait.clear();
+  speech.clear();
+  sessionStorage.clear();
+}
+
+// Submitting
+
+async function submit(event) {
+  event.preventDefault();
+  complain($("submit-problem"), null);
+  const missing = whatIsMissing();
+  if (missing) {
+    complain($("submit-problem"), { message: t(missing[0]) });
+    $(missing[1]).focus();
+    return;
+  }
+  $("submit").disabled = true; // what was asked for is on its way
+  const key = unique();
+  try {
+    const video = await patiently(() => call("POST", "v1/videos", request(), { key }));
+    rememberPicture(video.id, await portrait.cropped().catch(() => null));
+    jobs.add(video);
+    announce(t("The clip is being made."));
+    location.hash = `#/clip/${video.id}`;
+  } catch (refusal) {
+    complain($("submit-problem"), refusal);
+  } finally {
+    $("submit").disabled = false;
+  }
+}
+
+/** With the same key a request that is sent twice, since an answer was lost, makes one clip. */
+function unique() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16)); // plain http has no randomUUID
+  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** What to say about it, and where to go. */
+function whatIsMissing() {
+  if (!portrait.file && portrait.chosen) return ["One moment: the picture is still on its way.", "submit"];
+  if (!portrait.file) return ["Choose a portrait first.", "portrait-choose"];
+  if (speech.way === "words" ? $("words").value.trim() : speech.file) return null;
+  if (speech.pending) return ["One moment: the recording is still on its way.", "submit"];
+  return {
+    words: ["Type the words to be spoken first.", "words"],
+    record: ["Record something first.", "record"],
+    file: ["Choose a recording first.", "speech-choose"],
+  }[speech.way];
+}
+
+function request() {
+  const asked = { input_reference: { file_id: portrait.file.id }, size: $("size").value, seed: $("seed").value.trim() };
+  if ($("engine").value) asked.model = $("engine").value;
+  if (speech.way === "words") {
+    asked.prompt = $("words").value.trim();
+    if ($("voice").value) asked.voice = $("voice").value;
+  } else {
+    asked.audio_reference = { file_id: speech.file.id };
+    asked.prompt = speech.file.filename.replace(/\.\w+$/, "").slice(0, MAX_LABEL); // a label
+  }
+  return asked;
+}
+
+// Dropping files: a picture is a portrait, anything else speech
+
+function drop(event) {
+  event.preventDefault();
+  $("make").classList.remove("dropping");
+  for (const file of event.dataTransfer.files) {
+    if (file.type.startsWith("image/")) portrait.take(file);
+    else speech.take(file);
+  }
+  location.hash = "#/make";
+}
+
+$("draft").onsubmit = submit;
+$("options").onchange = () => {
+  summarise();
+  keep();
+};
+$("dice").onclick = () => {
+  $("seed").value = Math.floor(Math.random() * 100_000);
+  $("options").onchange();
+};
+$("make").ondragover = (event) => {
+  event.preventDefault();
+  $("make").classList.add("dropping");
+};
+$("make").ondragleave = ({ relatedTarget }) => {
+  if (!$("make").contains(relatedTarget)) $("make").classList.remove("dropping");
+};
+$("make").ondrop = drop;
+document.addEventListener("language", refresh);

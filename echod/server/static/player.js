@@ -1,0 +1,84 @@
+// The clip in view: a still picture until its first fragment is there, then the clip as it grows, at last its file.
+
+import { $, element, show } from "./dom.js";
+import { Growing, contentOf } from "./growing.js";
+import { ended } from "./live.js";
+import { t } from "./words.js";
+
+let growing = null; // what fills the video of a clip that is being made
+let final = false; // whether the finished file is played, or about to be
+
+/** Follow the job: called with each of its states. */
+export function play(video, title, picture) {
+  show($("clip-shown"), true);
+  if (video.status === "completed") finish(video, title);
+  else if (ended(video)) giveUp(picture);
+  else grow(video, title, picture);
+}
+
+export function stop() {
+  growing?.close();
+  growing = null;
+  final = false;
+  $("clip-shown").replaceChildren();
+  show($("clip-shown"), false);
+}
+
+/** Waiting in the queue takes no connection, of which browsers have few. */
+function grow(video, title, picture) {
+  if (!$("clip-shown").hasChildNodes()) $("clip-shown").replaceChildren(still(picture));
+  if (growing || video.status === "queued") return;
+  const player = moving(title, { autoplay: true });
+  $("clip-shown").replaceChildren(still(picture), player);
+  growing = new Growing(player, video.id, Number(video.seconds));
+  growing.run().catch(() => {}); // there will be no clip: the job itself tells why
+}
+
+/** There will be no clip. */
+function giveUp(picture) {
+  growing?.close();
+  $("clip-shown").replaceChildren(still(picture));
+}
+
+/** The finished file takes over: at once, or, while the clip plays, when it has come to a stop. */
+function finish(video, title) {
+  if (final) return;
+  final = true;
+  const player = $("clip-shown").querySelector("video");
+  if (!player?.currentSrc) {
+    const autoplay = $("clip-shown").hasChildNodes(); // it was waited for
+    growing?.close();
+    $("clip-shown").replaceChildren(moving(title, { src: contentOf(video.id), autoplay }));
+  } else if (player.paused) {
+    exchange(player, video, title);
+  } else {
+    player.addEventListener("pause", () => exchange(player, video, title), { once: true });
+  }
+}
+
+/** Put a player of the finished file in the place of one that has grown, without a flash. */
+function exchange(player, video, title) {
+  if (!player.isConnected) return; // it is paused because it was put away
+  const next = moving(title, { src: contentOf(video.id), volume: player.volume, muted: player.muted });
+  const focused = document.activeElement === player;
+  const take = () => {
+    growing?.close();
+    const goesOn = !player.paused; // somebody pressed play again meanwhile
+    player.pause();
+    player.replaceWith(next);
+    if (focused) next.focus();
+    if (goesOn) next.play();
+  };
+  next.addEventListener("seeked", take, { once: true });
+  next.addEventListener("loadedmetadata", () => (next.currentTime = player.currentTime), { once: true });
+}
+
+function moving(title, properties) {
+  const label = t("The clip: {title}", { title });
+  const shared = { controls: true, playsInline: true, preload: "auto", "aria-label": label };
+  const player = element("video", { ...shared, ...properties });
+  player.addEventListener("loadeddata", () => player.classList.add("ready"), { once: true });
+  return player;
+}
+
+const still = (src) => (src ? element("img", { src, alt: "" }) : element("div", { className: "blank" }));

@@ -1,0 +1,164 @@
+// Choosing a portrait: it is sent to the daemon at once and shown with the face that was found and the crop.
+
+import { granted, upload } from "./api.js";
+import { $, element, say, show } from "./dom.js";
+import { complain } from "./refusals.js";
+import { t } from "./words.js";
+
+const DILATION = 0.5; // of the face box on each side, as the engines cut it
+
+/** Dispatches "change". `file`: the daemon's file object once it has been looked at. */
+class Portrait extends EventTarget {
+  file = null;
+  #address = null; // of the picture, for this page only
+  #size = [512, 512];
+  #sending = 0;
+
+  constructor() {
+    super();
+    $("portrait-choose").onclick = $("portrait-again").onclick = () => $("portrait-file").click();
+    $("portrait-file").onchange = ({ target }) => {
+      if (target.files.length) this.take(target.files[0]);
+      target.value = "";
+    };
+    document.addEventListener("language", () => this.#tell());
+  }
+
+  /** Whether one has been chosen, though it may not have been looked at yet. */
+  get chosen() {
+    return this.#address !== null;
+  }
+
+  /** A picture that was chosen or dropped. */
+  async take(picture) {
+    const sending = ++this.#sending;
+    this.#show(URL.createObjectURL(picture));
+    this.file = null;
+    complain($("portrait-problem"), null);
+    say($("portrait-facts"), t("Looking for the face…"));
+    try {
+      const file = await upload(picture);
+      if (file.echod.kind !== "portrait") throw { code: "unsupported_media", message: "" };
+      if (sending === this.#sending) this.file = file;
+    } catch (refusal) {
+      if (sending !== this.#sending) return;
+      this.clear();
+      complain($("portrait-problem"), refusal);
+    }
+    this.#changed();
+  }
+
+  /** One that was sent before the page was loaded again. */
+  async restore(id) {
+    const file = await (await granted(`v1/files/${id}`)).json();
+    const picture = await (await granted(`v1/files/${id}/content`)).blob();
+    if (this.chosen) return; // another one meanwhile
+    this.#show(URL.createObjectURL(picture));
+    this.file = file;
+    this.#changed();
+  }
+
+  clear() {
+    this.file = null;
+    if (this.#address) URL.revokeObjectURL(this.#address);
+    this.#address = null;
+    this.reveal();
+    this.#changed();
+  }
+
+  /** The picture, or the place to drop one. */
+  reveal() {
+    const chosen = this.#address !== null;
+    show($("portrait-shown"), chosen);
+    show($("portrait-again"), chosen);
+    show($("portrait-drop"), !chosen);
+  }
+
+  /** The size of the clip decides the shape of the crop. */
+  set size(size) {
+    this.#size = size;
+    this.#mark();
+  }
+
+  /** The cropped portrait as the clip begins with it: the address of a picture. Throws if this browser reads it not. */
+  async cropped() {
+    const picture = $("portrait-shown").querySelector("img");
+    await picture.decode();
+    const [left, top, right, bottom] = this.#crop();
+    const canvas = element("canvas", { width: this.#size[0], height: this.#size[1] });
+    const to = [0, 0, canvas.width, canvas.height];
+    canvas.getContext("2d").drawImage(picture, left, top, right - left, bottom - top, ...to);
+    return URL.createObjectURL(await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.9)));
+  }
+
+  #show(address) {
+    if (this.#address) URL.revokeObjectURL(this.#address);
+    this.#address = address;
+    $("portrait-shown").replaceChildren(element("img", { src: address, alt: t("Your portrait") }));
+    this.reveal();
+  }
+
+  #changed() {
+    this.#tell();
+    this.#mark();
+    this.dispatchEvent(new Event("change"));
+  }
+
+  #tell() {
+    const none = this.chosen ? "Looking for the face…" : "None chosen yet";
+    if (!this.file) return say($("portrait-facts"), t(none));
+    const { width, height, faces } = this.file.echod;
+    const found =
+      faces === 0 ? t("No face was found: the middle of the picture will be used.")
+      : faces === 1 ? t("One face found.")
+      : t("{n} faces found; the largest one will speak.", { n: faces });
+    say($("portrait-facts"), `${found} ${width} × ${height}`);
+  }
+
+  /** Dim what is not in the crop, and frame the face. */
+  #mark() {
+    $("portrait-shown").querySelector("svg")?.remove();
+    if (!this.file) return;
+    const { width, height, box } = this.file.echod;
+    const [left, top, right, bottom] = this.#crop();
+    const outside = `M0 0H${width}V${height}H0Z M${left} ${top}V${bottom}H${right}V${top}Z`;
+    const overlay = svg("svg", { class: "marks", viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
+    overlay.append(svg("path", { class: "outside", d: outside }));
+    if (box) overlay.append(svg("path", { class: "found", d: corners(box) }));
+    $("portrait-shown").append(overlay);
+  }
+
+  /** What the clip will show, as echod/inference/face.py cuts it: [left, top, right, bottom]. */
+  #crop() {
+    const { width, height, box } = this.file.echod;
+    const [x0, y0, x1, y1] = box ? dilated(box.map(Math.round), width, height) : [0, 0, width, height];
+    const [w, h] = this.#size;
+    const across = Math.max(1, Math.min(x1 - x0, Math.floor(((y1 - y0) * w) / h)));
+    const down = Math.max(1, Math.min(y1 - y0, Math.floor(((x1 - x0) * h) / w)));
+    const left = Math.floor((x0 + x1) / 2) - Math.floor(across / 2);
+    const top = Math.floor((y0 + y1) / 2) - Math.floor(down / 2);
+    return [left, top, left + across, top + down];
+  }
+}
+
+function dilated([x0, y0, x1, y1], width, height) {
+  const [grow, rise] = [Math.trunc(DILATION * (x1 - x0)), Math.trunc(DILATION * (y1 - y0))];
+  return [Math.max(0, x0 - grow), Math.max(0, y0 - rise), Math.min(x1 + grow, width), Math.min(y1 + rise, height)];
+}
+
+/** The four corners of a box, as a path. */
+function corners([x0, y0, x1, y1]) {
+  const arm = Math.min(x1 - x0, y1 - y0) / 5;
+  return (
+    `M${x0} ${y0 + arm}V${y0}H${x0 + arm} M${x1 - arm} ${y0}H${x1}V${y0 + arm} ` +
+    `M${x1} ${y1 - arm}V${y1}H${x1 - arm} M${x0 + arm} ${y1}H${x0}V${y1 - arm}`
+  );
+}
+
+function svg(tag, attributes) {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  return made;
+}
+
+export const portrait = new Portrait();

@@ -1,0 +1,54 @@
+// What went wrong, as a sentence that says what to do. The codes are those of echod/errors.py.
+
+import { t } from "./words.js";
+import { element, show } from "./dom.js";
+
+const SENTENCES = {
+  unreachable: "The daemon does not answer. Check that it runs; this page tries again by itself.",
+  portrait_unreadable: "This picture cannot be read. Choose a PNG, JPEG or WebP file that other programs open.",
+  no_face_detected: "No face was found. Choose a picture with one face, seen from the front and well lit.",
+  speech_unreadable: "This recording cannot be read. Choose a WAV, MP3, M4A or OGG file that other programs play.",
+  speech_silent: "Nothing can be heard in this recording. Check the microphone and record again.",
+  speech_too_short: "This recording is too short. Say a few words more.",
+  speech_too_long: "This recording is too long. Cut it, or ask your admin to raise max_seconds.",
+  unsupported_size: "This size is not possible. Choose another one under Options.",
+  unsupported_media:
+    "This file cannot be used. A portrait must be a PNG, JPEG or WebP picture, speech a WAV, MP3 or M4A recording.",
+  model_not_loaded: "This engine or role is not there at present. Choose another one.",
+  not_found: "This is not there any more. It may have expired or been deleted.",
+  not_ready: "This is not finished yet. Wait a little and try again.",
+  idempotency_conflict: "This was sent before with other contents. Try again.",
+  payload_too_large: "This file is too big. Choose a smaller one, or ask your admin to raise max_upload.",
+  unauthorized: "Name or password is wrong, or you have been signed out. Sign in again.",
+  forbidden: "This is not allowed here.",
+  queue_full: "Too many clips are waiting. Try again when some are done.",
+  quota_exceeded: "You have too many clips waiting. Try again when some are done, or cancel one.",
+  rate_limited: "Too many tries in a short time. Wait a minute, then try again.",
+  draining: "The daemon is about to restart. Try again in a minute.",
+  no_device: "No device can work at present. Look under Devices; an admin can repair it.",
+  disk_full: "The daemon's disk is full. Delete old clips, or ask your admin.",
+  internal: "Something went wrong inside the daemon. Try again; its log says more.",
+  poison: "Making this clip crashed the worker twice, so it was given up. Try another portrait or recording.",
+  stalled: "The worker got stuck on this clip. Try again, perhaps in a smaller size.",
+  out_of_memory: "The device has not enough memory for this clip. Choose a smaller size.",
+  not_finite: "The engine made no usable picture of this. Try another seed or portrait.",
+  cancelled: "This was cancelled.",
+  upstream_asr: "What you said could not be understood, because speech recognition failed. Try again, or type.",
+  upstream_reply: "The language model failed to answer. Try again.",
+  upstream_tts: "The words could not be spoken, because the voice failed. Try again, or choose another voice.",
+  upstream_model_retired: "The speech model in use exists no more. An admin must choose another one in the settings.",
+};
+
+/** One sentence about anything thrown, or about a job's error. */
+export function sentence({ code, message }) {
+  return t(SENTENCES[code] ?? message ?? SENTENCES.internal);
+}
+
+/** Tell of a refusal in place; nothing hides it again. The daemon's own words, with values and limits, go below. */
+export function complain(target, refusal) {
+  show(target, Boolean(refusal));
+  target.replaceChildren();
+  if (!refusal) return;
+  const known = SENTENCES[refusal.code];
+  target.append(sentence(refusal), known && refusal.message ? element("small", { lang: "en" }, refusal.message) : "");
+}

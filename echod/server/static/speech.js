@@ -1,0 +1,184 @@
+// What the portrait says: words to be spoken, a recording made here, or a recording that exists.
+
+import { call, granted, upload } from "./api.js";
+import { $, element, say, show } from "./dom.js";
+import { Microphone, peak, wav } from "./microphone.js";
+import { complain } from "./refusals.js";
+import { clock, locale, t } from "./words.js";
+
+const LONGEST = 1800; // seconds of a recording made here
+
+/** Dispatches "change". `way`: "words", "record" or "file". */
+class Speech extends EventTarget {
+  #sounds = { record: null, file: null }; // what each way has: {file, address}
+  #microphone = null; // while it records
+  #pieces = [];
+  #sending = 0;
+
+  constructor() {
+    super();
+    $("ways").onchange = () => {
+      complain($("speech-problem"), null);
+      this.#changed();
+    };
+    $("words").oninput = $("voice").onchange = () => this.#changed();
+    $("speech-choose").onclick = () => $("speech-file").click();
+    $("speech-file").onchange = ({ target }) => {
+      if (target.files.length) this.take(target.files[0]);
+      target.value = "";
+    };
+    $("record").onclick = () => (this.#microphone ? this.#stop() : this.#start());
+    document.addEventListener("language", () => this.#render());
+  }
+
+  get way() {
+    return document.querySelector("input[name=way]:checked").value;
+  }
+
+  set way(way) {
+    document.querySelector(`input[name=way][value=${way}]`).checked = true;
+    this.#changed();
+  }
+
+  /** The daemon's file object of the recording in use; null for words. */
+  get file() {
+    return this.#sounds[this.way]?.file ?? null;
+  }
+
+  /** Whether there is a recording that the daemon still looks at. */
+  get pending() {
+    return Boolean(this.#sounds[this.way]) && !this.file;
+  }
+
+  get ids() {
+    return { record: this.#sounds.record?.file?.id, file: this.#sounds.file?.file?.id };
+  }
+
+  /** A recording that was chosen or dropped. */
+  async take(recording) {
+    this.way = "file";
+    await this.#send("file", recording);
+  }
+
+  async restore(ids) {
+    for (const way of ["record", "file"]) {
+      if (!ids[way]) continue;
+      const file = await call("GET", `v1/files/${ids[way]}`);
+      const content = await (await granted(`v1/files/${ids[way]}/content`)).blob();
+      this.#sounds[way] ??= { file, address: URL.createObjectURL(content) };
+    }
+    this.#changed();
+  }
+
+  clear() {
+    this.#sounds = { record: null, file: null };
+    $("words").value = "";
+    this.#changed();
+  }
+
+  async #send(way, recording) {
+    const sending = ++this.#sending;
+    complain($("speech-problem"), null);
+    this.#sounds[way] = { file: null, address: URL.createObjectURL(recording), name: recording.name };
+    this.#changed();
+    try {
+      const file = await upload(recording);
+      if (file.echod.kind !== "speech") throw { code: "unsupported_media", message: "" };
+      if (sending === this.#sending) this.#sounds[way].file = file;
+    } catch (refusal) {
+      if (sending !== this.#sending) return;
+      this.#sounds[way] = null;
+      complain($("speech-problem"), refusal);
+    }
+    this.#changed();
+  }
+
+  async #start() {
+    this.#pieces = [];
+    this.#sounds.record = null;
+    complain($("speech-problem"), null);
+    this.#microphone = new Microphone((piece) => this.#heard(piece));
+    try {
+      await this.#microphone.start();
+    } catch (error) {
+      this.#microphone = null;
+      complain($("speech-problem"), { message: t(error.message) });
+    }
+    this.#changed();
+  }
+
+  async #stop() {
+    const microphone = this.#microphone;
+    await microphone.stop();
+    this.#microphone = null;
+    this.#changed();
+    if (this.#pieces.length) await this.#send("record", wav(this.#pieces, `${t("recording")}.wav`));
+  }
+
+  #heard(piece) {
+    this.#pieces.push(piece);
+    const seconds = this.#pieces.length / 10;
+    $("record-time").textContent = clock(seconds);
+    this.#draw();
+    if (seconds >= LONGEST) this.#stop();
+  }
+
+  /** The last six seconds as bars, the newest at the right. */
+  #draw() {
+    const canvas = $("level");
+    const [brush, bar, middle] = [canvas.getContext("2d"), 10, canvas.height / 2];
+    brush.clearRect(0, 0, canvas.width, canvas.height);
+    brush.fillStyle = getComputedStyle(canvas).color;
+    this.#pieces.slice(-canvas.width / bar).reverse().forEach((piece, i) => {
+      const tall = Math.max(3, Math.sqrt(peak(piece)) * canvas.height);
+      brush.fillRect(canvas.width - (i + 1) * bar, middle - tall / 2, bar - 4, tall);
+    });
+  }
+
+  #changed() {
+    this.#render();
+    this.dispatchEvent(new Event("change"));
+  }
+
+  #render() {
+    const way = this.way;
+    for (const part of document.querySelectorAll("[data-way]")) show(part, part.dataset.way === way);
+    const recording = Boolean(this.#microphone);
+    $("record").setAttribute("aria-pressed", recording);
+    $("record").setAttribute("aria-label", recording ? t("Stop recording") : t("Record"));
+    const sound = this.#sounds[way];
+    show($("speech-shown"), Boolean(sound) && !recording);
+    if (!sound) return;
+    if ($("speech-player").src !== sound.address) $("speech-player").src = sound.address;
+    const { file } = sound;
+    const facts = file ? `${file.filename} · ${clock(file.echod.seconds)}` : t("Listening to it…");
+    say($("speech-facts"), facts);
+  }
+}
+
+export const speech = new Speech();
+
+/** Fill the list of voices; without any there is nothing to choose. */
+export async function listVoices() {
+  const { data } = await call("GET", "v1/voices").catch(() => ({ data: [] }));
+  const chosen = $("voice").value;
+  const groups = Object.groupBy(data, ({ backend, model }) => `${backend} · ${model}`);
+  $("voice").replaceChildren(element("option", { value: "" }, t("Automatic")));
+  for (const [label, voices] of Object.entries(groups)) {
+    const options = voices.map((voice) => element("option", { value: voice.id }, nameOf(voice)));
+    options.sort((a, b) => a.text.localeCompare(b.text, locale()));
+    $("voice").append(element("optgroup", { label }, ...options));
+  }
+  $("voice").value = data.some((voice) => voice.id === chosen) ? chosen : "";
+  show($("voice-row"), data.length > 0);
+}
+
+/** espeak-ng's voices are named by their languages' codes. */
+function nameOf({ model, name }) {
+  if (model !== "espeak-ng") return name;
+  try {
+    return new Intl.DisplayNames(locale(), { type: "language" }).of(name);
+  } catch {
+    return name; // a code of espeak-ng's own
+  }
+}

@@ -1,0 +1,308 @@
+// The view that talks to a role: one turn is what somebody types or says, and the answer to it.
+
+import { call } from "./api.js";
+import { $, element, say, show } from "./dom.js";
+import { holdable } from "./hold.js";
+import { Microphone, RATE } from "./microphone.js";
+import { Realtime } from "./realtime.js";
+import { complain, sentence } from "./refusals.js";
+import { Sentences } from "./sentences.js";
+import { Speaker } from "./speaker.js";
+import { Transcript } from "./transcript.js";
+import { t } from "./words.js";
+
+const HASTY = "hasty"; // marks events that may come too late, when the answer has ended by itself
+const LEAST = RATE / 10; // samples that are worth an answer
+const STATES = {
+  connecting: "Connecting…",
+  lost: "The connection was lost. Trying to get it back…",
+  ready: "Ready",
+  listening: "Listening",
+  thinking: "Thinking…",
+  speaking: "Speaking",
+};
+
+let visit = null; // changes whenever the view is opened or left
+let role = null;
+let realtime = null;
+let microphone = null; // while somebody speaks
+let samples = 0; // that it has heard
+let answer = null; // the id of the response under way
+let item = null; // the id of the item that is heard
+
+const transcript = new Transcript($("transcript"));
+const speaker = new Speaker(rest);
+const sentences = new Sentences($("scene"), { onstart: speaks, onidle: rest });
+
+export async function open(name) {
+  const here = (visit = Symbol("visit"));
+  complain($("roles-problem"), null);
+  title();
+  try {
+    const roles = (await call("GET", "v1/roles")).data.filter((each) => !each.error);
+    if (here !== visit) return;
+    choose(roles);
+    const chosen = roles.find((each) => each.name === name);
+    if (chosen) enter(chosen);
+  } catch (refusal) {
+    complain($("roles-problem"), refusal);
+  }
+}
+
+export function close() {
+  visit = null;
+  quiet();
+  microphone?.stop();
+  microphone = null;
+  realtime?.close();
+  realtime = role = answer = item = null;
+  show($("conversation"), false);
+  show($("roles"), true);
+}
+
+const portraitOf = (each) => `v1/roles/${encodeURIComponent(each.name)}/portrait`;
+
+function choose(roles) {
+  show($("roles-none"), !roles.length);
+  show($("roles-lead"), roles.length);
+  const card = (each) =>
+    element("li", { className: "card" },
+      element("a", { href: `#/talk/${encodeURIComponent(each.name)}` },
+        element("div", { className: "thumb" }, element("img", { src: portraitOf(each), alt: "" })),
+        element("span", { className: "name" }, each.title || each.name),
+        element("span", { className: "soft" }, each.greeting),
+      ),
+    );
+  $("roles").replaceChildren(...roles.map(card));
+}
+
+function enter(chosen) {
+  role = chosen;
+  for (const part of ["roles", "roles-lead"]) show($(part), false);
+  show($("conversation"), true);
+  title();
+  document.querySelector(`input[name=mode][value=${role.mode}]`).checked = true;
+  $("portrait-at-rest").src = portraitOf(role);
+  show($("rest"), false);
+  const { conversation, lines = [] } = kept();
+  transcript.clear();
+  transcript.restore(lines);
+  connect(conversation);
+  if (matchMedia("(pointer: fine)").matches) $("say").focus(); // elsewhere a keyboard would cover the page
+}
+
+// A conversation outlives a reload: the daemon keeps it for a while, and the browser what was said.
+
+const kept = () => JSON.parse(sessionStorage.getItem(`talk:${role.name}`) ?? "{}");
+
+function keep() {
+  const talk = { conversation: realtime.conversation, lines: transcript.lines };
+  sessionStorage.setItem(`talk:${role.name}`, JSON.stringify(talk));
+}
+
+function title() {
+  $("talk-title").textContent = role ? role.title || role.name : t("Talk to someone");
+}
+
+// What the server tells
+
+const EVENTS = {
+  state: () => {
+    if (realtime.state === "lost") lose();
+    render();
+  },
+  begun: () => greet(),
+  anew: () => transcript.note(t("The conversation could not be continued; a new one begins.")),
+  "conversation.item.added": ({ item: added }) => {
+    if (added.role !== "user") return;
+    const words = added.content?.map((part) => part.text ?? part.transcript ?? "").join("");
+    transcript.line("you", added.id).textContent = words || "…";
+  },
+  "conversation.item.input_audio_transcription.completed": ({ item_id, transcript: words }) => {
+    transcript.line("you", item_id).textContent = words || t("(nothing was heard)");
+  },
+  "conversation.item.input_audio_transcription.failed": ({ item_id, error }) => {
+    transcript.line("you", item_id).textContent = t("(not understood)");
+    complain($("talk-problem"), error);
+  },
+  "response.created": ({ response }) => {
+    answer = response.id;
+    speaker.begin();
+    sentences.begin();
+    render();
+  },
+  "response.output_item.added": (event) => {
+    if (event.response_id === answer) item = event.item.id;
+  },
+  "response.output_text.delta": hears,
+  "response.output_audio_transcript.delta": hears,
+  "response.output_audio.delta": ({ response_id, delta }) => {
+    if (response_id !== answer) return; // of an answer that was interrupted
+    speaker.play(delta);
+    render();
+  },
+  "response.output_video.added": ({ response_id, video_id, sentence: words }) => {
+    if (response_id === answer) sentences.add(video_id, words);
+  },
+  "response.done": ({ response }) => {
+    const error = response.status_details?.error;
+    if (response.status === "failed") transcript.note(sentence(error ?? { code: "internal" }));
+    if (response.id === answer) answer = null;
+    rest();
+    keep();
+  },
+  error: ({ error }) => {
+    if (error.event_id !== HASTY) complain($("talk-problem"), error);
+  },
+};
+
+function connect(conversation) {
+  const input = { turn_detection: null, format: { type: "audio/pcm", rate: RATE } };
+  const session = { output_modalities: [mode()], audio: { input } };
+  const connection = (realtime = new Realtime(role.name, session, conversation));
+  for (const [type, take] of Object.entries(EVENTS)) {
+    connection.addEventListener(type, (event) => connection === realtime && take(event.detail));
+  }
+  render();
+}
+
+/** The daemon ends the answer of whoever has gone. */
+function lose() {
+  quiet();
+  answer = item = null;
+}
+
+function hears({ item_id, response_id, delta }) {
+  if (response_id === answer) transcript.append(item_id, delta);
+}
+
+function speaks(words, video) {
+  say($("caption"), words);
+  still(video);
+  render();
+}
+
+/** The role speaks first, if browsers let it: they want the page to have been touched before it makes a sound. */
+function greet() {
+  if (!role.greeting) return;
+  if (navigator.userActivation?.hasBeenActive ?? true) realtime.send("response.create");
+  else transcript.line("role", "greeting").textContent = role.greeting;
+}
+
+/** Between two answers the role is seen as its clips begin. */
+function still(video) {
+  const canvas = $("rest");
+  if (!canvas.hidden) return;
+  Object.assign(canvas, { width: video.videoWidth, height: video.videoHeight });
+  canvas.getContext("2d").drawImage(video, 0, 0);
+  show(canvas, true);
+}
+
+function rest() {
+  if (!answer && speaker.idle && sentences.idle) {
+    say($("caption"), "");
+    sentences.stop();
+  }
+  render();
+}
+
+function state() {
+  if (realtime?.state !== "open") return realtime?.state ?? "connecting";
+  if (microphone) return "listening";
+  if (!speaker.idle || sentences.speaking) return "speaking";
+  return answer || !sentences.idle ? "thinking" : "ready";
+}
+
+function render() {
+  const now = state();
+  const busy = now === "speaking" || now === "thinking";
+  $("turn-state").textContent = t(STATES[now]);
+  $("turn-state").dataset.state = now;
+  $("scene").dataset.state = now;
+  show($("interrupt"), busy);
+  show($("send"), !busy);
+  $("hold").setAttribute("aria-pressed", Boolean(microphone));
+}
+
+// What somebody does
+
+const mode = () => document.querySelector("input[name=mode]:checked").value;
+
+/** Be silent; how much of the answer was heard, in ms. */
+function quiet() {
+  say($("caption"), "");
+  return speaker.stop() + sentences.stop();
+}
+
+/** End the answer, and tell the server how much of it was heard: the rest was never said. */
+function interrupt() {
+  if (!answer && speaker.idle && sentences.idle) return;
+  if (answer) realtime.send("response.cancel", { event_id: HASTY });
+  const heard = quiet();
+  if (item) {
+    const cut = { item_id: item, content_index: 0, audio_end_ms: heard };
+    realtime.send("conversation.item.truncate", { event_id: HASTY, ...cut });
+    transcript.cut(item);
+  }
+  answer = item = null;
+  render();
+}
+
+function send(event) {
+  event.preventDefault();
+  const text = $("say").value.trim();
+  if (!text || realtime.state !== "open") return;
+  complain($("talk-problem"), null);
+  interrupt();
+  const content = [{ type: "input_text", text }];
+  realtime.send("conversation.item.create", { item: { type: "message", role: "user", content } });
+  realtime.send("response.create");
+  $("say").value = "";
+}
+
+function hear(piece) {
+  samples += piece.length;
+  const bytes = new Uint8Array(piece.buffer);
+  realtime?.send("input_audio_buffer.append", { audio: btoa(String.fromCharCode(...bytes)) });
+}
+
+async function listen() {
+  samples = 0;
+  complain($("talk-problem"), null);
+  interrupt();
+  const started = (microphone = new Microphone(hear));
+  try {
+    await started.start();
+  } catch (error) {
+    microphone = null;
+    complain($("talk-problem"), { message: t(error.message) });
+  }
+  render();
+}
+
+async function answerMe() {
+  const ended = microphone;
+  microphone = null;
+  await ended.stop();
+  if (samples >= LEAST) {
+    realtime?.send("input_audio_buffer.commit");
+    realtime?.send("response.create");
+  } else {
+    realtime?.send("input_audio_buffer.clear");
+  }
+  render();
+}
+
+holdable($("hold"), {
+  begin: () => realtime?.state === "open" && listen(),
+  end: answerMe,
+  active: () => Boolean(microphone),
+});
+$("composer").onsubmit = send;
+$("interrupt").onclick = interrupt;
+$("modes").onchange = () => realtime?.update({ output_modalities: [mode()] });
+document.addEventListener("keydown", ({ key }) => key === "Escape" && realtime && interrupt());
+document.addEventListener("language", () => {
+  title();
+  if (role) render();
+});

@@ -1,0 +1,133 @@
+"""Debian's Chromium, and somebody who looks at the page with it."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
+
+from tests.media import EXAMPLES
+from tests.running import RunningDaemon
+
+CHROMIUM = shutil.which("chromium")
+SPEECH = EXAMPLES / "speech.wav"
+
+ELSEWHERE = "echod.test"  # the daemon's machine by another name: to browsers, plain http to somewhere else
+
+PATIENCE = 60_000  # ms until a test that hangs has failed: clips are made meanwhile, perhaps on a busy machine
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """One for the tests of a module. Its microphone hears the example speech, again and again."""
+    if CHROMIUM is None:
+        pytest.skip("there is no chromium to look at the page with")
+    # Not for a whole session: while Playwright's own event loop is there, no other can run in this thread.
+    arguments = [
+        "--no-sandbox",
+        "--use-fake-device-for-media-stream",
+        "--use-fake-ui-for-media-stream",
+        f"--use-file-for-fake-audio-capture={SPEECH}",
+        "--autoplay-policy=no-user-gesture-required",
+        f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1",
+    ]
+    expect.set_options(timeout=PATIENCE)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=arguments)
+        yield browser
+        browser.close()
+
+
+class Visitor:
+    """A browser window on a daemon's page, and whatever went wrong in it.
+
+    `forgiven`: what the console may say; Chromium itself writes there when a request is refused or a connection lost.
+    """
+
+    def __init__(self, browser: Browser, url: str, **options: Any) -> None:
+        self.url = url
+        self.forgiven: list[str] = []
+        self.faults: list[str] = []
+        usual = {"locale": "en-GB", "reduced_motion": "reduce", "viewport": {"width": 1000, "height": 800}}
+        self._context = browser.new_context(base_url=url, **usual | options)
+        self._context.set_default_timeout(PATIENCE)
+        self.page = self._context.new_page()
+        self.page.on("console", self._said)
+        self.page.on("pageerror", lambda error: self.faults.append(f"uncaught: {error}"))
+        self.page.on("request", self._asked)
+
+    def _said(self, message: ConsoleMessage) -> None:
+        if message.type in ("error", "warning"):
+            self.faults.append(message.text)
+
+    def _asked(self, request: Request) -> None:
+        if not request.url.startswith((f"{self.url}/", f"blob:{self.url}/")):
+            self.faults.append(f"a request to another origin: {request.url}")
+
+    def unforgiven(self) -> list[str]:
+        return [fault for fault in self.faults if not any(re.search(pattern, fault) for pattern in self.forgiven)]
+
+    def close(self) -> None:
+        self._context.close()
+
+    # What every test does
+
+    def open(self, where: str = "#/make") -> Page:
+        """The page, once it knows who is there."""
+        self.page.goto(f"/{where}")
+        expect(self.page.locator("#tabs")).to_be_visible()
+        return self.page
+
+    def choose_portrait(self, path: Path = EXAMPLES / "portrait.png") -> None:
+        self.page.locator("#portrait-file").set_input_files(path)
+        expect(self.page.locator("#portrait-facts")).to_contain_text("One face found")
+
+    def choose_speech(self, path: Path = SPEECH) -> None:
+        self.page.get_by_label("Use a recording").check()
+        self.page.locator("#speech-file").set_input_files(path)
+        expect(self.page.locator("#speech-facts")).to_contain_text(f"{path.name} ·")
+
+    def submit(self) -> str:
+        """The id of the new clip, which is in view."""
+        self.page.get_by_role("button", name="Make the clip").click()
+        self.page.wait_for_url("**/#/clip/*")
+        return self.page.url.rpartition("/")[2]
+
+
+Visit = Callable[..., Visitor]
+
+
+@pytest.fixture
+def visit(browser: Browser, daemon: RunningDaemon) -> Iterator[Visit]:
+    """Opens windows, with options of Playwright's contexts. None may end with a fault that was not forgiven."""
+    visitors: list[Visitor] = []
+    daemon.until_idle()
+
+    def visit(host: str = "127.0.0.1", **options: Any) -> Visitor:
+        visitors.append(Visitor(browser, daemon.tcp.replace("127.0.0.1", host), **options))
+        return visitors[-1]
+
+    yield visit
+    for visitor in visitors:
+        visitor.close()
+    assert [visitor.unforgiven() for visitor in visitors] == [[] for _ in visitors]
+
+
+@pytest.fixture
+def visitor(visit: Visit) -> Visitor:
+    return visit()
+
+
+def faults(page: Page) -> list[tuple[str, list[str]]]:
+    """What axe-core finds that would keep somebody from using the page: the rule, and the elements that break it."""
+    source = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text()
+    page.evaluate(f"() => {{ {source}; }}")
+    found = page.evaluate("() => axe.run()")["violations"]
+    serious = [fault for fault in found if fault["impact"] in ("serious", "critical")]
+    return [(fault["id"], [node["html"] for node in fault["nodes"]]) for fault in serious]

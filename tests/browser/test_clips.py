@@ -1,0 +1,308 @@
+"""Making clips with the page: from files, words and the microphone; watching, cancelling, coming back."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import os
+import signal
+import wave
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from playwright.sync_api import Locator, Page, expect
+
+from tests.browser.conftest import SPEECH, Visitor
+from tests.media import EXAMPLES, write_wav
+from tests.running import RunningDaemon
+
+UNTIL = """video => new Promise((done) => {{
+    const look = () => {{ if ({state}) done(); }};
+    video.addEventListener("{event}", look);
+    look();
+}})"""
+STATE_OF_VIDEO = (
+    "video => ({src: video.currentSrc, at: video.currentTime, seconds: video.duration, paused: video.paused})"
+)
+
+
+@pytest.fixture(scope="module")
+def long_speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """LONG seconds: some seconds of work."""
+    path = tmp_path_factory.mktemp("speech") / "long.wav"
+    with wave.open(str(SPEECH)) as given, wave.open(str(path), "wb") as made:
+        made.setparams(given.getparams())
+        made.writeframes(given.readframes(given.getnframes()) * 3)
+    return path
+
+
+@pytest.fixture(scope="module")
+def short_speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A second of it."""
+    path = tmp_path_factory.mktemp("speech") / "short.wav"
+    with wave.open(str(SPEECH)) as given, wave.open(str(path), "wb") as made:
+        made.setparams(given.getparams())
+        made.writeframes(given.readframes(given.getframerate()))
+    return path
+
+
+LONG = 3 * 7.71  # seconds
+
+UNUSABLE = "A portrait must be a PNG, JPEG or WebP picture, speech a WAV, MP3 or M4A recording."
+
+
+@contextlib.contextmanager
+def held(daemon: RunningDaemon) -> Iterator[None]:
+    """The worker does nothing while the block runs."""
+    (device,) = daemon.devices()
+    os.kill(device["pid"], signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(device["pid"], signal.SIGCONT)
+
+
+def video(daemon: RunningDaemon, job: str) -> dict[str, Any]:
+    with daemon.http() as http:
+        return dict(http.get(f"/v1/videos/{job}").json())
+
+
+def player_of(page: Page) -> Locator:
+    return page.locator("#clip-shown video")
+
+
+def player(page: Page) -> dict[str, Any]:
+    return dict(player_of(page).evaluate(STATE_OF_VIDEO))
+
+
+def completed(page: Page) -> None:
+    expect(page.locator("#clip .chip")).to_have_text("Completed")
+
+
+def test_clip_from_files(daemon: RunningDaemon, visitor: Visitor) -> None:
+    """Files become a clip whose progress moves up to its end, with a thumbnail, and a download that is the clip."""
+    page = visitor.open()
+    visitor.choose_portrait()
+    visitor.choose_speech()
+    page.evaluate(
+        """() => { window.seen = [];
+        new MutationObserver(() => {
+            const bar = document.querySelector("#clip progress");
+            if (bar && window.seen.at(-1) !== bar.value) window.seen.push(bar.value);
+        }).observe(document.querySelector("#clip"), {subtree: true, childList: true, characterData: true}) }"""
+    )
+    job = visitor.submit()
+    completed(page)
+    seen = page.evaluate("window.seen")
+    assert seen == sorted(seen) and len(seen) > 3
+    card = page.locator(f'#clips a[href="#/clip/{job}"]')
+    expect(card).to_contain_text("speech")
+    expect(card.locator("img")).to_have_js_property("naturalWidth", 512)
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download").click()
+    with daemon.http() as http:
+        assert download.value.path().read_bytes() == http.get(f"/v1/videos/{job}/content").content
+
+
+def test_crop_is_the_clips(daemon: RunningDaemon, visitor: Visitor, short_speech: Path) -> None:
+    """The part of the portrait that is left bright is what the clip shows, also in another shape."""
+    page = visitor.open()
+    visitor.choose_portrait()
+    visitor.choose_speech(short_speech)
+    page.locator("#options summary").click()
+    page.get_by_label("Size").select_option("576x768")
+    drawn = page.locator(".marks .outside").get_attribute("d")
+    job = visitor.submit()
+    completed(page)
+    left, top, right, bottom = video(daemon, job)["echod"]["crop"]
+    assert drawn is not None and drawn.endswith(f"M{left} {top}V{bottom}H{right}V{top}Z")
+
+
+def test_clip_plays_while_it_grows(daemon: RunningDaemon, visitor: Visitor, long_speech: Path) -> None:
+    """With the worker held half way the clip plays as far as it has come; later its file is played, and sought in."""
+    page = visitor.open()
+    visitor.choose_portrait()
+    visitor.choose_speech(long_speech)
+    job = visitor.submit()
+    player_of(page).evaluate(UNTIL.format(event="progress", state="video.buffered.length && video.buffered.end(0) > 2"))
+    with held(daemon):
+        assert video(daemon, job)["status"] == "in_progress"
+        player_of(page).evaluate(UNTIL.format(event="timeupdate", state="video.currentTime > 1"))
+        growing = player(page)
+        assert growing["src"].startswith("blob:")
+        assert growing["seconds"] == pytest.approx(LONG, abs=0.1)  # it shows how long it will be
+    completed(page)
+    player_of(page).evaluate("video => video.pause()")
+    expect(player_of(page)).to_have_attribute("src", f"v1/videos/{job}/content")
+    player_of(page).evaluate("video => new Promise((done) => { video.onseeked = done; video.currentTime = 15 })")
+    final = player(page)
+    assert (final["at"], final["paused"]) == (15, True)
+    assert final["seconds"] == pytest.approx(LONG, abs=0.1)
+
+
+def test_clip_from_words(daemon: RunningDaemon, visitor: Visitor) -> None:
+    """Typed words are spoken with the chosen voice, then shown."""
+    page = visitor.open()
+    visitor.choose_portrait()
+    page.get_by_label("Words to be spoken").fill("Good morning. Nice to meet you.")
+    page.get_by_label("Voice", exact=True).select_option("local/espeak-ng/en-us")
+    job = visitor.submit()
+    completed(page)
+    expect(page.locator("#clip .title")).to_have_text("Good morning. Nice to meet you.")
+    made = video(daemon, job)
+    assert made["echod"]["spoken"] and made["echod"]["voice"] == "local/espeak-ng/en-us"
+
+
+def test_clip_from_microphone(daemon: RunningDaemon, visitor: Visitor) -> None:
+    """What the microphone hears is recorded, can be listened to, and becomes a clip as long as that."""
+    page = visitor.open()
+    visitor.choose_portrait()
+    page.get_by_role("radio", name="Record", exact=True).check()
+    page.get_by_role("button", name="Record").click()
+    expect(page.locator("#record-time")).to_have_text("0:02")
+    page.get_by_role("button", name="Stop recording").click()
+    expect(page.locator("#speech-facts")).to_have_text("recording.wav · 0:02")
+    kept = page.evaluate("() => JSON.parse(sessionStorage.draft).sounds.record")
+    with daemon.http() as http:
+        assert likeness(http.get(f"/v1/files/{kept}/content").content) > 0.5  # the browser reduces noise
+    job = visitor.submit()
+    completed(page)
+    assert 2 <= float(video(daemon, job)["seconds"]) < 4
+
+
+def likeness(recording: bytes) -> float:
+    """How much a recording at 24 kHz is like the part of the example speech that fits best: 1 for the very same."""
+    heard = samples(BytesIO(recording), 24_000)
+    played = samples(str(SPEECH), 16_000)
+    played = np.interp(np.arange(0, len(played) - 1, 16 / 24), np.arange(len(played)), played)
+    played = np.concatenate([played, played])  # the microphone plays it again and again
+    size = len(played) + len(heard)
+    products = np.fft.irfft(np.fft.rfft(played, size) * np.conj(np.fft.rfft(heard, size)))[: len(played) - len(heard)]
+    energy = np.cumsum(np.concatenate([[0], played**2]))
+    energies = energy[len(heard) :] - energy[: -len(heard)]
+    return float(np.max(products / np.sqrt(np.maximum(energies[: len(products)], 1) * np.sum(heard**2))))
+
+
+def samples(source: str | BytesIO, rate: int) -> NDArray[np.float64]:
+    with wave.open(source) as sound:
+        assert (sound.getnchannels(), sound.getsampwidth(), sound.getframerate()) == (1, 2, rate)
+        return np.frombuffer(sound.readframes(sound.getnframes()), np.int16).astype(np.float64)
+
+
+def test_dropped_files(visitor: Visitor) -> None:
+    """Files dropped anywhere on the view find their place: a picture is the portrait, a recording the speech."""
+    page = visitor.open()
+    for path, kind in ((EXAMPLES / "portrait.png", "image/png"), (SPEECH, "audio/wav")):
+        dropped = page.evaluate_handle(
+            """([letters, name, type]) => {
+                const transfer = new DataTransfer();
+                const bytes = Uint8Array.from(atob(letters), (letter) => letter.charCodeAt(0));
+                transfer.items.add(new File([bytes], name, {type}));
+                return transfer;
+            }""",
+            [base64.b64encode(path.read_bytes()).decode(), path.name, kind],
+        )
+        page.dispatch_event("#make", "drop", {"dataTransfer": dropped})
+    expect(page.locator("#portrait-facts")).to_contain_text("One face found")
+    expect(page.locator("#speech-facts")).to_contain_text("speech.wav · 0:07")
+
+
+def test_cancel(daemon: RunningDaemon, visitor: Visitor, long_speech: Path) -> None:
+    """A clip that is being made is cancelled by its button, and says so."""
+    visitor.forgiven.append("status of 409")  # its stream was waited for
+    page = visitor.open()
+    visitor.choose_portrait()
+    visitor.choose_speech(long_speech)
+    job = visitor.submit()
+    expect(page.locator("#clip .chip")).to_have_text("Being made")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("#clip .chip")).to_have_text("Cancelled")
+    assert video(daemon, job)["status"] == "cancelled"
+
+
+def test_reload_half_way(daemon: RunningDaemon, visitor: Visitor, short_speech: Path) -> None:
+    """After a reload the clip in view is in view, its progress goes on, and the draft is as it was."""
+    page = visitor.open()
+    visitor.choose_portrait()
+    visitor.choose_speech(short_speech)
+    page.locator("#options summary").click()
+    page.get_by_label("Seed", exact=True).fill("77")
+    daemon.until_idle()
+    with held(daemon):
+        job = visitor.submit()
+        expect(page.locator("#clip .chip")).to_have_text("Being made")
+        page.reload()
+        expect(page.locator("#clip .chip")).to_have_text("Being made")
+        expect(page.locator(f'#clips a[href="#/clip/{job}"] .ring')).to_be_visible()
+    completed(page)
+    page.get_by_role("link", name="Make another").click()
+    expect(page.locator("#portrait-facts")).to_contain_text("One face found")
+    expect(page.locator("#speech-facts")).to_contain_text("short.wav")
+    expect(page.locator("#options-summary")).to_have_text("automatic · 512 × 512 · seed 77")
+
+
+def test_delete(daemon: RunningDaemon, visitor: Visitor, short_speech: Path) -> None:
+    """A deleted clip is gone from the list and the daemon, once one has agreed."""
+    page = visitor.open()
+    visitor.choose_portrait()
+    visitor.choose_speech(short_speech)
+    job = visitor.submit()
+    completed(page)
+    page.once("dialog", lambda dialog: dialog.dismiss())
+    page.get_by_role("button", name="Delete").click()
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete").click()
+    expect(page.locator(f'#clips a[href="#/clip/{job}"]')).to_have_count(0)
+    assert "error" in video(daemon, job)
+
+
+def test_no_such_clip(visitor: Visitor) -> None:
+    """The address of a clip that is no more says so, and leads on."""
+    visitor.forgiven.append("status of 404")
+    page = visitor.open("#/clip/video_0123")
+    expect(page.get_by_role("alert")).to_contain_text("This is not there any more.")
+    page.get_by_role("link", name="Make another").click()
+    expect(page.get_by_role("button", name="Choose a picture")).to_be_visible()
+
+
+@pytest.mark.parametrize(
+    ("where", "content"),
+    [
+        ("#portrait-file", b"no picture"),
+        ("#portrait-file", SPEECH.read_bytes()),
+        ("#speech-file", b"RIFF....WAVE"),
+        ("#speech-file", (EXAMPLES / "portrait.png").read_bytes()),
+    ],
+)
+def test_unusable_files(visitor: Visitor, where: str, content: bytes) -> None:
+    """A file that cannot be used is answered with a sentence that says which ones can."""
+    visitor.forgiven.append("status of 400")
+    page = visitor.open()
+    page.get_by_label("Use a recording").check()
+    page.locator(where).set_input_files({"name": "file", "mimeType": "", "buffer": content})
+    expect(page.get_by_role("alert").filter(has_text=UNUSABLE)).to_be_visible()
+
+
+def test_silence(visitor: Visitor, tmp_path: Path) -> None:
+    """A recording in which nothing is said is refused with advice."""
+    visitor.forgiven.append("status of 400")
+    page = visitor.open()
+    page.get_by_label("Use a recording").check()
+    page.locator("#speech-file").set_input_files(write_wav(tmp_path / "silence.wav", hertz=0))
+    expect(page.get_by_role("alert").filter(has_text="Nothing can be heard in this recording.")).to_be_visible()
+
+
+def test_what_is_missing(visitor: Visitor) -> None:
+    """Submitting too early says what is missing and goes there."""
+    page = visitor.open()
+    page.get_by_role("button", name="Make the clip").click()
+    expect(page.get_by_role("alert").filter(has_text="Choose a portrait first.")).to_be_visible()
+    expect(page.get_by_role("button", name="Choose a picture")).to_be_focused()
+    visitor.choose_portrait()
+    page.get_by_role("button", name="Make the clip").click()
+    expect(page.get_by_label("Words to be spoken")).to_be_focused()

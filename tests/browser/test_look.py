@@ -1,0 +1,97 @@
+"""How the page looks and who can use it: phones, two languages, light and dark, the keyboard, screen readers."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Visit, Visitor, faults
+
+WIDTH = 360  # pixels of a small phone
+VIEWS = ("#/make", "#/talk", "#/devices", "#/account")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_serious_fault(visit: Visit, scheme: str) -> None:
+    """axe finds no serious fault in any view, light or dark, with everything unfolded."""
+    visitor = visit(color_scheme=scheme)
+    for view in VIEWS:
+        page = visitor.open(view)
+        page.evaluate("() => document.querySelectorAll('details').forEach((part) => (part.open = true))")
+        assert faults(page) == [], view
+
+
+def test_phone(visit: Visit) -> None:
+    """On a phone nothing is cut off sideways, and a clip can be made from words."""
+    visitor = visit(viewport={"width": WIDTH, "height": 740}, is_mobile=True, has_touch=True)
+    for view in VIEWS:
+        page = visitor.open(view)
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= WIDTH
+    page = visitor.open()
+    visitor.choose_portrait()
+    page.get_by_label("Words to be spoken").fill("Hello.")
+    visitor.submit()
+    expect(page.locator("#clip .chip")).to_have_text("Completed")
+    expect(page.locator("#clip-shown video")).to_be_in_viewport()
+
+
+def test_languages(visit: Visit) -> None:
+    """The page speaks the browser's language, changes at once to the other one, and remembers that."""
+    page = visit(locale="zh-CN").open()
+    expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
+    expect(page.get_by_role("heading", level=1)).to_have_text("让照片开口说话")
+    page.get_by_role("button", name="English").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Make a picture speak")
+    expect(page.get_by_label("Words to be spoken")).to_have_attribute("placeholder", "Hello! It is good to see you.")
+    page.reload()
+    expect(page.get_by_role("heading", level=1)).to_have_text("Make a picture speak")
+    page.get_by_role("button", name="中文").click()
+    expect(page.get_by_role("heading", level=1)).to_have_text("让照片开口说话")
+
+
+def test_theme(visit: Visit) -> None:
+    """The page is as light or dark as the system, until somebody chooses, and then stays so."""
+    page = visit(color_scheme="dark").open()
+    paper = "() => getComputedStyle(document.documentElement).backgroundColor"
+    dark = page.evaluate(paper)
+    page.get_by_role("button", name="Light or dark").click()
+    light = page.evaluate(paper)
+    assert light != dark
+    page.reload()
+    assert page.evaluate(paper) == light
+
+
+def test_keyboard(visitor: Visitor) -> None:
+    """A clip can be made without a mouse: every control is reached in order, and what has the focus is seen."""
+    page = visitor.open()
+    visitor.choose_portrait()
+    reached = []
+    for _ in range(30):
+        page.keyboard.press("Tab")
+        focused = page.evaluate(
+            """() => {
+                const element = document.activeElement;
+                const shown = element.type === "radio" ? element.nextElementSibling : element;
+                return [element.id || element.name || element.textContent.trim(), getComputedStyle(shown).outlineStyle];
+            }"""
+        )
+        reached.append(focused[0])
+        assert focused[1] == "solid", f"{focused[0]} does not show that it has the focus"
+        if focused[0] == "words":
+            page.keyboard.type("Hello.")
+        if focused[0] == "submit":
+            break
+    assert reached[0] == "Skip to the content"
+    assert [name for name in reached if name in ("words", "voice", "submit")] == ["words", "voice", "submit"]
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/#/clip/*")
+    expect(page.locator("#clip .chip")).to_have_text("Completed")
+
+
+def test_told_to_screen_readers(visitor: Visitor) -> None:
+    """That a clip is being made, and that it is done, is announced without moving the focus."""
+    page = visitor.open()
+    visitor.choose_portrait()
+    page.get_by_label("Words to be spoken").fill("Hello.")
+    visitor.submit()
+    expect(page.locator("#news[aria-live=polite]")).to_have_text("Hello.: Completed")

@@ -1,0 +1,180 @@
+"""Accounts, API tokens and lost connections, as the page handles them."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+
+import httpx
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import ELSEWHERE, Visit, Visitor, faults
+from tests.media import EXAMPLES
+from tests.running import RunningDaemon, run_echod
+
+PASSWORD = "correct horse"
+REFUSED, LOST = "status of 40[0-9]", "ERR_|WebSocket connection|status of 503"  # what Chromium itself writes
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
+    """A daemon with two accounts, on one port from start to start: a page belongs to it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with RunningDaemon(tmp_path_factory.mktemp("people"), "--port", str(port)) as running:
+        added = run_echod("roles", "add", EXAMPLES / "roles" / "ada", url=running.url)
+        assert added.returncode == 0, added.stderr
+        for name, role in (("anna", "admin"), ("bert", "user")):
+            added = run_echod("users", "add", name, "--role", role, url=running.url, input=f"{PASSWORD}\n")
+            assert added.returncode == 0, added.stderr
+        yield running
+
+
+def try_to_sign_in(visitor: Visitor, name: str, password: str) -> Page:
+    visitor.forgiven.append(REFUSED)
+    page = visitor.page
+    page.goto("/")
+    page.locator("#sign-in").get_by_label("Name").fill(name)
+    page.get_by_label("Password").fill(password)
+    page.get_by_role("button", name="Sign in").click()
+    return page
+
+
+def sign_in(visitor: Visitor, name: str) -> Page:
+    page = try_to_sign_in(visitor, name, PASSWORD)
+    expect(page.locator("#tabs")).to_be_visible()
+    return page
+
+
+def test_wrong_password(visitor: Visitor) -> None:
+    """A wrong password is told in a sentence, and the next try may be the right one."""
+    page = try_to_sign_in(visitor, "bert", "wrong")
+    expect(page.get_by_role("alert")).to_contain_text("Name or password is wrong")
+    page.get_by_label("Password").fill(PASSWORD)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="Make a picture speak")).to_be_visible()
+
+
+def test_nobody_sees_anything(daemon: RunningDaemon, visitor: Visitor) -> None:
+    """Before anybody has signed in there is a form and nothing else, and no view can be reached."""
+    visitor.forgiven.append(REFUSED)
+    page = visitor.page
+    page.goto("/#/devices")
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    expect(page.locator("#tabs")).to_be_hidden()
+    assert page.locator(".view:visible").count() == 1
+    assert faults(page) == []
+
+
+def test_sign_out(visit: Visit) -> None:
+    """Signing out ends the session, and nothing of a draft is left for whoever comes next."""
+    visitor = visit()
+    page = sign_in(visitor, "anna")
+    visitor.choose_portrait()
+    page.get_by_label("Words to be spoken").fill("a secret")
+    page.get_by_role("link", name="Account").click()
+    expect(page.locator("#whoami")).to_have_text("Signed in as anna, an admin.")
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    page = sign_in(visitor, "bert")
+    expect(page.get_by_label("Words to be spoken")).to_have_value("")
+    expect(page.locator("#portrait-facts")).to_have_text("None chosen yet")
+
+
+def test_tokens(daemon: RunningDaemon, visitor: Visitor) -> None:
+    """A token is made, shown once and good at once; revoked, it is refused."""
+    page = sign_in(visitor, "bert")
+    page.get_by_role("link", name="Account").click()
+    page.locator("#new-token").get_by_label("Name").fill("laptop")
+    page.get_by_label("Good for").select_option("30 days")
+    page.get_by_role("button", name="Make a token").click()
+    expect(page.get_by_label("The new token")).to_be_visible()
+    token = page.get_by_label("The new token").input_value()
+    assert whoami(daemon, token) == (200, "bert")
+    page.reload()
+    expect(page.locator("#tokens")).to_contain_text("laptop")
+    expect(page.get_by_label("The new token")).to_be_hidden()
+    assert token not in page.content()
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Revoke laptop").click()
+    expect(page.locator("#tokens li")).to_have_count(0)
+    assert whoami(daemon, token) == (401, None)
+
+
+def whoami(daemon: RunningDaemon, token: str) -> tuple[int, str | None]:
+    answer = httpx.get(f"{daemon.tcp}/v1/account/me", headers={"Authorization": f"Bearer {token}"})
+    return answer.status_code, answer.json().get("name")
+
+
+def test_devices(visit: Visit) -> None:
+    """An admin sees what each worker does; others see whether there is one."""
+    page = sign_in(visit(), "anna")
+    page.get_by_role("link", name="Devices").click()
+    expect(page.locator("#ready")).to_have_text("Ready for work.")
+    expect(page.locator("#workers li")).to_contain_text("cpu")
+    expect(page.locator("#workers .state")).to_have_text("Idle")
+    page = sign_in(visit(), "bert")
+    page.get_by_role("link", name="Devices").click()
+    expect(page.locator("#ready")).to_have_text("Ready for work.")
+    expect(page.locator("#workers li")).to_have_count(0)
+
+
+def test_plain_http(visit: Visit) -> None:
+    """From another machine, without https, a clip can be made; for the microphone it says what is needed."""
+    visitor = visit(host=ELSEWHERE)
+    page = sign_in(visitor, "anna")
+    assert not page.evaluate("() => isSecureContext")
+    visitor.choose_portrait()
+    page.get_by_role("radio", name="Record", exact=True).check()
+    page.get_by_role("button", name="Record").click()
+    expect(page.get_by_role("alert").filter(has_text="only to pages opened by https")).to_be_visible()
+    page.get_by_role("radio", name="Type words").check()
+    page.get_by_label("Words to be spoken").fill("Hello.")
+    visitor.submit()
+    expect(page.locator("#clip .chip")).to_have_text("Completed")
+
+
+def test_daemon_restarts(daemon: RunningDaemon, visit: Visit) -> None:
+    """With the daemon killed underneath, the page says so, comes back by itself, and nothing is lost.
+
+    A clip that was being made is followed to its end, and what is submitted meanwhile is accepted later, once. Whoever
+    talks to a role is told that a new conversation begins.
+    """
+    making, talking = visit(), visit()
+    for visitor in (making, talking):
+        sign_in(visitor, "bert")
+        visitor.forgiven.append(LOST)
+    talk, state = talking.open("#/talk/ada"), talking.page.locator("#turn-state")
+    expect(state).to_have_text("Ready")
+    page = making.page
+    making.choose_portrait()
+    making.choose_speech()
+    first = making.submit()
+    expect(page.locator("#clip .chip")).to_have_text("Being made")
+    daemon.kill()
+    expect(page.locator("#connection")).to_contain_text("The connection to the daemon was lost")
+    expect(state).to_have_text("The connection was lost. Trying to get it back…")
+    page.get_by_role("link", name="Make another").click()
+    page.get_by_role("button", name="Make the clip").click()
+    daemon.start()
+    page.wait_for_url(lambda url: "#/clip/" in url)
+    second = page.url.rpartition("/")[2]
+    expect(page.locator("#connection")).to_be_hidden()
+    for job in (second, first):
+        page.goto(f"/#/clip/{job}")
+        expect(page.locator("#clip .chip")).to_have_text("Completed")
+    expect(page.locator("#clips li")).to_have_count(2)
+    expect(talk.locator("#transcript .note")).to_have_text("The conversation could not be continued; a new one begins.")
+    talk.get_by_label("Say something").fill("Still there?")
+    talk.keyboard.press("Enter")
+    expect(talk.locator("#transcript .role").last).to_contain_text("Still there?")
+
+
+def test_session_ends(daemon: RunningDaemon, visitor: Visitor) -> None:
+    """When the password is changed elsewhere the page asks to sign in again, of itself."""
+    visitor.forgiven.append(LOST)
+    page = sign_in(visitor, "anna")
+    changed = run_echod("users", "passwd", "anna", url=daemon.url, input=f"{PASSWORD}!\n")
+    assert changed.returncode == 0, changed.stderr
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()

@@ -1,0 +1,235 @@
+"""Talking to a role on the page: Whisper hears, espeak-ng speaks, the preview shows, all of it on this machine."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Page, WebSocket, WebSocketRoute, expect
+
+from tests.browser.conftest import Visit, Visitor, faults
+from tests.media import EXAMPLES
+from tests.running import RunningDaemon
+
+WHISPER = Path(os.environ.get("ECHOD_TEST_ASSETS", "")) / "models" / "whisper-tiny.en.pt"
+LONG = "".join(f"This is sentence number {number}. " for number in range(20))
+
+HOLD = "Hold to talk, or tap to start and stop"
+
+# Notes what is seen at every animation frame: which sentence, and whether there was any moment without a picture.
+WATCH = """() => {
+    window.shown = [];
+    window.gaps = 0;
+    const caption = document.querySelector("#caption");
+    const look = () => {
+        const text = caption.hidden ? "" : caption.textContent.trim();
+        if (text && window.shown.at(-1) !== text) window.shown.push(text);
+        const front = document.querySelector("#scene video.front");
+        if (text && !(front && front.readyState >= 2)) window.gaps += 1;
+        requestAnimationFrame(look);
+    };
+    look();
+}"""
+
+# Counts the seconds of sound that are played by Web Audio, and notes how loud it is and when it began.
+LISTEN = """
+    window.played = 0;
+    window.loudest = 0;
+    const start = AudioBufferSourceNode.prototype.start;
+    AudioBufferSourceNode.prototype.start = function (...when) {
+        window.clock = this.context;
+        window.began ??= this.context.currentTime;
+        window.played += this.buffer.duration;
+        window.loudest = Math.max(window.loudest, ...this.buffer.getChannelData(0));
+        return start.apply(this, when);
+    };
+"""
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory, assets: Path) -> Iterator[RunningDaemon]:
+    """A daemon that hears, with a role."""
+    with RunningDaemon(tmp_path_factory.mktemp("talk"), ECHOD_HEAR_MODEL=str(WHISPER)) as running:
+        with running.http() as http, (EXAMPLES / "portrait.png").open("rb") as portrait:
+            form = {"name": "ada", "title": "Ada", "language": "en", "greeting": "Hello!", "options[size]": "256x256"}
+            http.post("/v1/roles", data=form, files={"portrait": portrait}).raise_for_status()
+        yield running
+
+
+class Talking:
+    """A visitor who talks to Ada. `frames` are the events that went over the wire, either way."""
+
+    def __init__(self, visitor: Visitor) -> None:
+        self.page: Page = visitor.page
+        self.sockets: list[WebSocket] = []
+        self.frames: list[dict[str, Any]] = []
+        self.page.on("websocket", self._opened)
+        self.page.add_init_script(LISTEN)
+        visitor.open("#/talk")
+        self.page.get_by_role("link", name="Ada").click()
+        expect(self.page.locator("#transcript .role")).to_have_text("Answer: Hello!")
+        self.ready()
+
+    def _opened(self, socket: WebSocket) -> None:
+        if "/v1/realtime" in socket.url:
+            self.sockets.append(socket)
+            socket.on("framesent", lambda frame: self.frames.append(json.loads(frame)))
+            socket.on("framereceived", lambda frame: self.frames.append(json.loads(frame)))
+
+    def events(self, kind: str) -> list[dict[str, Any]]:
+        return [event for event in self.frames if event["type"] == kind]
+
+    def type(self, words: str) -> None:
+        self.page.get_by_label("Say something").fill(words)
+        self.page.keyboard.press("Enter")
+
+    def says(self, tenths: int) -> None:
+        """Until the microphone has been heard for so many tenths of a second."""
+        expect(self.page.locator("#turn-state")).to_have_text("Listening")
+        while len(self.events("input_audio_buffer.append")) < tenths:
+            self.sockets[-1].wait_for_event("framesent")
+
+    def ready(self) -> None:
+        expect(self.page.locator("#turn-state")).to_have_text("Ready")
+
+    def speaking(self) -> None:
+        expect(self.page.locator("#turn-state")).to_have_text("Speaking")
+
+    def answer(self) -> str:
+        """The last line of the role."""
+        return (self.page.locator("#transcript .role").last.text_content() or "").removeprefix("Answer: ")
+
+
+@pytest.fixture
+def talking(visitor: Visitor) -> Talking:
+    return Talking(visitor)
+
+
+def test_seen(talking: Talking) -> None:
+    """The answer to typed words comes as clips of its sentences, one after the other, with no moment between."""
+    talking.page.evaluate(WATCH)
+    talking.type("Seven clouds. They are big!")
+    talking.speaking()
+    assert faults(talking.page) == []
+    talking.ready()
+    expect(talking.page.locator("#transcript .you")).to_have_text("You: Seven clouds. They are big!")
+    assert "Seven clouds. They are big!" in talking.answer()
+    added = [event["sentence"].strip() for event in talking.events("response.output_video.added")]
+    shown = talking.page.evaluate("() => window.shown")
+    assert len(shown) > 2
+    assert shown == added[-len(shown) :] and " ".join(shown) == talking.answer().strip()
+    assert talking.page.evaluate("() => window.gaps") == 0
+    assert talking.page.evaluate("() => window.played") == 0  # the sound is the clips'
+
+
+def test_heard_only(talking: Talking) -> None:
+    """In voice only the answer is sound as it comes, with its words, and no clip is made."""
+    talking.page.get_by_label("Voice only").check()
+    talking.type("Seven clouds.")
+    talking.speaking()
+    before = len(talking.events("response.output_video.added"))
+    talking.ready()
+    assert "Seven clouds." in talking.answer()
+    assert talking.page.evaluate("() => window.played") > 1
+    assert talking.page.evaluate("() => window.loudest") > 0.1
+    assert len(talking.events("response.output_video.added")) == before
+
+
+def test_microphone(talking: Talking) -> None:
+    """What is said while the microphone is held is understood, shown and answered."""
+    page = talking.page
+    page.get_by_label("Voice only").check()
+    page.get_by_role("button", name=HOLD).focus()
+    page.keyboard.down(" ")
+    talking.says(tenths=30)
+    page.keyboard.up(" ")
+    said = page.locator("#transcript .you")
+    expect(said).to_contain_text("I am a preview")
+    talking.ready()
+    assert (said.text_content() or "").removeprefix("You: ").strip() in talking.answer()
+
+
+def test_tapped(talking: Talking) -> None:
+    """Whoever cannot hold the microphone taps it: once to begin, once more to be answered."""
+    hold = talking.page.get_by_role("button", name=HOLD)
+    hold.click()
+    talking.says(tenths=3)
+    hold.click()
+    expect(talking.page.locator("#transcript .you")).to_be_visible()
+    assert len(talking.events("input_audio_buffer.commit")) == 1
+
+
+def test_stopped(talking: Talking) -> None:
+    """The answer stops at once by its button; the daemon hears how much of it was heard, and the talk goes on."""
+    talking.type(LONG)
+    expect(talking.page.locator("#caption")).to_contain_text("number 0.")
+    talking.page.get_by_role("button", name="Stop the answer").click()
+    talking.ready()
+    expect(talking.page.locator("#scene video")).to_have_count(0)
+    talking.type("Are you there?")
+    talking.speaking()
+    talking.ready()
+    assert "Are you there?" in talking.answer()
+    statuses = [event["response"]["status"] for event in talking.events("response.done")]
+    assert statuses == ["completed", "cancelled", "completed"]
+    cut = talking.events("conversation.item.truncated")
+    assert [event["item_id"] for event in cut] == [talking.events("response.output_item.added")[1]["item"]["id"]]
+
+
+def test_interrupted(talking: Talking) -> None:
+    """Whoever says something while the role speaks is heard, and the role stops."""
+    talking.page.get_by_label("Voice only").check()
+    talking.type(LONG)
+    talking.page.wait_for_function("() => window.clock?.currentTime > window.began + 1.5")
+    talking.type("Wait!")
+    expect(talking.page.locator("#transcript .you").last).to_have_text("You: Wait!")
+    expect(talking.page.locator("#transcript .role").last).to_contain_text("Wait!")
+    expect(talking.page.locator("#transcript .cut")).to_have_count(1)
+    talking.ready()
+    (cut,) = talking.events("conversation.item.truncated")
+    assert 1000 < cut["audio_end_ms"] < 20_000  # of a minute
+
+
+def test_reloaded(talking: Talking) -> None:
+    """After a reload the conversation is where it was: its words are there, and the daemon remembers it."""
+    talking.page.get_by_label("Voice only").check()
+    talking.type("Seven clouds.")
+    talking.speaking()
+    talking.ready()
+    talking.page.reload()
+    expect(talking.page.locator("#transcript .you")).to_have_text("You: Seven clouds.")
+    talking.ready()
+    first, second = talking.events("session.created")
+    assert first["session"]["id"] == second["session"]["id"]
+    assert len(talking.events("response.created")) == 2  # no second greeting
+
+
+def test_failed_turn(visit: Visit) -> None:
+    """A turn that fails ends with a sentence about it, and the next one may be better."""
+    visitor = visit()
+
+    def daemon_side(socket: WebSocketRoute) -> None:
+        def send(kind: str, **fields: Any) -> None:
+            socket.send(json.dumps({"type": kind, **fields}))
+
+        def act(message: str | bytes) -> None:
+            if json.loads(message)["type"] == "response.create":
+                send("response.created", response={"id": "resp_1"})
+                error = {"code": "upstream_reply", "message": "the server answered 500"}
+                details = {"type": "failed", "error": error}
+                send("response.done", response={"id": "resp_1", "status": "failed", "status_details": details})
+
+        socket.on_message(act)
+        send("session.created", session={"id": "sess_1"})
+
+    visitor.page.route_web_socket("**/v1/realtime*", daemon_side)
+    page = visitor.open("#/talk/ada")
+    expect(page.locator("#turn-state")).to_have_text("Ready")
+    page.get_by_label("Say something").fill("Hello?")
+    page.keyboard.press("Enter")
+    expect(page.locator("#transcript .note").last).to_have_text("The language model failed to answer. Try again.")
+    expect(page.locator("#turn-state")).to_have_text("Ready")
