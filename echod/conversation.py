@@ -132,6 +132,7 @@ class Turn:
     _accepting: list[asyncio.Task[Job]] = field(default_factory=list)
     _clips: asyncio.Queue[Job | None] = field(default_factory=asyncio.Queue)
     _task: asyncio.Task[None] | None = None
+    _stopped: bool = False
 
     def start(self) -> asyncio.Task[None]:
         """Begin; the task ends when the turn has ended, well or with `error` set."""
@@ -141,7 +142,8 @@ class Turn:
     async def stop(self) -> None:
         """End it: reply and voice now, jobs in the queue now, running ones at their next checkpoint."""
         if self._task is not None:
-            self._task.cancel()
+            if not self._stopped:  # a second cancel would end `_cancel_jobs` half way
+                self._stopped = self._task.cancel()
             await asyncio.wait([self._task])
 
     async def _run(self) -> None:
@@ -150,7 +152,7 @@ class Turn:
                 group.create_task(self._reply())
                 group.create_task(self._speak())
                 group.create_task(self._show())
-        except asyncio.CancelledError:
+        except BaseException:
             await self._cancel_jobs()
             raise
         finally:
@@ -233,7 +235,8 @@ class Turn:
     async def _sound(self, sentence: Sentence) -> float:
         """Speak a sentence, and send it on its way; returns its seconds."""
         if self._voice is None:
-            self._voice = await find_voice(self.calls, self.request.voice, sentence.spoken)
+            request = self.request
+            self._voice = await find_voice(self.calls, request.voice, sentence.spoken, request.language)
         if self.request.modality == "audio":
             seconds = 0.0
             async for piece in self._spoken(sentence, self._voice):

@@ -130,10 +130,11 @@ def _log_failure(task: asyncio.Task[None]) -> None:
 
 
 class Daemon:
-    """One run of `echod serve`."""
+    """One run of `echod serve`. `clock` is what everything in it takes the time of day from."""
 
-    def __init__(self, config: Config, reload: Callable[[], Config]) -> None:
+    def __init__(self, config: Config, reload: Callable[[], Config], clock: Callable[[], float] = time.time) -> None:
         self.config = config
+        self.clock = clock
         self._reload = reload
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
@@ -169,7 +170,7 @@ class Daemon:
         journal = Journal(self.config.state_dir / "echod.sqlite3")
         journal.open()
         stack.push_async_callback(journal.close)
-        self.accounts = Accounts(journal)
+        self.accounts = Accounts(journal, clock=self.clock)
         await self.accounts.open()
         check_bind(self.config, self.accounts)
         return journal
@@ -177,7 +178,8 @@ class Daemon:
     async def _open_desk(self, stack: AsyncExitStack, journal: Journal) -> None:
         config = self.config
         devices = find_devices(config.devices)
-        self.desk = Desk(config, journal, choose_engines(config, devices), boot=await journal.boot())
+        engines = choose_engines(config, devices)
+        self.desk = Desk(config, journal, engines, boot=await journal.boot(), clock=self.clock)
         self.fleet = LocalFleet(config, self.desk, devices)
         self.fleet.on_change = self._changed.set
         self.inspector = Inspector(
@@ -187,7 +189,7 @@ class Daemon:
             max_pixels=config.max_pixels,
         )
         stack.push_async_callback(self.inspector.close)
-        self.files = FileStore(config.state_dir / "files", journal, self.inspector, config)
+        self.files = FileStore(config.state_dir / "files", journal, self.inspector, config, clock=self.clock)
         await self.desk.open(self.fleet)
         stack.push_async_callback(self.desk.close)
         await finish_removals(self.accounts, self.desk, self.files)
@@ -203,13 +205,14 @@ class Daemon:
             metrics.called(called)
 
         self.roles = Roles(self.config, self.inspector, self._warm_roles)
-        self.calls = await stack.enter_async_context(open_calls(self.config, record=record))
+        self.calls = await stack.enter_async_context(open_calls(self.config, record=record, clock=self.clock))
         self.speaking = Speaking(desk, self.calls)
         self.conversations = Conversations(self.config)
         stack.push_async_callback(self.speaking.close)
+        signer = Signer(load_key(self.config.state_dir / "signing.key"), self.clock)
         return Services(
             desk, self.files, self.fleet.devices, metrics, lambda: self.front.tcp_url,
-            roles=self.roles, accounts=self.accounts, signer=Signer(load_key(self.config.state_dir / "signing.key")),
+            roles=self.roles, accounts=self.accounts, signer=signer,
             calls=self.calls, usage=usage, conversations=self.conversations,
         )  # fmt: skip
 
@@ -281,10 +284,10 @@ class Daemon:
     async def _sweep(self) -> None:
         while True:
             try:
-                await self.files.sweep(self.desk.clock())
-                await self.accounts.sweep(self.desk.clock())
+                await self.files.sweep(self.clock())
+                await self.accounts.sweep(self.clock())
                 await self.desk.sweep()
-                await UsageRecords(self.desk.journal).sweep(self.desk.clock() - self.config.keep_usage)
+                await UsageRecords(self.desk.journal).sweep(self.clock() - self.config.keep_usage)
             except Exception:
                 log.exception("what has expired could not be removed")
             await asyncio.sleep(SWEEP_INTERVAL)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import itertools
 import logging
 import os
 import shutil
@@ -29,6 +30,7 @@ from echod.journal import Journal, Replayed
 
 log = logging.getLogger("echod.desk")
 
+INPUTS = ("portrait.png", "speech.flac")  # of a job, in its directory
 COMMIT_RETRY = 1.0  # seconds between two tries to write a step that must not be lost
 
 EVENT_TYPES: dict[type, str] = {
@@ -74,14 +76,19 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
 class Entry:
     """A job that has not ended, or whose end is being committed."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, place: int) -> None:
         self.job = self.shown = job
+        self.place = place  # in the order of acceptance: a wall clock may jump
+        self.began: float | None = None  # its running attempt, in the desk's ticks
         self.ended = asyncio.Event()
         self.turn = asyncio.Lock()  # steps are committed one after another: an old one must not undo a newer one
 
 
 class Desk:
-    """`engines` are those every worker loads, the main one first."""
+    """`engines` are those every worker loads, the main one first.
+
+    `clock` tells the time of day and may jump; `ticks` measures how long things take and does not.
+    """
 
     def __init__(
         self,
@@ -91,19 +98,22 @@ class Desk:
         *,
         boot: int,
         clock: Callable[[], float] = time.time,
+        ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config = config
         self.journal = journal
         self.engines = engines
         self.clock = clock
+        self.ticks = ticks
         self.root = config.state_dir / "jobs"
-        self.queue = JobQueue()
-        self.feed = Feed(boot, lambda: [entry.shown for entry in self._live.values()])
+        self.queue = JobQueue(lambda job: self._live[job.id].place)
+        self.feed = Feed(boot, lambda: [entry.shown for entry in self._live.values()], clock)
         self.draining = False
         self.closing = False  # a step that cannot be committed now never will be
         self.on_text: Callable[[Job], None] = lambda job: None  # a job was accepted whose words are to be spoken
         self._dispatcher: Dispatcher
         self._live: dict[str, Entry] = {}
+        self._places = itertools.count()
         self._accepting: Counter[str] = Counter()
         self._commits: set[asyncio.Task[None]] = set()
 
@@ -124,7 +134,7 @@ class Desk:
         if again is not job:
             await self.journal.save_job(again)
         if not again.terminal:
-            self._live[job.id] = Entry(again)
+            self._live[job.id] = Entry(again, next(self._places))
             self._line_up(again)
 
     async def close(self) -> None:
@@ -215,7 +225,7 @@ class Desk:
         return job
 
     def _enter(self, job: Job) -> None:
-        self._live[job.id] = Entry(job)
+        self._live[job.id] = Entry(job, next(self._places))
         self._line_up(job)
         self.feed.publish("job.queued", job)
         log.info("queued", extra={"job": job.id, "engine": job.engine, "account": job.account})
@@ -257,6 +267,11 @@ class Desk:
 
     def position(self, job_id: str) -> int | None:
         return self.queue.position(job_id)
+
+    def running_for(self, job_id: str) -> float | None:
+        """Seconds since the running attempt of a job began."""
+        entry = self._live.get(job_id)
+        return None if entry is None or entry.began is None else self.ticks() - entry.began
 
     def unspoken(self) -> list[Job]:
         """Jobs whose words are still to be spoken, oldest first."""
@@ -340,6 +355,8 @@ class Desk:
         if after.terminal and after.expires_at is None:
             after = msgspec.structs.replace(after, expires_at=self.clock() + self.config.keep_clips)
         entry.job = after
+        if isinstance(event, jobs.Dispatched):
+            entry.began = self.ticks()
         if isinstance(event, jobs.Progressed | jobs.FirstFrame):
             entry.shown = after
             self.feed.publish(EVENT_TYPES[type(event)], after)
@@ -398,7 +415,7 @@ def _unstorable(error: OSError) -> EchodError:
 
 def _take_inputs(directory: Path, draft: Draft) -> None:
     directory.mkdir(mode=0o700)
-    for source, name in ((draft.portrait_file, "portrait.png"), (draft.speech_file, "speech.flac")):
+    for source, name in zip((draft.portrait_file, draft.speech_file), INPUTS, strict=True):
         if source is None:
             continue
         try:
@@ -421,7 +438,7 @@ def _sync(path: Path) -> None:
 def _tidy(directory: Path, completed: bool) -> None:
     """Remove what attempts left half done, and of a job without a clip everything but its inputs."""
     for path in directory.glob("*"):
-        if path.suffix == ".part" or path.name.startswith("stream.") or (not completed and path.name == "clip.mp4"):
+        if path.suffix == ".part" or path.name.startswith("stream.") or (not completed and path.name not in INPUTS):
             path.unlink(missing_ok=True)
 
 

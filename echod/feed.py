@@ -33,15 +33,16 @@ class Event(msgspec.Struct, frozen=True):
 class Feed:
     """`boot` counts the daemon's starts; `live` gives the jobs that have not ended, oldest first."""
 
-    def __init__(self, boot: int, live: Callable[[], Iterable[Job]]) -> None:
+    def __init__(self, boot: int, live: Callable[[], Iterable[Job]], clock: Callable[[], float] = time.time) -> None:
         self._first = self._seq = boot << 32  # below 2**53 for two million starts, so that JavaScript counts along
         self._live = live
+        self._clock = clock
         self._history: deque[Event] = deque(maxlen=HISTORY)
         self.watchers: set[Watcher] = set()
 
     def publish(self, type: str, job: Job) -> None:
         self._seq += 1
-        event = Event(type, self._seq, time.time(), job)
+        event = Event(type, self._seq, self._clock(), job)
         if type != PROGRESS:
             self._history.append(event)
         for watcher in list(self.watchers):
@@ -63,7 +64,7 @@ class Feed:
         return Watcher(self, lambda other: other.id == job.id, [self._snapshot(job)])
 
     def _snapshot(self, job: Job) -> Event:
-        return Event("job.snapshot", self._seq, time.time(), job)
+        return Event("job.snapshot", self._seq, self._clock(), job)
 
     def _missed(self, after: int | None) -> list[Event] | None:
         oldest = self._history[0].seq if len(self._history) == HISTORY else self._first

@@ -11,7 +11,8 @@ from echod.jobs import CONVERSATION, Job
 class Lane:
     """Queued jobs of one priority. The account that was served the longest ago is next."""
 
-    def __init__(self) -> None:
+    def __init__(self, place: Callable[[Job], float]) -> None:
+        self._place = place
         self.accounts: dict[str, list[Job]] = {}
         self._served: dict[str, int] = {}  # the number of each account's last turn; kept when it has no jobs left
         self._turn = 0
@@ -20,8 +21,8 @@ class Lane:
         return sum(map(len, self.accounts.values()))
 
     def push(self, job: Job) -> None:
-        # Sorted, so that a job that comes back takes the place its age gives it.
-        bisect.insort(self.accounts.setdefault(job.account, []), job, key=lambda queued: queued.created_at)
+        # Sorted, so that a job that comes back takes the place it had.
+        bisect.insort(self.accounts.setdefault(job.account, []), job, key=self._place)
 
     def pop(self, suits: Callable[[Job], bool]) -> Job | None:
         for account in self._in_turn():
@@ -58,11 +59,11 @@ class Lane:
 
 
 class JobQueue:
-    """Every accepted job that no worker holds."""
+    """Every accepted job that no worker holds. `place` is where a job stands in the order of acceptance."""
 
-    def __init__(self) -> None:
-        self.conversation = Lane()
-        self.batch = Lane()
+    def __init__(self, place: Callable[[Job], float]) -> None:
+        self.conversation = Lane(place)
+        self.batch = Lane(place)
 
     def __len__(self) -> int:
         return len(self.conversation) + len(self.batch)

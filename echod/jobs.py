@@ -247,7 +247,8 @@ def _change(job: Job, **fields: Any) -> Job:
 def _dispatched(job: Job, device: str, now: float) -> Job:
     if job.status != "queued" or job.speech is None:
         return job
-    return _change(job, status="in_progress", attempt=job.attempt + 1, device=device, started_at=now, **_FRESH)
+    began = max(now, job.created_at)  # whatever the clock did meanwhile
+    return _change(job, status="in_progress", attempt=job.attempt + 1, device=device, started_at=began, **_FRESH)
 
 
 # What an attempt leaves behind must not show in the next one.
@@ -308,4 +309,5 @@ def _again(job: Job, now: float) -> Job:
 
 
 def _ended(job: Job, status: Status, now: float, error: Failure | None) -> Job:
-    return _change(job, status=status, finished_at=now, error=error, stage=None, streaming=False)
+    ended = max(now, job.started_at or job.created_at)
+    return _change(job, status=status, finished_at=ended, error=error, stage=None, streaming=False)

@@ -108,6 +108,7 @@ class Journal:
             self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("PRAGMA synchronous=FULL")
+            self._check()
             self._migrate()
         except (OSError, sqlite3.Error) as error:
             raise ConfigurationError(
@@ -115,6 +116,12 @@ class Journal:
                 "or name another directory with --state-dir."
             ) from error
         self._thread.start()
+
+    def _check(self) -> None:
+        """Better no start than one whose promises rest on torn pages."""
+        (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
 
     def _migrate(self) -> None:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()

@@ -16,6 +16,7 @@ from echod.server.services import Addresses, Services
 from echod.server.video_object import video_object
 
 POLICY_VIOLATION, TRY_AGAIN_LATER = 1008, 1013  # RFC 6455 and the IANA registry of close codes
+LOOK_AGAIN = 60.0  # seconds until credentials are looked at again, for the clock may be set meanwhile
 
 
 async def events(connection: Connection, services: Services) -> None:
@@ -64,7 +65,7 @@ async def dismiss(connection: Connection, services: Services) -> None:
         return
     with grant.telling(ended.set):
         while grant.holds(now := services.accounts.clock()):
-            left = None if grant.expires_at is None else grant.expires_at - now
+            left = None if grant.expires_at is None else min(grant.expires_at - now, LOOK_AGAIN)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(ended.wait(), left)
     await connection.close(POLICY_VIOLATION, "the credentials of this socket have ended")

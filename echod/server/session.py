@@ -29,6 +29,7 @@ log = logging.getLogger("echod.conversation")
 
 MAX_TEXT = 10_000  # characters of a message
 MIN_UTTERANCE_MS = 100
+MAX_MS = 86_400_000  # a day: more than any answer takes, and no number too large to divide
 
 
 class Session:
@@ -212,8 +213,8 @@ class Session:
             raise invalid(f"there is no item {item_id!r}", "item_id") from None
         if item.author != "assistant" or not item.spoken or item.status == "in_progress":
             raise invalid(f"item {item_id!r} is no speech of the assistant that has ended", "item_id")
-        if isinstance(end_ms, bool) or not isinstance(end_ms, int) or end_ms < 0:
-            raise invalid(f"audio_end_ms = {end_ms!r}: it must be a whole number of milliseconds", "audio_end_ms")
+        if isinstance(end_ms, bool) or not isinstance(end_ms, int) or not 0 <= end_ms <= MAX_MS:
+            raise invalid(f"audio_end_ms must be a whole number of milliseconds from 0 to {MAX_MS}", "audio_end_ms")
         self._history.truncate(item, end_ms / 1000)
         self._send("conversation.item.truncated", item_id=item.id, content_index=0, audio_end_ms=end_ms)
 

@@ -156,8 +156,9 @@ def _check_detection(key: str, value: Any, name: str) -> None:
             raise invalid(f"{name} = {value!r}: it must be true or false", name)
     elif key in RANGES:
         low, high = RANGES[key]
-        if isinstance(value, bool) or not isinstance(value, int | float) or not low <= value <= high:
-            raise invalid(f"{name} = {value!r}: it must be a number from {low} to {high}", name)
+        number, kinds = ("a number", int | float) if isinstance(low, float) else ("a whole number", int)
+        if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
+            raise invalid(f"{name} = {value!r}: it must be {number} from {low} to {high}", name)
     else:
         raise invalid(f"there is no field {name}", name)
 

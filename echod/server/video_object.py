@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 from echod.desk import Desk
@@ -38,7 +37,7 @@ def _extras(job: Job, desk: Desk, addresses: Addresses) -> dict[str, Any]:
     options, path = job.options, f"/v1/videos/{job.id}"
     return {
         "queue_position": _queue_position(job, desk),
-        "eta_s": _seconds_left(job),
+        "eta_s": _seconds_left(job, desk),
         "stage": job.stage,
         "windows_done": job.windows_done,
         "windows_total": job.windows_total,
@@ -73,7 +72,8 @@ def _whole(moment: float | None) -> int | None:
     return None if moment is None else int(moment)
 
 
-def _seconds_left(job: Job) -> float | None:
-    if job.status != "in_progress" or job.started_at is None or job.progress < ETA_FROM:
+def _seconds_left(job: Job, desk: Desk) -> float | None:
+    elapsed = desk.running_for(job.id)
+    if job.status != "in_progress" or elapsed is None or job.progress < ETA_FROM:
         return None
-    return round((time.time() - job.started_at) * (1 - job.progress) / job.progress, 1)
+    return round(elapsed * (1 - job.progress) / job.progress, 1)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from typing import Literal, TypeVar
@@ -34,11 +35,13 @@ class Calls:
         backends: Mapping[str, Backend],
         chosen: Mapping[Function, str],
         record: Callable[[Usage], object] = lambda usage: None,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self.config = config
         self.backends = backends
         self.chosen = chosen
         self.record = record
+        self.clock = clock
         functions: tuple[Function, ...] = ("hear", "reply", "speak")
         self._slots = {function: asyncio.Semaphore(config.speech_calls) for function in functions}
 
@@ -110,8 +113,9 @@ class Calls:
         language: str | None,
     ) -> Run[T]:
         return Run(
-            self.config, self.record, function, backend, model, account, attempt, language, self._slots[function]
-        )
+            self.config, self.record, function, backend, model, account, attempt, language, self._slots[function],
+            clock=self.clock,
+        )  # fmt: skip
 
     def _tell(self, what: str, text: str) -> None:
         if self.config.log_content:

@@ -99,6 +99,7 @@ class Run(Generic[T]):
     slots: asyncio.Semaphore
     voice: Voice | None = None
     script: Script | None = None
+    clock: Callable[[], float] = time.time
     seconds: float = 0.0
     attempts: int = 0
     _call: Call = field(init=False)
@@ -109,7 +110,7 @@ class Run(Generic[T]):
 
     async def pieces(self) -> AsyncGenerator[T, None]:
         """What the backend gives, from the attempt that succeeds. Raises SpeechError."""
-        at, began, outcome = time.time(), _now(), "cancelled"
+        at, began, outcome = self.clock(), _now(), "cancelled"
         self._call = Call(model=self.model, language=self.language)
         try:
             async with aclosing(self._bounded()) as pieces:

@@ -19,12 +19,12 @@ async def list_voices(calls: Calls) -> list[Voice]:
     return list(dict.fromkeys([*named, *(voice for voices in found for voice in voices)]))
 
 
-async def default_voice(calls: Calls, text: str = "") -> Voice:
+async def default_voice(calls: Calls, text: str = "", language: str | None = None) -> Voice:
     """The voice for words of nobody's choice. EchodError model_not_loaded, saying what to install or set."""
     if calls.config.voice:
         return Voice.parse(calls.config.voice)
     try:
-        return await calls.backend("speak").default_voice(language_of(text))
+        return await calls.backend("speak").default_voice(language or language_of(text))
     except Failure as failure:
         raise EchodError(
             "model_not_loaded",
@@ -33,30 +33,33 @@ async def default_voice(calls: Calls, text: str = "") -> Voice:
         ) from None
 
 
-async def find_voice(calls: Calls, name: str | None, text: str = "") -> Voice:
+async def find_voice(calls: Calls, name: str | None, text: str = "", language: str | None = None) -> Voice:
     """The voice of that name, as backend/model/name or as the name alone where only one has it; the default for None.
 
     Raises EchodError: invalid_request, model_not_loaded.
     """
     if not name:
-        return await default_voice(calls, text)
-    voices = await list_voices(calls)
-    matching = [voice for voice in voices if name in (str(voice), voice.name)]
+        return await default_voice(calls, text, language)
+    named = _in_full(name)
+    if named and named.backend != "local" and named.backend in calls.backends:
+        return named  # its server knows more voices than we do, and need not be asked
+    matching = [voice for voice in await list_voices(calls) if name in (str(voice), voice.name)]
     if len(matching) == 1:
         return matching[0]
     if len(matching) > 1:
         raise _unknown(name, f"{len(matching)} voices have that name: {', '.join(map(str, matching[:5]))}")
-    try:
-        voice = Voice.parse(name)
-    except ValueError:
-        raise _unknown(
-            name, "`echod voices` lists those known by name; others are named as backend/model/name"
-        ) from None
-    if voice.backend not in calls.backends:
+    if named is None:
+        raise _unknown(name, "`echod voices` lists those known by name; others are named as backend/model/name")
+    if named.backend not in calls.backends:
         raise _unknown(name, f"the backends set up here are {', '.join(calls.backends)}")
-    if voice.backend == "local":
-        raise _unknown(name, "this box has no such voice; `echod voices` lists those it has")
-    return voice  # the server knows more voices than we do
+    raise _unknown(name, "this box has no such voice; `echod voices` lists those it has")
+
+
+def _in_full(name: str) -> Voice | None:
+    try:
+        return Voice.parse(name)
+    except ValueError:
+        return None
 
 
 def language_of(text: str) -> str | None:

@@ -148,7 +148,7 @@ class Daemon:
         self.backend = Scripted()  # hears, replies and speaks
         self.states: list[DeviceState] = [device_state()]
         self.app: FastAPI
-        self.skew = 0.0  # seconds by which the clock of accounts and addresses goes ahead
+        self.skew = 0.0  # seconds by which the clock goes ahead
 
     @contextlib.asynccontextmanager
     async def run(self) -> AsyncIterator[Daemon]:
@@ -156,21 +156,22 @@ class Daemon:
         self.config.runtime_dir.mkdir(parents=True)
         journal = Journal(self.config.state_dir / "echod.sqlite3")
         journal.open()
-        self.desk = self.hands.desk = Desk(self.config, journal, ("preview", "other"), boot=await journal.boot())
+        engines, boot = ("preview", "other"), await journal.boot()
+        self.desk = self.hands.desk = Desk(self.config, journal, engines, boot=boot, clock=self.now)
         await self.desk.open(self.hands)
-        self.files = FileStore(self.config.state_dir / "files", journal, self.inspector, self.config)
+        self.files = FileStore(self.config.state_dir / "files", journal, self.inspector, self.config, clock=self.now)
         self.metrics = Metrics(
             queued=lambda: len(self.desk.queue),
             watchers=lambda: len(self.desk.feed.watchers),
             devices=lambda: self.states,
         )
         self.roles = Roles(self.config, self.inspector)
-        self.accounts = Accounts(journal, Passwords(CHEAP), clock=lambda: self.clock(), ticks=lambda: self.clock())
+        self.accounts = Accounts(journal, Passwords(CHEAP), clock=self.now, ticks=self.now)
         await self.accounts.open()
-        self.signer = Signer(b"k" * 32, clock=lambda: self.clock())
+        self.signer = Signer(b"k" * 32, clock=self.now)
         self.usage = UsageRecords(journal)
         chosen = dict.fromkeys(FUNCTIONS, "scripted")
-        self.calls = Calls(self.config, {"scripted": self.backend}, chosen, self.usage.add)
+        self.calls = Calls(self.config, {"scripted": self.backend}, chosen, self.usage.add, self.now)
         self.speaking = Speaking(self.desk, self.calls)
         self.conversations = Conversations(self.config)
         services = Services(
@@ -197,6 +198,10 @@ class Daemon:
 
     def clock(self) -> float:
         return time.time() + self.skew
+
+    def now(self) -> float:
+        """What everything here asks for the time of day; a test may put another `clock` in place."""
+        return self.clock()
 
     async def person(self, name: str, role: AccountRole = "user") -> Person:
         """A new account; from the first one on, `http` without a token is nobody."""

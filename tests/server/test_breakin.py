@@ -211,6 +211,7 @@ async def test_signed_address_of_something_else(daemon: Daemon, anna: Person) ->
     assert await handshake(daemon) == 401
 
 
+@pytest.mark.parametrize("limits", [{"keep_uploads": "48h"}])
 async def test_expired_address(daemon: Daemon, anna: Person) -> None:
     """An address ends with its time, which cannot be put off; a new one is good again."""
     _, file, signed = await urls(daemon, anna)

@@ -1,0 +1,159 @@
+"""The clock of the machine is set, an hour this way or that, before, between and during jobs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from websockets.exceptions import ConnectionClosedError
+
+from echod import jobs
+from echod.journal import Journal
+from echod.server import events
+from echod.server.services import Addresses
+from echod.server.video_object import video_object
+from echod.signing import Signer
+from tests.server.conftest import PORTRAIT, Daemon, Person, receive, refusal
+from tests.test_desk import Office, done, office, open_office
+
+__all__ = ["office"]  # a fixture
+
+HOUR = 3600.0
+JUMPS = pytest.mark.parametrize("jump", [HOUR, -HOUR])
+
+
+async def order_of_dispatch(office: Office) -> list[str]:
+    order = []
+    while job := office.desk.queue.pop():
+        order.append(job.id)
+        await office.run(job, done())
+    return order
+
+
+@JUMPS
+async def test_order_of_acceptance(office: Office, jump: float) -> None:
+    """Whoever was accepted first is dispatched first, and so is a job that comes back, whatever the clock says."""
+    accepted = []
+    for _ in range(4):
+        accepted.append((await office.desk.accept(office.draft)).id)
+        office.clock.now += jump
+    assert [office.desk.position(id) for id in accepted] == [0, 1, 2, 3]
+    office.desk.queue.discard(accepted[1])
+    await office.desk.begin(accepted[1], "cpu")
+    office.clock.now -= 2 * jump
+    await office.desk.apply(accepted[1], jobs.Requeued(1))
+    assert await order_of_dispatch(office) == accepted
+
+
+@JUMPS
+async def test_order_after_a_restart(office: Office, tmp_path: Path, jump: float) -> None:
+    """The next start keeps the order of acceptance too, also before what it accepts itself."""
+    first = []
+    for _ in range(3):
+        first.append((await office.desk.accept(office.draft)).id)
+        office.clock.now += jump
+    office.desk.queue.discard(first[0])
+    await office.desk.begin(first[0], "cpu")
+    await office.desk.journal.close()
+    journal = Journal(office.desk.config.state_dir / "journal")
+    journal.open()
+    again = await open_office(office.desk.config, journal, tmp_path)  # whose clock stands at its beginning
+    last = (await again.desk.accept(again.draft)).id
+    assert await order_of_dispatch(again) == [*first, last]
+    await journal.close()
+
+
+@JUMPS
+async def test_times_of_a_job(office: Office, jump: float) -> None:
+    """A job never starts before it was accepted nor ends before it started, and its clip is kept from its end on."""
+    job = await office.desk.accept(office.draft)
+    office.clock.now += jump
+    office.desk.queue.discard(job.id)
+    await office.desk.begin(job.id, "cpu")
+    office.clock.now -= 2 * jump
+    await office.desk.apply(job.id, done())
+    ended = await office.desk.find(job.id, None)
+    assert ended.started_at is not None and ended.finished_at is not None
+    assert ended.created_at <= ended.started_at <= ended.finished_at
+    assert ended.expires_at == office.clock.now + office.desk.config.keep_clips
+    await office.desk.sweep()
+    assert await office.desk.find(job.id, None) == ended
+
+
+@JUMPS
+async def test_time_left(office: Office, monkeypatch: pytest.MonkeyPatch, jump: float) -> None:
+    """What is left of a job is told from how long it has really run."""
+    ticks = 500.0
+    monkeypatch.setattr(office.desk, "ticks", lambda: ticks)
+    job = await office.desk.accept(office.draft)
+    office.desk.queue.discard(job.id)
+    await office.desk.begin(job.id, "cpu")
+    ticks, office.clock.now = ticks + 30.0, office.clock.now + jump
+    progressed = await office.desk.apply(job.id, jobs.Progressed(attempt=1, stage="decode", progress=0.75))
+    assert progressed is not None
+    addresses = Addresses("http://localhost", Signer(b"k" * 32), HOUR)
+    assert video_object(progressed, office.desk, addresses)["echod"]["eta_s"] == 10.0
+
+
+@JUMPS
+async def test_progress_events(daemon: Daemon, jump: float) -> None:
+    """Watchers are told of progress as before, in order, and `ts` is what the clock says."""
+    async with daemon.events() as ws:
+        await daemon.submit()
+        job = await daemon.hands.begin()
+        told = [await receive(ws), await receive(ws)]
+        for share in (0.2, 0.4, 0.6):
+            daemon.skew += jump
+            await daemon.hands.progress(job, share)
+            told.append(await receive(ws))
+            assert abs(told[-1]["ts"] - daemon.clock()) < HOUR / 2
+        await daemon.hands.complete(job)
+        told.append(await receive(ws))
+    assert [event["type"] for event in told] == [
+        "job.queued", "job.started", "job.progress", "job.progress", "job.progress", "job.completed",
+    ]  # fmt: skip
+    assert [event["seq"] for event in told] == sorted(event["seq"] for event in told)
+    assert told[-1]["video"]["created_at"] <= told[-1]["video"]["completed_at"]
+
+
+@JUMPS
+async def test_nothing_is_swept_before_its_time(daemon: Daemon, jump: float) -> None:
+    """An hour is no lifetime: uploads and clips outlive the jump, and end when the clock has come to their end."""
+    file = await daemon.upload(PORTRAIT)
+    job = await daemon.submit()
+    await daemon.hands.complete(await daemon.hands.begin())
+    daemon.skew += jump
+    await sweep(daemon)
+    assert (await daemon.http.get(f"/v1/files/{file}")).status_code == 200
+    assert (await daemon.video(job))["status"] == "completed"
+    daemon.skew += daemon.config.keep_clips + 2 * HOUR
+    await sweep(daemon)
+    for path in (f"/v1/files/{file}", f"/v1/videos/{job}"):
+        assert refusal(await daemon.http.get(path))[:2] == (404, "not_found")
+    assert daemon.stored_files() == []
+
+
+async def sweep(daemon: Daemon) -> None:
+    await daemon.files.sweep(daemon.clock())
+    await daemon.accounts.sweep(daemon.clock())
+    await daemon.desk.sweep()
+
+
+@JUMPS
+async def test_idempotency_key(daemon: Daemon, jump: float) -> None:
+    """A key that was used stays used."""
+    key = {"Idempotency-Key": "one"}
+    first = (await daemon.post(headers=key)).json()["id"]
+    daemon.skew += jump
+    assert (await daemon.post(headers=key)).json()["id"] == first
+
+
+async def test_a_socket_ends_with_its_token(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token that expires because the clock was set forward takes its sockets with it, without an hour's delay."""
+    monkeypatch.setattr(events, "LOOK_AGAIN", 0.01)
+    anna = await daemon.person("anna", "admin")
+    _, token = await daemon.accounts.create_token("anna", "short", daemon.clock() + HOUR / 2)
+    async with daemon.events(person=Person("anna", token, anna.http)) as ws:
+        daemon.skew = HOUR
+        with pytest.raises(ConnectionClosedError, match="1008"):
+            await ws.recv()
