@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-import itertools
 import wave
 from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 from PIL import Image as Picture
 
-from echod.inference import face
 from echod.inference.audio import RATE, Speech
 from echod.inference.clip import make_clip
 from echod.inference.engine import Image, InputError, Options, no_checkpoint
@@ -18,31 +15,10 @@ from echod.inference.preview.engine import BATCH, PreviewPortrait
 from echod.inference.preview.puppet import Puppet
 from tests.media import EXAMPLES, write_wav
 
+from .lips import correlation_at, log_rms, mouth_openings
 from .playback import play
 
 STILL = (0.0, 0.0, 0.0)
-
-
-def mouth_openings(frames: NDArray[np.uint8]) -> NDArray[np.float64]:
-    """Gap between the inner lips over face height, the mesh found anew in every frame."""
-    box = face.find_faces(frames[0])[0].box
-    points = np.stack([mesh.find_landmarks(frame, box) for frame in frames])
-    gap = np.linalg.norm(points[:, 13] - points[:, 14], axis=1)
-    return np.asarray(gap / np.linalg.norm(points[:, mesh.FOREHEAD] - points[:, mesh.CHIN], axis=1))
-
-
-def log_rms(speech: Speech, fps: int, frames: int) -> NDArray[np.float64]:
-    samples = np.concatenate(list(speech.blocks()))
-    edges = np.arange(frames + 1) * RATE // fps
-    parts = [samples[start:end] for start, end in itertools.pairwise(edges)]
-    return np.log([np.sqrt(np.mean(part**2)) + 1e-4 for part in parts if part.size])
-
-
-def correlation_at(lag: int, openings: NDArray[np.float64], loudness: NDArray[np.float64]) -> float:
-    """Pearson, the mouth `lag` frames late."""
-    count = min(len(openings), len(loudness))
-    late, early = max(lag, 0), max(-lag, 0)
-    return float(np.corrcoef(openings[late : count - early], loudness[early : count - late])[0, 1])
 
 
 def check_sync(clip: Path, speech: Speech) -> None:
@@ -83,6 +59,14 @@ def test_the_seed_decides(engine: PreviewEngine, small_portrait: PreviewPortrait
     first = all_frames(engine, small_portrait, tone, Options(seed=1))
     np.testing.assert_array_equal(first, all_frames(engine, small_portrait, tone, Options(seed=1)))
     assert not np.array_equal(first, all_frames(engine, small_portrait, tone, Options(seed=2)))
+
+
+def test_rest_at_both_ends(engine: PreviewEngine, small_portrait: PreviewPortrait, tone: Speech) -> None:
+    """A clip begins and ends with the same still face, whatever the speech: another clip can go on from there."""
+    frames = all_frames(engine, small_portrait, tone, Options(seed=3))
+    still = small_portrait.puppet.pose(0, 0, 0, STILL)
+    np.testing.assert_array_equal(frames[[0, -1]], np.stack([still, still]))
+    assert not np.array_equal(frames[len(frames) // 2], still)
 
 
 @pytest.mark.parametrize(

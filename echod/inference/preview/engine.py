@@ -26,11 +26,11 @@ from ..engine import (
 )
 from .mesh import find_landmarks
 from .motion import Motion
+from .mouth import WIDEST
 from .puppet import Puppet
-from .voice import read_mouth
+from .voice import MouthTrack, read_mouth
 
 BATCH = 8  # frames between two checkpoints: what this engine calls a window
-WIDEST = 0.085  # opening between the inner lips at full voice, in face heights
 
 
 @dataclass(frozen=True)
@@ -78,19 +78,21 @@ class PreviewEngine:
         check_options(options)
         total = math.ceil(round(speech.seconds * options.fps, 6))
         mouth = read_mouth(speech, options.fps, total, checkpoint)
-        motion = Motion(options.seed, speech.seconds)
+        motion = Motion(options.seed, (total - 1) / options.fps)
         windows = math.ceil(total / BATCH)
         for window in range(windows):
             checkpoint("decode", window, windows)
-            yield np.stack(
-                [
-                    portrait.puppet.pose(
-                        opening=float(mouth.opening[frame]) * WIDEST,
-                        rounding=float(mouth.rounding[frame]),
-                        lids=motion.lids(frame / options.fps),
-                        sway=motion.sway(frame / options.fps),
-                    )
-                    for frame in range(window * BATCH, min(total, (window + 1) * BATCH))
-                ]
-            )
+            batch = range(window * BATCH, min(total, (window + 1) * BATCH))
+            yield np.stack([_pose(portrait.puppet, mouth, motion, frame, options.fps) for frame in batch])
         checkpoint("decode", windows, windows)
+
+
+def _pose(puppet: Puppet, mouth: MouthTrack, motion: Motion, frame: int, fps: int) -> Image:
+    time = frame / fps
+    follows = motion.mouth(time)
+    return puppet.pose(
+        opening=follows * float(mouth.opening[frame]) * WIDEST,
+        rounding=follows * float(mouth.rounding[frame]),
+        lids=motion.lids(time),
+        sway=motion.sway(time),
+    )

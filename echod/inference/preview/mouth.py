@@ -1,4 +1,4 @@
-"""Lips, jaw, and what shows behind the lips."""
+"""Lips and jaw."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import numpy as np
 
 from ..engine import Image
 from . import mesh
+from .cavity import Cavity
 from .geometry import Array, FaceFrame, Region, smoothstep
 
 UPPER_LIP_SHARE = 0.16  # of the opening; the lower lip does the rest
@@ -14,12 +15,11 @@ JAW_HALF_WIDTH = 0.42
 NECK = 0.25  # below the chin the jaw's motion has faded out
 GAP_UPPER_SHARE = 0.35  # of a gap between the lips in the picture, closed by the upper lip
 NARROWING = 0.03  # of half the mouth, when fully rounded
+WIDEST = 0.085  # opening between the inner lips at full voice, in units
+OPEN_NARROWING = 0.25  # of NARROWING, at WIDEST: the corners give way to a jaw that drops
+LINE_SHADE, LINE_WIDTH = 0.45, 0.006  # of the line where lips meet that are apart in the picture
+AROUND = 0.25  # above and below the lips, the skin whose colour tells the light
 REACH = 0.26  # to either side; beyond it lies the outline of the face, which must not follow
-
-DARK, TONGUE, TEETH = (np.array(rgb, np.float32) for rgb in ((44, 16, 18), (146, 72, 74), (226, 216, 204)))
-TEETH_LENGTH = 0.02  # below the line where the lips meet
-TONGUE_HEIGHT = 0.045  # above the lower lip
-TOOTH = 0.3  # width in mouth half widths
 
 
 class Mouth:
@@ -38,14 +38,18 @@ class Mouth:
         nose, lip_top, lip_bottom, chin = (float(v) for v in frame.to_face(points[marks])[:, 1])
         self.region = Region(frame, (-0.5, nose - 0.03), (0.5, chin + NECK + 0.03), image)
         gap = np.maximum(lower[:, 1] - upper[:, 1], 0)
+        shown = np.asarray(np.interp(self.region.u, upper[:, 0], gap, 0, 0), np.float32)
         line = np.polynomial.Polynomial.fit(upper[:, 0], upper[:, 1] + GAP_UPPER_SHARE * gap, 4)
         middle = float(line(0.0))
         self._set_fields(
             line, nose - middle, min(lip_top - middle, -0.01), max(lip_bottom - middle, 0.01), chin - middle
         )
-        self._set_closing(np.interp(self.region.u, upper[:, 0], gap, 0, 0))
-        around = self.region.of(image)[np.abs(self._s) < 0.25]
-        self._light = float(np.clip(around.mean() / 150, 0.4, 1.1)) if around.size else 1.0
+        self._set_closing(GAP_UPPER_SHARE * shown, (1 - GAP_UPPER_SHARE) * shown)
+        picture = self.region.of(image)
+        around = picture[np.abs(self._s) < AROUND]
+        skin = np.median(around, axis=0).astype(np.float32) if around.size else np.full(3, 150, np.float32)
+        inside = np.minimum(self._s + GAP_UPPER_SHARE * shown, (1 - GAP_UPPER_SHARE) * shown - self._s)
+        self.cavity = Cavity(picture, smoothstep(inside, 0, 3 * self._pixel), skin, self._pixel)
 
     def _set_fields(
         self, line: np.polynomial.Polynomial, nose: float, lip_top: float, lip_bottom: float, chin: float
@@ -63,45 +67,29 @@ class Mouth:
         )
         self._narrowing = NARROWING / self._half_width * u * around
 
-    def _set_closing(self, gap: Array) -> None:
-        """The displacement that shuts a mouth that is open in the picture."""
-        up, down = (1 - GAP_UPPER_SHARE) * gap * self._lower_lip, GAP_UPPER_SHARE * gap * self._upper_lip
-        self._closing = np.where(self._below, up, -down).astype(np.float32)
+    def _set_closing(self, above: Array, below: Array) -> None:
+        """Shut a mouth that is open in the picture: where the lips go, and a shade along the line where they meet."""
+        arch = np.maximum(1 - (self.region.u / self._half_width) ** 2, 0.05)
+        self._closing = np.where(self._below, below * self._lower_lip, -above * self._upper_lip) / arch
+        contact = LINE_SHADE * np.exp(-((self._s / LINE_WIDTH) ** 2)) * smoothstep(above + below, 0, 2 * LINE_WIDTH)
+        rows = np.flatnonzero(contact.max(axis=1) > 0.01)
+        self._contact_rows = slice(rows[0], rows[-1] + 1) if rows.size else slice(0)
+        self._contact = np.asarray(contact[self._contact_rows], np.float32)
 
     def draw(self, frame: Image, opening: float, rounding: float) -> None:
         """Put the mouth into a frame: `opening` between the inner lips in units, `rounding` 0..1."""
-        du = self._narrowing * rounding
+        du = self._narrowing * (rounding + OPEN_NARROWING * opening / WIDEST)
         u = (self.region.u + du) / self._half_width
         arch = np.maximum(1 - u * u, 0)
         up, down = UPPER_LIP_SHARE * opening, (1 - UPPER_LIP_SHARE) * opening
         rise = up * arch * self._upper_lip
         drop = down * (arch * self._lower_lip + self._jaw)
-        pixels = self.region.look_up(self._image, du, np.where(self._below, -drop, rise) + self._closing)
-        self._draw_cavity(pixels, u, below_upper=self._s + up * arch, above_lower=down * arch - self._s)
+        dv = np.where(self._below, -drop, rise) + self._closing * arch
+        pixels = self.region.look_up(self._image, du, dv)
+        self._shade_contact(pixels, u)
+        self.cavity.draw(pixels, u, self._s, below_upper=self._s + up * arch, above_lower=down * arch - self._s)
         self.region.of(frame)[:] = pixels
 
-    def _draw_cavity(self, pixels: Image, u: Array, below_upper: Array, above_lower: Array) -> None:
-        cover = np.clip(np.minimum(below_upper, above_lower) / self._pixel + 0.5, 0, 1) * (np.abs(u) < 1)
-        rows, columns = np.nonzero((cover > 0) & (below_upper + above_lower > 0))
-        if not rows.size:
-            return
-        box = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
-        colour = self._light * cavity_colour(u[box], self._s[box], below_upper[box], above_lower[box], self._pixel)
-        part = cover[box][..., None]
-        pixels[box] = (pixels[box] * (1 - part) + colour * part).astype(np.uint8)
-
-
-def cavity_colour(u: Array, s: Array, below_upper: Array, above_lower: Array, pixel: float) -> Array:
-    """(h, w, 3) RGB behind the lips: darkness, a tongue that lies on the lower lip, teeth that hang from the skull.
-
-    u in mouth half widths, the rest in units; `pixel` is the size of one.
-    """
-    across = np.abs(u)
-    tongue = 0.8 * smoothstep(above_lower, TONGUE_HEIGHT, 0.01) * smoothstep(across, 0.85, 0.3)
-    colour = DARK + (TONGUE - DARK) * tongue[..., None]
-    bottom = TEETH_LENGTH * (1 - 0.6 * across**2)
-    teeth = smoothstep(s - bottom, pixel, -pixel) * smoothstep(across, 0.92, 0.6)
-    shadow = 0.5 + 0.5 * smoothstep(below_upper, 0.0, 0.02)  # of the upper lip
-    between = 1 - 0.12 * np.maximum(np.cos(2 * np.pi * u / TOOTH), 0) ** 12
-    shade = shadow * between * (1 - 0.35 * across**2)
-    return np.asarray(colour + (TEETH * shade[..., None] - colour) * teeth[..., None], np.float32)
+    def _shade_contact(self, pixels: Image, u: Array) -> None:
+        shade = 1 - self._contact * smoothstep(np.abs(u[self._contact_rows]), 1, 0.85)
+        pixels[self._contact_rows] = (pixels[self._contact_rows] * shade[..., None] + 0.5).astype(np.uint8)

@@ -29,7 +29,8 @@ class Puppet:
             Eye(image, frame, points, mesh.RIGHT_EYE_UPPER, mesh.RIGHT_EYE_LOWER, mesh.RIGHT_BROW_BOTTOM),
         )
         self._head = Head(image, frame)
-        parts = (self, self._mouth, self._mouth.region, *self._eyes, *(eye.region for eye in self._eyes), self._head)
+        drawn = (self._mouth, *self._eyes)
+        parts = (self, *drawn, *(part.region for part in drawn), self._mouth.cavity, self._head)
         arrays = [value for part in parts for value in vars(part).values() if isinstance(value, np.ndarray)]
         self.nbytes = sum(array.nbytes for array in {id(array): array for array in arrays}.values())
 

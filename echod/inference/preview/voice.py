@@ -15,11 +15,14 @@ from ..engine import Checkpoint
 TICKS = 100  # per second
 HOP = RATE // TICKS  # 160 samples
 WINDOW = 400  # samples: 25 ms
-BANDS = ((60, 8000), (60, 900), (900, 3000))  # Hz: all, vowels' first resonance, second resonance
+BANDS = ((60, 3500), (60, 900), (900, 3000))  # Hz: voice without hiss, vowels' first resonance, second resonance
 RANGE_DB = 32.0  # from mouth shut to wide open
+CONTRAST = 1.4  # exponent of the opening: consonants are tighter than their loudness
 NOISE_MARGIN_DB = 4.0  # a noisy room does not hold the mouth open
 SILENCE_DB = -65.0  # full scale: never opens below
 SMOOTHING = 2.5  # ticks: lips are heavier than sound
+PAUSE_DB = 22.0  # below the loud parts: breath, hiss and the room's answer
+PAUSE = 20  # ticks that quiet; shorter ones are closures inside words
 
 
 @dataclass(frozen=True)
@@ -36,11 +39,18 @@ def read_mouth(speech: Speech, fps: int, frames: int, checkpoint: Checkpoint) ->
     decibels = 10 * np.log10(energies + 1e-10)
     noise, loud = np.percentile(decibels[:, 0], (10, 95))
     floor = max(loud - RANGE_DB, min(noise + NOISE_MARGIN_DB, loud - RANGE_DB / 2), SILENCE_DB)
-    opening = np.clip((decibels[:, 0] - floor) / max(loud - floor, 1.0), 0, 1)
+    opening = np.clip((decibels[:, 0] - floor) / max(loud - floor, 1.0), 0, 1) ** CONTRAST
+    opening[in_pause(decibels[:, 0] < max(floor, loud - PAUSE_DB))] = 0
     dullness = decibels[:, 1] - decibels[:, 2]  # "oo" and "oh" have little above 900 Hz
     low, high = np.percentile(dullness[opening > 0.3], (20, 90)) if (opening > 0.3).any() else (0.0, 1.0)
     rounding = np.clip((dullness - low) / max(high - low, 1.0), 0, 1) * np.minimum(1, 2 * opening)
     return MouthTrack(_per_frame(opening, fps, frames), _per_frame(rounding, fps, frames))
+
+
+def in_pause(quiet: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(ticks,) where it stays quiet for at least PAUSE ticks; beginning and end of the speech count as quiet."""
+    padded = np.concatenate((np.ones(PAUSE), quiet, np.ones(PAUSE))).astype(np.uint8)[None]
+    return cv2.morphologyEx(padded, cv2.MORPH_OPEN, np.ones((1, PAUSE), np.uint8))[0, PAUSE:-PAUSE].astype(bool)
 
 
 def _band_energies(speech: Speech, checkpoint: Checkpoint) -> NDArray[np.float64]:
