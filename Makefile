@@ -11,7 +11,7 @@ help:
 	@echo "make demo       install, run the daemon, turn examples/ into a clip"
 	@echo "make proof      EchoMimic through the daemon, under kills, against the authors' recorded frames"
 	@echo "make test       install, lint, types, tests (under 10 minutes)"
-	@echo "make test-long  the tests that take longer"
+	@echo "make test-long  the tests that take longer, with their seeds and counts"
 	@echo "make format     put the code into shape"
 	@echo "make clean      remove what the above made"
 
@@ -40,7 +40,7 @@ test: check
 	$(PYTEST) -m 'not long'
 
 test-long: $(VENV)/installed-dev
-	$(BIN)/pytest -m long
+	$(PYTEST) -m long -rP
 
 format: $(VENV)/installed-dev
 	$(BIN)/ruff format .

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import time
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ from echod.inference import engine as engines
 from echod.inference.audio import Speech
 from echod.inference.engine import Box, Checkpoint, Frames, Image, InputError, Options, Portrait, Size, no_checkpoint
 
-GOOD, GATED, BROKEN, NO_FACE, NO_MEMORY, KILLED, SILENT, STICKY, FREES_MEMORY, DIES_ONCE, SLOW_START = range(11)
+GOOD, GATED, BROKEN, NO_FACE, NO_MEMORY, KILLED, SILENT, STICKY, FREES_MEMORY, DIES_ONCE, SLOW_START, GREEDY = range(12)
 
 DEADLY_WIDTH = 66  # of a portrait under which a worker dies
 
@@ -81,6 +82,21 @@ def behave(seed: int, directory: Path, checkpoint: Any) -> None:
             raise MemoryError("the first time only")
         case 9 if not _seen(directory):
             os.kill(os.getpid(), signal.SIGKILL)
+        case 11:  # GREEDY: takes all the memory it is allowed
+            eat(128 << 20)
+
+
+def eat(allowed: int) -> None:
+    """Allocate until the kernel says no, `allowed` bytes from here."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + allowed, hard))
+    try:
+        eaten = []
+        while True:
+            eaten.append(bytes(1 << 20))
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def _seen(directory: Path) -> bool:

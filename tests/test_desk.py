@@ -376,7 +376,7 @@ async def test_attempts_leave_nothing_half_done(office: Office) -> None:
     job = await office.desk.accept(office.draft)
     await office.run(job)
     directory = office.desk.directory(job.id)
-    for name in ("clip.mp4.part", "stream.1.mp4", "clip.mp4"):
+    for name in ("clip.mp4.part", "stream.1.mp4", "clip.mp4", "thumbnail.jpg", "manifest.json"):
         (directory / name).touch()
     await office.desk.apply(job.id, jobs.Failed(attempt=1, code="internal", message="broke"))
     assert {path.name for path in directory.iterdir()} == {"portrait.png", "speech.flac"}

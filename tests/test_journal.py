@@ -148,6 +148,18 @@ async def test_file_that_is_no_database(tmp_path: Path) -> None:
     assert path.read_bytes().startswith(b"this is not")
 
 
+async def test_torn_pages_are_refused(tmp_path: Path) -> None:
+    """A journal that is damaged behind its header is not used, and left as it is."""
+    path = tmp_path / "journal"
+    async with opened(path) as journal:
+        await journal.add_job(job())
+    torn = path.read_bytes()[:4096] + b"\xa5" * (path.stat().st_size - 4096)
+    path.write_bytes(torn)
+    with pytest.raises(ConfigurationError, match="cannot be used as the journal"):
+        Journal(path).open()
+    assert path.read_bytes() == torn
+
+
 async def test_newer_schema_is_refused(tmp_path: Path) -> None:
     """A journal of a newer echod is not touched."""
     path = tmp_path / "j"

@@ -18,7 +18,6 @@ from echod.client import Video
 from tests.media import EXAMPLES, write_wav
 from tests.running import RunningDaemon, gone
 
-JOBS, WORKER_KILLS, DAEMON_KILLS = 40, 8, 2
 SECONDS, FPS = 4.0, 24
 TERMINAL = {"completed", "failed", "cancelled"}
 
@@ -54,13 +53,13 @@ class Ordeal:
     def until_ended(self, count: int) -> None:
         pause = threading.Event()
         while self.ended() < count:
-            pause.wait(0.05)
+            pause.wait(0.2)
 
     def kill_worker(self) -> None:
         """Stopped first, so that the job it is killed under is known."""
         pause = threading.Event()
         while not self._kill_one_of(self.daemon.devices()):
-            assert self.ended() < JOBS, "nothing is left to kill"
+            assert self.ended() < len(self.accepted), "nothing is left to kill"
             pause.wait(0.02)
 
     def _kill_one_of(self, devices: list[dict[str, Any]]) -> bool:
@@ -89,24 +88,32 @@ def frames_of(path: Path) -> int:
         return sum(1 for _ in container.decode(video=0))
 
 
-@pytest.mark.timeout(400)
-def test_every_accepted_job_is_accounted_for(tmp_path: Path) -> None:
-    """40 jobs on two CPU workers under 8 worker and 2 daemon SIGKILLs: each ends once, and the clips play."""
+@pytest.mark.parametrize(
+    ("jobs", "worker_kills", "daemon_kills"),
+    [
+        pytest.param(40, 8, 2, marks=pytest.mark.timeout(400)),
+        pytest.param(200, 40, 10, marks=[pytest.mark.long, pytest.mark.timeout(1800)]),
+    ],
+)
+def test_every_accepted_job_is_accounted_for(tmp_path: Path, jobs: int, worker_kills: int, daemon_kills: int) -> None:
+    """Jobs on two CPU workers while workers and the daemon are killed: each ends once, and the clips play."""
     seed = int(os.environ.get("ECHOD_CHAOS_SEED", random.randrange(1 << 32)))
     print(f"ECHOD_CHAOS_SEED={seed}")
     dice = random.Random(seed)
     speech = write_wav(tmp_path / "speech.wav", seconds=SECONDS)
-    kills = ["worker"] * WORKER_KILLS + ["daemon"] * DAEMON_KILLS
+    kills = ["worker"] * worker_kills + ["daemon"] * daemon_kills
     dice.shuffle(kills)
-    moments = sorted(dice.sample(range(JOBS - 4), len(kills)))
+    moments = sorted(dice.sample(range(jobs - 4), len(kills)))
 
-    with RunningDaemon(tmp_path, "--devices", "cpu,cpu", "--log-json") as daemon:
+    with RunningDaemon(
+        tmp_path, "--devices", "cpu,cpu", "--log-json", ECHOD_JOBS_PER_ACCOUNT=str(jobs), ECHOD_QUEUE_LIMIT="1000"
+    ) as daemon:
         ordeal = Ordeal(daemon, speech, dice)
-        ordeal.submit(JOBS)
+        ordeal.submit(jobs)
         for moment, kill in zip(moments, kills, strict=True):
             ordeal.until_ended(moment)
             ordeal.kill_worker() if kill == "worker" else ordeal.kill_daemon()
-        ordeal.until_ended(JOBS)
+        ordeal.until_ended(jobs)
         videos = ordeal.videos()
         log = daemon.log.read_text()
 
@@ -122,4 +129,4 @@ def test_every_accepted_job_is_accounted_for(tmp_path: Path) -> None:
         ends = Counter(line["job"] for line in map(json.loads, log.splitlines()) if line["message"] in TERMINAL)
         assert max(ends.values()) == 1
     attempts = sum(video["echod"]["attempt"] for video in videos.values())
-    print(f"jobs={JOBS} attempts={attempts} poison={len(poisoned)} hits={sum(ordeal.hits.values())}")
+    print(f"jobs={jobs} worker_kills={worker_kills} daemon_kills={daemon_kills} {attempts=} poison={len(poisoned)}")

@@ -1,0 +1,243 @@
+"""Clients by the hundred that do what clients should not: afterwards the daemon holds what it held before."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import re
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import httpx
+import pytest
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed
+
+from tests.media import EXAMPLES, write_wav
+from tests.running import RunningDaemon
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
+
+SOCKETS, DEAF, UPLOADS, HEADERS, CONNECTS, JOBS = 200, 50, 100, 100, 1000, 20
+GROWTH = 48 << 20  # bytes by which the allocator may be ahead of what it was
+POOL = min(
+    32, (os.cpu_count() or 1) + 4
+)  # threads that asyncio makes one by one, when all others are at work, and keeps
+SETTLING, QUIET = 60.0, 12.0  # seconds until all must be let go, and without a change that mean it will not be
+
+
+class Held(NamedTuple):
+    """What a daemon holds."""
+
+    descriptors: int
+    threads: int
+    files: int
+
+
+def held(daemon: RunningDaemon) -> Held:
+    process = Path(f"/proc/{daemon.process.pid}")
+    walks = (os.walk(root) for root in (daemon.state_dir / "files", daemon.runtime_dir))
+    files = sum(len(directories) + len(names) for walk in walks for _, directories, names in walk)
+    return Held(len(list((process / "fd").iterdir())), len(list((process / "task").iterdir())), files)
+
+
+def resident(daemon: RunningDaemon) -> int:
+    """Bytes of memory."""
+    status = Path(f"/proc/{daemon.process.pid}/status").read_text()
+    found = re.search(r"VmRSS:\s+(\d+) kB", status)
+    assert found
+    return int(found[1]) << 10
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
+    with RunningDaemon(tmp_path_factory.mktemp("clients"), ECHOD_QUEUE_LIMIT=str(JOBS)) as daemon:
+        daemon.until_idle()
+        yield daemon
+
+
+@contextlib.contextmanager
+def as_before(daemon: RunningDaemon, trouble: Callable[[], None]) -> Iterator[None]:
+    """Cause the trouble once, so that what is made on first use is there; the block must leave no more than that."""
+    trouble()
+    before, memory = settled(daemon, None), resident(daemon)
+    yield
+    after, allowed = settled(daemon, before), before._replace(threads=before.threads + POOL)
+    assert all(now <= then for now, then in zip(after, allowed, strict=True)), (after, before)
+    assert resident(daemon) < memory + GROWTH
+    with daemon.client() as client:
+        assert client.readiness()["ready"]
+
+
+def settled(daemon: RunningDaemon, wanted: Held | None) -> Held:
+    """What is held once it is as wanted, or changes no more."""
+    pause, deadline = threading.Event(), time.monotonic() + SETTLING
+    last, since = held(daemon), time.monotonic()
+    while time.monotonic() < deadline and last != wanted and time.monotonic() < since + QUIET:
+        pause.wait(0.1)
+        if (now := held(daemon)) != last:
+            last, since = now, time.monotonic()
+    return last
+
+
+def address(daemon: RunningDaemon) -> tuple[str, int]:
+    parts = urlsplit(daemon.tcp)
+    assert parts.hostname and parts.port
+    return parts.hostname, parts.port
+
+
+def raw(daemon: RunningDaemon, data: bytes = b"") -> socket.socket:
+    connection = socket.create_connection(address(daemon), timeout=SETTLING)
+    connection.sendall(data)
+    return connection
+
+
+def ended(connection: socket.socket) -> bytes:
+    """All that the daemon still says before it closes the connection."""
+    said = b""
+    with contextlib.suppress(ConnectionResetError):
+        while block := connection.recv(65536):
+            said += block
+    connection.close()
+    return said
+
+
+def upload(daemon: RunningDaemon, share: float) -> None:
+    """Begin an upload, send this share of it, and go."""
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
+        + bytes(200_000)
+        + b"\r\n--x--\r\n"
+    )
+    head = (
+        f"POST /v1/files HTTP/1.1\r\nHost: {':'.join(map(str, address(daemon)))}\r\n"
+        f"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: {len(body)}\r\n\r\n"
+    ).encode()
+    raw(daemon, head + body[: int(share * len(body))]).close()
+
+
+def test_half_open_uploads(daemon: RunningDaemon) -> None:
+    """100 uploads that break off anywhere leave no byte."""
+    dice = random.Random(seed := int(os.environ.get("ECHOD_CHAOS_SEED", random.randrange(1 << 32))))
+    print(f"ECHOD_CHAOS_SEED={seed} uploads={UPLOADS}")
+    with as_before(daemon, lambda: upload(daemon, 0.5)):
+        for _ in range(UPLOADS):
+            upload(daemon, dice.random())
+
+
+def test_slow_headers(daemon: RunningDaemon) -> None:
+    """100 clients that never end their request are let go, and others are served meanwhile."""
+    with as_before(daemon, lambda: raw(daemon, b"GET / HTTP/1.1\r\n").close()):
+        connections = [raw(daemon, b"GET /healthz HTTP/1.1\r\nX-Slow: ") for _ in range(HEADERS)]
+        with daemon.client() as client:
+            assert client.readiness()["ready"]
+        for connection in connections:
+            ended(connection)
+    print(f"headers={HEADERS}")
+
+
+def test_connects_and_disconnects(daemon: RunningDaemon) -> None:
+    """1,000 connections that come to nothing leave nothing: silent, cut, reset, or sockets that close at once."""
+    path, host = "/v1/events", ":".join(map(str, address(daemon)))
+    upgrade = (
+        f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+        f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {'A' * 22}==\r\n\r\n"
+    ).encode()
+
+    def come_and_go(number: int) -> None:
+        connection = raw(daemon, (b"", b"GET / HT", upgrade, upgrade + b"\xff\xff garbage")[number % 4])
+        if number % 3 == 0:  # a reset instead of an end
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+        connection.close()
+
+    def come_and_go_often(count: int) -> None:
+        for number in range(count):
+            come_and_go(number)
+
+    with as_before(daemon, lambda: come_and_go_often(12)):
+        come_and_go_often(CONNECTS)
+    print(f"connects={CONNECTS}")
+
+
+def uploaded(http: httpx.Client, directory: Path) -> dict[str, object]:
+    request: dict[str, object] = {"size": "128x128"}
+    speech = write_wav(directory / "speech.wav", seconds=1.0)
+    for field, path in (("input_reference", EXAMPLES / "portrait.png"), ("audio_reference", speech)):
+        answer = http.post("/v1/files", files={"file": path.read_bytes()}, data={"purpose": "user_data"})
+        request[field] = {"file_id": answer.raise_for_status().json()["id"]}
+    return request
+
+
+@contextlib.asynccontextmanager
+async def watching(daemon: RunningDaemon, count: int) -> AsyncIterator[list[ClientConnection]]:
+    url = f"{daemon.tcp.replace('http', 'ws')}/v1/events"
+    async with contextlib.AsyncExitStack() as stack:
+        yield [await stack.enter_async_context(connect(url, close_timeout=1)) for _ in range(count)]
+
+
+async def terminal(socket: ClientConnection, wanted: int) -> Counter[str]:
+    """The ends of jobs that a socket is told, until there are so many."""
+    told: Counter[str] = Counter()
+    while told.total() < wanted:
+        event = json.loads(await socket.recv())
+        if event["type"] in ("job.completed", "job.failed", "job.cancelled"):
+            told[event["video"]["id"]] += 1
+    return told
+
+
+def test_watchers_that_never_read(daemon: RunningDaemon, tmp_path: Path) -> None:
+    """Of 200 event sockets 50 never read; the 150 others are told of every end, once; a flood of submits is refused."""
+    with daemon.http() as http:
+        request = uploaded(http, tmp_path)
+
+        def submit_one_and_watch() -> None:
+            asyncio.run(flood(daemon, http, request, sockets=2, deaf=1, submits=1))
+
+        with as_before(daemon, submit_one_and_watch):
+            accepted, refused = asyncio.run(flood(daemon, http, request, SOCKETS, DEAF, submits=4 * JOBS))
+    assert refused > 0
+    print(f"sockets={SOCKETS} deaf={DEAF} accepted={accepted} refused={refused}")
+
+
+async def flood(
+    daemon: RunningDaemon, http: httpx.Client, request: dict[str, object], sockets: int, deaf: int, submits: int
+) -> tuple[int, int]:
+    async with watching(daemon, sockets) as watchers:
+        for watcher in watchers[:deaf]:
+            watcher.transport.pause_reading()
+        answers = [await asyncio.to_thread(http.post, "/v1/videos", json=request) for _ in range(submits)]
+        accepted = {answer.json()["id"] for answer in answers if answer.status_code == 200}
+        refused = [answer for answer in answers if answer.status_code != 200]
+        assert all((a.status_code, a.json()["error"]["code"]) == (429, "queue_full") for a in refused)
+        for told in await asyncio.gather(*(terminal(watcher, len(accepted)) for watcher in watchers[deaf:])):
+            assert told == dict.fromkeys(accepted, 1)
+        for watcher in watchers[:deaf]:
+            watcher.transport.abort()
+    return len(accepted), len(refused)
+
+
+@pytest.mark.parametrize(("path", "size", "close"), [("/v1/events", 1 << 20, 1009), ("/v1/realtime", 17 << 20, 1009)])
+def test_messages_over_the_limit(daemon: RunningDaemon, path: str, size: int, close: int) -> None:
+    """A message that is too large ends its socket with 1009, twenty times over, and is not kept."""
+
+    async def send() -> None:
+        ws = await connect(f"{daemon.tcp.replace('http', 'ws')}{path}", max_size=None)
+        with contextlib.suppress(ConnectionClosed):
+            await ws.send("x" * size)
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                await ws.recv()
+        assert ws.close_code == close
+
+    with as_before(daemon, lambda: asyncio.run(send())):
+        for _ in range(20):
+            asyncio.run(send())

@@ -1,0 +1,15 @@
+"""A module that ends the worker which imports it, as one with a missing shared library would."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from echod import gpu_proc
+
+if "--multiprocessing-fork" in sys.orig_argv:
+    os._exit(3)
+
+
+def main(spec: gpu_proc.Spec) -> None:
+    raise AssertionError("a worker cannot have imported this")
