@@ -19,8 +19,8 @@ from typing import Literal, NamedTuple, TypeAlias
 import msgspec
 
 from echod import jobs
-from echod.desk import Desk, Draft
-from echod.errors import EchodError
+from echod.desk import Desk, Draft, unstorable
+from echod.errors import EchodError, gone
 from echod.history import Part, Playback, tokens
 from echod.jobs import Job
 from echod.options import check_options
@@ -28,7 +28,7 @@ from echod.roles import Role
 from echod.speech import base, flac
 from echod.speech.base import SPEAK_RATE, Voice
 from echod.speech.flac import SpeechFile
-from echod.speech.policy import Calls
+from echod.speech.policy import Calls, SpeechError
 from echod.speech.sentences import Sentence, Sentences
 from echod.speech.voices import find_voice, language_of
 
@@ -137,7 +137,11 @@ class Turn:
     def start(self) -> asyncio.Task[None]:
         """Begin; the task ends when the turn has ended, well or with `error` set."""
         self._task = asyncio.create_task(self._run())
+        self._task.add_done_callback(self._ended)  # one that is stopped at once never runs
         return self._task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self.timings.total_ms = self._elapsed()
 
     async def stop(self) -> None:
         """End it: reply and voice now, jobs in the queue now, running ones at their next checkpoint."""
@@ -155,13 +159,12 @@ class Turn:
         except BaseException:
             await self._cancel_jobs()
             raise
-        finally:
-            self.timings.total_ms = self._elapsed()
 
     async def _cancel_jobs(self) -> None:
         for accepted in await asyncio.gather(*self._accepting, return_exceptions=True):
             if isinstance(accepted, Job):
-                await self.desk.cancel(accepted.id, None)
+                with gone():  # somebody has deleted it
+                    await self.desk.cancel(accepted.id, None)
 
     # Reply
 
@@ -194,10 +197,10 @@ class Turn:
         if request.heard is not None:
             text = await request.heard()
             self.timings.heard_ms = self._elapsed()
-            if not text:
-                yield self._in_language(UNHEARD)
-                return
             turn = msgspec.structs.replace(turn, text=text)
+        if not (turn.text or turn.sound):
+            yield self._in_language(UNHEARD)
+            return
         async with aclosing(self.calls.reply(turn, account=request.account, language=request.language)) as pieces:
             async for piece in pieces:
                 yield piece
@@ -215,7 +218,8 @@ class Turn:
 
     def _fail(self, error: EchodError) -> None:
         self.error = self.error or error
-        log.warning("turn failed: %s", error.message, extra={"account": self.request.account, "code": error.code})
+        reason = error.reason if isinstance(error, SpeechError) else error.message
+        log.warning("turn failed: %s", reason, extra={"account": self.request.account, "code": error.code})
 
     # Speak
 
@@ -261,18 +265,31 @@ class Turn:
     async def _clip(self, sentence: Sentence, voice: Voice) -> float:
         path = self.scratch / f"{secrets.token_hex(8)}.flac"
         try:
-            with SpeechFile(path) as file:
-                async for piece in self._spoken(sentence, voice):
-                    file.write(piece)
-            if file.seconds == 0.0:
+            speech = await self._written(sentence, voice, path)
+            if speech is None:
                 return 0.0
-            speech = await asyncio.to_thread(flac.publish, path)
             job = await self._accept(sentence, voice, speech, path)
+        except OSError as error:
+            raise unstorable("the speech", error) from error
         finally:
-            path.unlink(missing_ok=True)
+            for left in (path, flac.part_of(path)):
+                left.unlink(missing_ok=True)
         self.tell(ClipAdded(job, sentence.text))
         self._clips.put_nowait(job)
         return speech.seconds
+
+    async def _written(self, sentence: Sentence, voice: Voice, path: Path) -> jobs.Speech | None:
+        """Speak a sentence into a file; None if it has no sound."""
+        with SpeechFile(path) as file:
+            async for piece in self._spoken(sentence, voice):
+                file.write(piece)
+        if file.seconds == 0.0:
+            return None
+        publishing = asyncio.create_task(asyncio.to_thread(flac.publish, path))
+        try:
+            return await asyncio.shield(publishing)
+        finally:
+            await asyncio.wait([publishing])  # a thread goes on when it is cancelled, and would leave the file behind
 
     async def _accept(self, sentence: Sentence, voice: Voice, speech: jobs.Speech, path: Path) -> Job:
         role = self.request.role

@@ -39,7 +39,7 @@ from echod.server.front import Front
 from echod.server.sockets import sockets
 from echod.signing import Signer, load_key
 from echod.speaking import Speaking
-from echod.speech.backends import open_calls
+from echod.speech.backends import open_calls, reloaded
 from echod.uploads import FileStore
 from echod.usage import Usage, UsageRecords
 
@@ -233,7 +233,7 @@ class Daemon:
     def _reload_settings(self) -> None:
         self.roles.reload()
         try:
-            config = self._reload()
+            config, waiting = reloaded(self._reload(), self.config)
         except EchodError as error:
             log.error("settings not reloaded: %s", error.message)
             return
@@ -242,7 +242,7 @@ class Daemon:
         self.inspector.timeout, self.inspector.memory = config.inspect_timeout, config.inspect_memory
         self.inspector.max_seconds, self.inspector.max_pixels = config.max_seconds, config.max_pixels
         logs.set_up(config.log_level, config.log_json)
-        log.info("settings reloaded")
+        log.info("settings reloaded%s", f"; after a restart also {', '.join(waiting)}" if waiting else "")
         self.fleet.revive()
 
     def _warm_roles(self) -> None:

@@ -128,14 +128,24 @@ class Desk:
         await asyncio.to_thread(_remove, strays)
 
     async def _take_up(self, job: Job) -> None:
-        again = jobs.advance(job, jobs.Requeued(job.attempt), self.clock())
+        again = self._advance(job, jobs.Requeued(job.attempt))
         if job.cancel_requested:
-            again = jobs.advance(again, jobs.Cancelled(), self.clock())
+            again = self._advance(again, jobs.Cancelled())
+        elif job.priority == jobs.CONVERSATION:
+            again = self._advance(again, jobs.Cancelled("the daemon ended, and with it the conversation of this clip"))
         if again is not job:
             await self.journal.save_job(again)
-        if not again.terminal:
+        if again.terminal:
+            await asyncio.to_thread(_tidy, self.directory(job.id), False)
+        else:
             self._live[job.id] = Entry(again, next(self._places))
             self._line_up(again)
+
+    def _advance(self, job: Job, event: jobs.Event) -> Job:
+        after = jobs.advance(job, event, self.clock())
+        if after.terminal and after.expires_at is None:
+            after = msgspec.structs.replace(after, expires_at=self.clock() + self.config.keep_clips)
+        return after
 
     async def close(self) -> None:
         """Wait for steps that are being committed; those that cannot be are repeated by the next start."""
@@ -217,7 +227,7 @@ class Desk:
         except BaseException as error:
             _remove([directory])
             if isinstance(error, OSError):
-                raise _unstorable(error) from error
+                raise unstorable("the inputs", error) from error
             raise
         finally:
             self._accepting[job.account] -= 1
@@ -349,11 +359,9 @@ class Desk:
         entry = self._live.get(job_id)
         if entry is None:
             return None
-        before, after = entry.job, jobs.advance(entry.job, event, self.clock())
+        before, after = entry.job, self._advance(entry.job, event)
         if after is before:
             return after
-        if after.terminal and after.expires_at is None:
-            after = msgspec.structs.replace(after, expires_at=self.clock() + self.config.keep_clips)
         entry.job = after
         if isinstance(event, jobs.Dispatched):
             entry.began = self.ticks()
@@ -385,11 +393,17 @@ class Desk:
             entry.ended.set()
         type_ = f"job.{job.status}" if job.status != "in_progress" else EVENT_TYPES[type(event)]
         self.feed.publish(type_, job)
-        reason = {"code": job.error.code, "why": job.error.message} if job.error else {}
-        log.info(job.status, extra={"job": job.id, "device": job.device, "attempt": job.attempt, **reason})
+        log.info(job.status, extra={"job": job.id, "device": job.device, "attempt": job.attempt, **self._reason(job)})
         self._dispatcher.wake()
         if job.terminal:
             await asyncio.to_thread(_tidy, self.directory(job.id), job.status == "completed")
+
+    def _reason(self, job: Job) -> dict[str, str]:
+        """Why a job has failed, for the log: without what a speech server says to the words, which it may repeat."""
+        if job.error is None:
+            return {}
+        private = job.error.code.startswith("upstream_") and not self.config.log_content
+        return {"code": job.error.code} | ({} if private else {"why": job.error.message})
 
     async def _save(self, job: Job) -> bool:
         """Write a step, however long that takes; False if the daemon ends first."""
@@ -405,12 +419,13 @@ class Desk:
                 return True
 
 
-def _unstorable(error: OSError) -> EchodError:
+def unstorable(what: str, error: OSError) -> EchodError:
+    """The error to raise for one that the file system gave."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return EchodError("disk_full", f"the inputs cannot be stored: {error.strerror}; free some space and try again")
+        return EchodError("disk_full", f"{what} cannot be stored: {error.strerror}; free some space and try again")
     if error.errno == errno.ENOENT:
         return EchodError("not_found", "a file of this request was deleted meanwhile; upload it again")
-    return EchodError("internal", f"the inputs cannot be stored: {error}")
+    return EchodError("internal", f"{what} cannot be stored: {error}")
 
 
 def _take_inputs(directory: Path, draft: Draft) -> None:

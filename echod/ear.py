@@ -82,11 +82,14 @@ class Ear:
 
     def take(self) -> bytes:
         """All that is kept, as an utterance."""
-        sound = bytes(self._kept)
+        rest = self._resampler.flush()
+        self._heard_ms += len(rest) / BYTES_PER_MS
+        sound = bytes(self._kept + rest)
         self.clear()
         return sound
 
     def clear(self) -> None:
+        self._resampler = Resampler(INPUT_RATE, HEAR_RATE)  # the old one may keep half a sample
         self._kept.clear()
         self._looked = 0
         self._reset()

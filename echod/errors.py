@@ -10,6 +10,8 @@ that changes it. HTTP bodies, events, the journal and the command line all speak
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 
@@ -110,3 +112,13 @@ class DaemonUnreachable(EchodError):
 
     def __init__(self, message: str) -> None:
         super().__init__("unreachable", message)
+
+
+@contextlib.contextmanager
+def gone() -> Iterator[None]:
+    """Whatever is not found has been removed meanwhile, or has expired and is swept: that is as well."""
+    try:
+        yield
+    except EchodError as error:
+        if error.code != "not_found":
+            raise

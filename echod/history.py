@@ -15,6 +15,7 @@ WIDE = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]")  # 
 LETTERS_PER_TOKEN = 4  # of the others
 MESSAGE_TOKENS = 4  # around each message
 MAX_ITEMS = 400  # whatever their length
+ROOT = "root"  # the place before all items
 
 
 class Part(NamedTuple):
@@ -26,7 +27,10 @@ class Part(NamedTuple):
 
 @dataclass
 class Item:
-    """One side's words. An assistant's `parts` let them be cut at what was heard."""
+    """One side's words. An assistant's `parts` let them be cut at what was heard.
+
+    One that was interrupted before anything of it was heard is not `answered`: the question is still open.
+    """
 
     id: str
     author: Author
@@ -34,6 +38,7 @@ class Item:
     spoken: bool = False
     status: Literal["in_progress", "completed", "incomplete"] = "completed"
     parts: list[Part] = field(default_factory=list)
+    answered: bool = True
 
 
 class History:
@@ -44,11 +49,23 @@ class History:
 
     def add(self, item: Item, after: str | None = None) -> str | None:
         """Put an item behind another, or at the end; the id of the one before it. KeyError if `after` is not here."""
-        place = len(self.items) if after is None else self.items.index(self.find(after)) + 1
+        place = len(self.items)
+        if after is not None:
+            place = 0 if after == ROOT else self.items.index(self.find(after)) + 1
         self.items.insert(place, item)
-        del self.items[:-MAX_ITEMS]
-        place = self.items.index(item)
         return self.items[place - 1].id if place else None
+
+    def trim(self, limit: int) -> list[Item]:
+        """Forget the oldest of what no reply limited to so many tokens will see; returns it.
+
+        A reply sees a question, and as much again of what was said before. Instructions stay beside them.
+        """
+        instructions = _newest([item for item in self.items if item.author == "system"], limit)
+        said = _newest([item for item in self.items if item.author != "system"], 2 * limit)
+        kept = {item.id for item in instructions + said} & {item.id for item in self.items[-MAX_ITEMS:]}
+        forgotten = [item for item in self.items if item.id not in kept]
+        self.items = [item for item in self.items if item.id in kept]
+        return forgotten
 
     def find(self, item_id: str) -> Item:
         for item in self.items:
@@ -59,28 +76,59 @@ class History:
     def messages(self, limit: int, before: Item | None = None) -> list[Message]:
         """The newest messages that together have at most `limit` tokens, by an estimate; those `before` an item."""
         end = self.items.index(before) if before is not None else len(self.items)
-        kept: list[Message] = []
-        for item in reversed([item for item in self.items[:end] if item.author != "system" and item.text.strip()]):
-            limit -= tokens(item.text) + MESSAGE_TOKENS
-            if limit < 0:
+        said = [item for item in self.items[:end] if item.author != "system" and item.text.strip()]
+        return [Message("user" if item.author == "user" else "assistant", item.text) for item in _fitting(said, limit)]
+
+    def unanswered(self) -> list[Item]:
+        """What the person has said since the last answer, or the one in the making."""
+        items: list[Item] = []
+        for item in reversed(self.items):
+            if item.author == "assistant" and item.answered:
                 break
-            kept.append(Message("user" if item.author == "user" else "assistant", item.text))
-        return kept[::-1]
+            if item.author == "user":
+                items.insert(0, item)
+        return items
+
+    def instructions(self) -> list[str]:
+        """What clients have put in as `system`."""
+        return [item.text for item in self.items if item.author == "system"]
 
     def truncate(self, item: Item, seconds: float) -> None:
-        """Remember of an assistant's item only what sounds in its first `seconds`."""
-        item.text = heard(item.parts, seconds)
-        item.status = "incomplete"
+        """Remember of an assistant's item only what sounds in its first `seconds`, for good."""
+        kept = heard(item.parts, seconds)
+        if kept != item.parts or item.status == "in_progress":
+            item.status = "incomplete"
+        item.parts, item.text = kept, "".join(part.text for part in kept)
 
 
-def heard(parts: Sequence[Part], seconds: float) -> str:
-    """The words that sound in the first `seconds`: whole sentences, and of the last one the words that were begun."""
-    text = ""
+def question(items: Sequence[Item], limit: int) -> str:
+    """What was said, in at most `limit` tokens: the newest of it, and at least what was said last."""
+    return "\n".join(item.text for item in _newest([item for item in items if item.text], limit))
+
+
+def _newest(items: list[Item], limit: int) -> list[Item]:
+    return _fitting(items, limit) or items[-1:]
+
+
+def _fitting(items: list[Item], limit: int) -> list[Item]:
+    """Those at the end that together have at most `limit` tokens."""
+    for start in range(len(items), 0, -1):
+        limit -= tokens(items[start - 1].text) + MESSAGE_TOKENS
+        if limit < 0:
+            return items[start:]
+    return items
+
+
+def heard(parts: Sequence[Part], seconds: float) -> list[Part]:
+    """What sounds in the first `seconds`: whole sentences, and of the last one the words that were begun."""
+    kept: list[Part] = []
     for part in parts:
         if part.seconds > seconds:
-            return text + _begun(part.text, max(seconds, 0.0) / part.seconds)
-        text, seconds = text + part.text, seconds - part.seconds
-    return text
+            begun = _begun(part.text, max(seconds, 0.0) / part.seconds)
+            return [*kept, Part(begun, seconds)] if begun else kept
+        kept.append(part)
+        seconds -= part.seconds
+    return kept
 
 
 def _begun(text: str, share: float) -> str:
@@ -91,7 +139,7 @@ def _begun(text: str, share: float) -> str:
             break
         kept += word
         length += len(word)
-    return kept.rstrip() + ("…" if kept.strip() else "")
+    return kept.rstrip().rstrip("…") + ("…" if kept.strip() else "")
 
 
 def tokens(text: str) -> int:

@@ -186,7 +186,9 @@ class CancelRequested(msgspec.Struct, frozen=True):
 
 
 class Cancelled(msgspec.Struct, frozen=True):
-    """The job ended because somebody asked for it."""
+    """The job ended because somebody asked for it, or nobody waits for it any more."""
+
+    message: str = "cancelled on request"
 
 
 Event: TypeAlias = (
@@ -236,8 +238,8 @@ def advance(job: Job, event: Event, now: float) -> Job:
             return _again(job, now)
         case CancelRequested():
             return _change(job, cancel_requested=True)
-        case Cancelled():
-            return _ended(job, "cancelled", now, Failure("cancelled", "cancelled on request"))
+        case Cancelled(message=message):
+            return _ended(job, "cancelled", now, Failure("cancelled", message))
 
 
 def _change(job: Job, **fields: Any) -> Job:

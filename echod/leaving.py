@@ -6,12 +6,9 @@ name next.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
-
 from echod.accounts import Accounts
 from echod.desk import Desk
-from echod.errors import EchodError
+from echod.errors import gone
 from echod.uploads import FileStore
 from echod.usage import UsageRecords
 
@@ -33,20 +30,10 @@ async def _clear(name: str, accounts: Accounts, desk: Desk, files: FileStore) ->
     jobs = await desk.journal.jobs(name)
     for act in (desk.cancel, desk.remove):  # all are told to end before the end of one is waited for
         for job in jobs:
-            with _gone():
+            with gone():
                 await act(job.id, name)
     for record in await desk.journal.files(name):
-        with _gone():
+        with gone():
             await files.delete(record.id, name)
     await UsageRecords(desk.journal).forget(name)
     await accounts.finish_removal(name)
-
-
-@contextlib.contextmanager
-def _gone() -> Iterator[None]:
-    """What is not found has been removed meanwhile, or has expired and is swept."""
-    try:
-        yield
-    except EchodError as error:
-        if error.code != "not_found":
-            raise

@@ -19,7 +19,7 @@ from echod.jobs import Job
 from echod.speech import flac
 from echod.speech.base import Voice
 from echod.speech.flac import SpeechFile
-from echod.speech.policy import Calls
+from echod.speech.policy import Calls, SpeechError
 
 log = logging.getLogger("echod.speaking")
 
@@ -27,7 +27,7 @@ MIN_SECONDS = 0.1  # of speech, as for recordings
 
 
 class Speaking:
-    """Speaks every text job of the desk, each in a task of its own; `calls` decides how many at once."""
+    """Speaks every text job of the desk, each in a task of its own; `calls` decides how many at once, and which."""
 
     def __init__(self, desk: Desk, calls: Calls) -> None:
         self._desk = desk
@@ -66,6 +66,8 @@ class Speaking:
         try:
             event: jobs.Event = jobs.Spoken(await self._speech(job), round(1000 * (time.monotonic() - began)))
         except EchodError as error:
+            if isinstance(error, SpeechError):
+                log.warning("not spoken: %s", error.reason, extra={"job": job.id})
             event = jobs.Unspoken(error.code, error.message)
         except OSError as error:
             code = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "internal"
@@ -82,7 +84,7 @@ class Speaking:
         assert job.prompt is not None and job.voice is not None
         voice, limit = Voice.parse(job.voice), self._desk.config.max_seconds
         with SpeechFile(path) as file:
-            async with aclosing(self._calls.speak(job.prompt, voice, account=job.account)) as pieces:
+            async with aclosing(self._calls.speak(job.prompt, voice, account=job.account, batch=True)) as pieces:
                 async for piece in pieces:
                     file.write(piece)
                     if file.seconds > limit:

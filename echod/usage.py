@@ -20,8 +20,9 @@ SUMMED = ("input_tokens", "output_tokens", "characters", "seconds")
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
-    """One call with all its attempts. `outcome` is "ok", "cancelled" or the kind of failure; `at` is when it began.
+    """One call with all its attempts; `at` is when it began.
 
+    `outcome` is "ok", "cancelled", the kind of failure, or "text" where the words to be spoken broke off themselves.
     Tokens and characters are the server's count where it gives one; `seconds` are of sound, heard or spoken.
     """
 

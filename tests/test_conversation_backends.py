@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import re
@@ -282,26 +283,23 @@ async def test_interrupted_clips(daemon: RunningDaemon, server: HeldServer, talk
 
 
 class Held(NamedTuple):
-    """What the daemon's process holds."""
+    """What the daemon's process holds, and what lies in its state directory."""
 
     descriptors: int
     threads: int
-    children: tuple[int, ...]
-    files: tuple[str, ...]  # that lie about while something is made
+    children: list[int]
+    files: list[Path]
 
     @classmethod
     def by(cls, daemon: RunningDaemon) -> Held:
         process = Path(f"/proc/{daemon.process.pid}")
         descriptors, threads = (len(list((process / name).iterdir())) for name in ("fd", "task"))
-        files = sorted(path.name for path in (daemon.state_dir / "cache").iterdir())
-        return cls(descriptors, threads, tuple(sorted(descendants(daemon.process.pid))), tuple(files))
-
-    def within(self, other: Held) -> bool:
-        return self.descriptors <= other.descriptors and self.threads <= other.threads and self[2:] == other[2:]
+        files = sorted(daemon.state_dir.rglob("*"))
+        return cls(descriptors, threads, sorted(descendants(daemon.process.pid)), files)
 
 
-async def tell_a_number(daemon: RunningDaemon, client: AsyncOpenAI, number: int) -> None:
-    """It is told by how long one speaks, and comes back in words and in sound, of a voice and of a clip."""
+async def tell_a_number(daemon: RunningDaemon, client: AsyncOpenAI, number: int) -> list[str]:
+    """It is told by how long one speaks, and comes back in words and in sound, of a voice and of clips: these."""
     async with client.realtime.connect(model="role:ada") as connection:
         talk = Talk(connection)
         for turn, modality in enumerate(("audio", "video")):
@@ -317,6 +315,7 @@ async def tell_a_number(daemon: RunningDaemon, client: AsyncOpenAI, number: int)
             speeches = [daemon.state_dir / "jobs" / clip / "speech.flac" for clip in clips]
             sound = talk.sound() or b"".join(map(pcm, speeches))
             assert words_in(sound) == talk.words()
+    return clips
 
 
 def pcm(path: Path) -> bytes:
@@ -325,15 +324,19 @@ def pcm(path: Path) -> bytes:
 
 
 async def test_twenty_conversations(daemon: RunningDaemon, server: HeldServer, client: AsyncOpenAI) -> None:
-    """Everybody is answered what they said themselves, and nothing is left behind."""
-    for _ in range(4):  # the first time, pools of threads may grow to their size
-        before = Held.by(daemon)
-        await asyncio.gather(*(tell_a_number(daemon, client, number) for number in range(20)))
-        for _ in range(100):  # the daemon's side of the last socket ends a moment after its client's
-            if Held.by(daemon).within(before):
-                return
-            await asyncio.sleep(0.01)
-    raise AssertionError(f"{Held.by(daemon)}, and {before} before the last twenty")
+    """Everybody is answered what they said themselves; with the clips removed, nothing is left behind."""
+    with daemon.client() as local:
+        local.readiness()
+        for _ in range(4):  # the first times, pools of threads may grow to their size
+            before = Held.by(daemon)
+            clips = await asyncio.gather(*(tell_a_number(daemon, client, number) for number in range(20)))
+            for clip in itertools.chain(*clips):
+                local.remove(clip)
+            for _ in range(200):  # round trips; the daemon's side of a socket ends a moment after its client's
+                local.readiness()
+                if Held.by(daemon) == before:
+                    return
+    assert Held.by(daemon) == before, "after the last twenty, and before"
 
 
 # The end: after this the daemon is gone

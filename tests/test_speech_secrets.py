@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from openai import AsyncOpenAI
 
@@ -18,7 +19,7 @@ from tests.test_secrets import command_lines
 
 KEY = "planted-dashscope-key-5Wv2"
 CANARY = "the canary sings alone"
-PORTRAIT = EXAMPLES / "portrait.png"
+PORTRAIT, SPEECH = EXAMPLES / "portrait.png", EXAMPLES / "speech.wav"
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +67,18 @@ def said_of_everything(daemon: RunningDaemon, environ: dict[str, Any], directory
             yield http.get(path).text
 
 
+def named(http: httpx.Client, path: str) -> Iterator[tuple[httpx.Response, int]]:
+    """Requests that name a file as that of an upload, and as the id of one; and what status answers each."""
+    content = {"input_reference": PORTRAIT.read_bytes(), "audio_reference": SPEECH.read_bytes()}
+    uploads = {field: (path, data) for field, data in content.items()}
+    yield http.post("/v1/videos", data={"size": "128x128"}, files=uploads), 200
+    yield http.post("/v1/files", data={"purpose": "user_data"}, files={"file": uploads["audio_reference"]}), 200
+    for field, other in (("input_reference", "audio_reference"), ("audio_reference", "input_reference")):
+        yield http.post("/v1/videos", data={f"{field}[file_id]": path}, files={other: content[other]}), 404
+        uploaded = http.post("/v1/files", data={"purpose": "user_data"}, files={"file": content[other]}).json()["id"]
+        yield http.post("/v1/videos", json={field: {"file_id": path}, other: {"file_id": uploaded}}), 404
+
+
 def files(directory: Path) -> Iterator[tuple[Path, bytes]]:
     for path in directory.rglob("*"):
         if path.is_file():
@@ -104,9 +117,29 @@ async def test_the_canary_stays(speaking: RunningDaemon, server: DashScopeServer
         await connection.input_audio_buffer.commit()
         await connection.response.create()
         await talk.until("response.done")
+    with speaking.http() as http:
+        for path in paths:
+            for answer, status in named(http, path):
+                assert answer.status_code == status, answer.text
     assert str(canary) in words_of(talk.events) and sound_of(talk.events)
     assert canary.stat().st_atime_ns == 0 < read_at
     assert not server.uploads
     assert all(CANARY not in str(frame) for frame in server.frames)
     sent: Any = [frame for frame in server.frames if str(canary) in str(frame.body)]
     assert sent  # the words themselves did get there
+
+
+async def test_words_stay_out_of_the_log(speaking: RunningDaemon, tmp_path: Path) -> None:
+    """A server that repeats some of what it was to say tells the person, in jobs and in conversation, not the log."""
+    voice, words = "dashscope/cosyvoice-v3-flash@parrot/longanyang", "Go north. Look for the treasure."
+    code, told = say(speaking, tmp_path, words, voice)
+    assert code == 1 and "the treasure" in told
+    client = AsyncOpenAI(base_url=f"{speaking.tcp}/v1", api_key="none")
+    async with client, client.realtime.connect(model="auto") as connection:
+        talk = Talk(connection)
+        await talk.update(audio={"output": {"voice": voice}})
+        response = await talk.answer(words)
+    assert "Lost after" in str(response.status_details)
+    log = speaking.log.read_text()
+    assert "not spoken: " in log and "turn failed: " in log
+    assert "treasure" not in log and "Lost after" not in log

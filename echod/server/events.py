@@ -16,6 +16,7 @@ from echod.server.services import Addresses, Services
 from echod.server.video_object import video_object
 
 POLICY_VIOLATION, TRY_AGAIN_LATER = 1008, 1013  # RFC 6455 and the IANA registry of close codes
+CLOSE_SECONDS = 5.0  # for a client to take leave
 LOOK_AGAIN = 60.0  # seconds until credentials are looked at again, for the clock may be set meanwhile
 
 
@@ -57,6 +58,14 @@ async def _read(connection: Connection) -> None:
             pass
 
 
+async def let_go(connection: Connection, code: int, reason: str) -> None:
+    """Close, whether the client reads or not: `close` waits for what it has not read, and for ever."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(CLOSE_SECONDS):
+            await connection.close(code, reason)
+    connection.transport.abort()
+
+
 async def dismiss(connection: Connection, services: Services) -> None:
     """Close the socket once what let its caller in is taken back, or expires."""
     grant, ended = connection.caller.grant, asyncio.Event()
@@ -68,7 +77,7 @@ async def dismiss(connection: Connection, services: Services) -> None:
             left = None if grant.expires_at is None else min(grant.expires_at - now, LOOK_AGAIN)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(ended.wait(), left)
-    await connection.close(POLICY_VIOLATION, "the credentials of this socket have ended")
+    await let_go(connection, POLICY_VIOLATION, "the credentials of this socket have ended")
 
 
 async def _send(connection: Connection, watcher: Watcher, services: Services) -> None:
@@ -77,7 +86,7 @@ async def _send(connection: Connection, watcher: Watcher, services: Services) ->
     with contextlib.suppress(ConnectionClosed):
         async for event in watcher:
             await connection.send(message(event, services, addresses))
-        await connection.close(TRY_AGAIN_LATER, "this client reads too slowly; come back with ?after=")
+        await let_go(connection, TRY_AGAIN_LATER, "this client reads too slowly; come back with ?after=")
 
 
 def message(event: Event, services: Services, addresses: Addresses) -> str:

@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from echod.conversations import Conversation
 from echod.errors import EchodError
 from echod.roles import Role
-from echod.server.events import POLICY_VIOLATION, TRY_AGAIN_LATER, dismiss
+from echod.server.events import POLICY_VIOLATION, TRY_AGAIN_LATER, dismiss, let_go
 from echod.server.front import Connection
 from echod.server.refusals import body, invalid
 from echod.server.services import Services
@@ -44,8 +44,8 @@ async def realtime(connection: Connection, services: Services) -> None:
     session = Session(services, outbox.send, addresses, conversation, role, model)
     taken = asyncio.Event()  # the conversation goes on over another connection
     conversation.leave = taken.set
-    work = _read(connection, session, outbox), outbox.run(), dismiss(connection, services), taken.wait()
-    tasks = [asyncio.create_task(each) for each in work]
+    ends = taken.wait(), outbox.full.wait(), dismiss(connection, services)
+    tasks = [asyncio.create_task(each) for each in (_read(connection, session, outbox), outbox.run(), *ends)]
     try:
         await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
@@ -58,7 +58,9 @@ async def realtime(connection: Connection, services: Services) -> None:
         if not taken.is_set():
             services.conversations.left(conversation)
     if taken.is_set():
-        await connection.close(POLICY_VIOLATION, "this conversation goes on over another connection")
+        await let_go(connection, POLICY_VIOLATION, "this conversation goes on over another connection")
+    elif outbox.full.is_set():
+        await let_go(connection, TRY_AGAIN_LATER, "this client reads too slowly")
 
 
 async def _read(connection: Connection, session: Session, outbox: Outbox) -> None:
@@ -105,24 +107,27 @@ async def _join(connection: Connection, services: Services) -> tuple[Conversatio
 
 
 class Outbox:
-    """Events on their way to a client, in order. One that reads too slowly is let go."""
+    """Events on their way to a client, in order. It is `full` once too much waits for one that reads too slowly."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._events: asyncio.Queue[str] = asyncio.Queue()
         self._pending = 0
+        self.full = asyncio.Event()
 
     def send(self, type: str, **fields: Any) -> None:
         event = {"type": type, "event_id": f"event_{secrets.token_hex(10)}", **fields}
         text = msgspec.json.encode(event).decode()
-        self._pending += len(text)
-        self._events.put_nowait(text)
+        if self._pending + len(text) > MAX_PENDING:
+            self.full.set()
+        if not self.full.is_set():  # what comes after a gap would make no sense
+            self._pending += len(text)
+            self._events.put_nowait(text)
 
     async def run(self) -> None:
         with contextlib.suppress(ConnectionClosed):
-            while self._pending < MAX_PENDING:
+            while True:
                 await self._send_next()
-            await self._connection.close(TRY_AGAIN_LATER, "this client reads too slowly")
 
     async def drain(self) -> None:
         with contextlib.suppress(ConnectionClosed):

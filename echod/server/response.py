@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 from echod.conversation import ClipAdded, ClipDone, ClipProgressed, Happening, Modality, Sound, Text, Timings
 from echod.errors import EchodError
 from echod.history import Item
+from echod.server.item_object import item_object
 from echod.server.services import Addresses
 
 Status: TypeAlias = Literal["in_progress", "completed", "cancelled", "failed"]
@@ -18,26 +19,6 @@ Reason: TypeAlias = Literal["client_cancelled", "turn_detected"]
 
 class Send(Protocol):
     def __call__(self, type: str, **fields: Any) -> None: ...
-
-
-def item_object(item: Item) -> dict[str, Any]:
-    """A message as clients see it."""
-    if item.author == "assistant":
-        content = {"type": "output_audio", "transcript": item.text} if item.spoken else _words("output_text", item)
-    else:
-        content = {"type": "input_audio", "transcript": item.text} if item.spoken else _words("input_text", item)
-    return {
-        "id": item.id,
-        "object": "realtime.item",
-        "type": "message",
-        "role": item.author,
-        "status": item.status,
-        "content": [] if item.status == "in_progress" else [content],
-    }
-
-
-def _words(kind: str, item: Item) -> dict[str, Any]:
-    return {"type": kind, "text": item.text}
 
 
 class Response:

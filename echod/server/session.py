@@ -5,29 +5,30 @@ from __future__ import annotations
 import asyncio
 import binascii
 import logging
-import secrets
-from base64 import b64decode
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
-from itertools import takewhile
 from typing import Any
 
 from echod.conversation import OPENING, SPOKEN_STYLE, Modality, Request, Turn
 from echod.conversations import Conversation
-from echod.ear import Began, Ear, Stopped
+from echod.ear import INPUT_RATE, Began, Ear, Stopped
 from echod.errors import EchodError
-from echod.history import Item
+from echod.history import Item, Playback, question
 from echod.roles import Role
+from echod.server.hearing import Hearing
+from echod.server.item_object import item_object, new_item_id, read_item
 from echod.server.refusals import body, invalid
-from echod.server.response import Reason, Response, Send, Status, item_object
+from echod.server.response import Reason, Response, Send, Status
 from echod.server.services import Addresses, Services
 from echod.server.session_object import changed, instructions, modality, session_object
 from echod.speech import base
+from echod.speech.resample import SAMPLE
 from echod.speech.voices import find_voice
 
 log = logging.getLogger("echod.conversation")
 
-MAX_TEXT = 10_000  # characters of a message
+SECOND = INPUT_RATE * SAMPLE  # bytes
 MIN_UTTERANCE_MS = 100
 MAX_MS = 86_400_000  # a day: more than any answer takes, and no number too large to divide
 
@@ -52,22 +53,21 @@ class Session:
         self._role = role
         self._model = model
         self._ear = Ear(conversation.settings.detection)
-        self._utterance = new_id("item")  # the item that what is being said will become
-        # What was said and is not answered yet, by item:
-        self._sounds: dict[str, bytes] = {}
-        self._hearing: dict[str, asyncio.Task[str]] = {}
+        self._utterance = new_item_id()  # of the item that what is being said will become
+        self._hearing = Hearing(services.calls, conversation.account, send)
         self._committed_at = 0.0
         self._turn: Turn | None = None
         self._response: asyncio.Task[None] | None = None
         self._reason: Reason = "client_cancelled"
+        self._waiting = False  # what was said meanwhile is to be answered after the turn in progress
+        self._playing: tuple[Item, Playback] | None = None  # the last answer, which may still be heard
         send("session.created", session=self._object())
 
     async def close(self) -> None:
-        """Stop whatever is still being heard, and the turn."""
-        for hearing in self._hearing.values():
-            hearing.cancel()
-        await asyncio.gather(*self._hearing.values(), return_exceptions=True)
+        """Stop the turn, and whatever is still being heard."""
+        self._waiting = False
         await self._interrupt("client_cancelled")
+        await self._hearing.close()
         self._ear.close()
 
     async def handle(self, event: dict[str, Any]) -> None:
@@ -111,10 +111,21 @@ class Session:
 
     async def _append(self, event: dict[str, Any]) -> None:
         try:
-            sound = b64decode(event.get("audio", ""), validate=True)
-        except (binascii.Error, TypeError, ValueError):
+            sound = binascii.a2b_base64(event.get("audio", ""), strict_mode=True)
+        except (TypeError, ValueError):
             raise invalid("audio must be base64 of pcm16, mono, 24 kHz", "audio") from None
         limit = self._services.config.max_utterance
+        if len(sound) > SECOND * limit:
+            raise invalid(
+                f"an utterance may last max_utterance = {limit:g} s, and this piece of one lasts "
+                f"{len(sound) / SECOND:.1f} s: send it in smaller pieces",
+                "audio",
+            )
+        for start in range(0, len(sound), SECOND):
+            await self._listen(sound[start : start + SECOND], limit)
+            await asyncio.sleep(0)  # nobody else is to wait until a long piece is heard
+
+    async def _listen(self, sound: bytes, limit: float) -> None:
         for noticed in self._ear.feed(sound):
             await self._notice(noticed)
         if self._ear.kept_ms > 1000 * limit:
@@ -134,7 +145,8 @@ class Session:
                 self._send("input_audio_buffer.speech_stopped", audio_end_ms=ms, item_id=self._utterance)
                 self._take(sound)
                 if detection is not None and detection.create_response:
-                    await self._answer({})
+                    self._waiting = True
+                    self._answer_waiting()
 
     async def _commit(self, event: dict[str, Any]) -> None:
         if self._ear.kept_ms < MIN_UTTERANCE_MS:
@@ -150,36 +162,21 @@ class Session:
     def _take(self, sound: bytes) -> None:
         """What was said becomes an item, and is heard."""
         item = Item(id=self._utterance, author="user", spoken=True)
-        self._utterance = new_id("item")
+        self._utterance = new_item_id()
         self._committed_at = _now()
-        previous = self._history.add(item)
+        previous = self._add(item)
         self._send("input_audio_buffer.committed", item_id=item.id, previous_item_id=previous)
         self._tell_item(item, previous)
         if self._omni:
-            self._sounds[item.id] = sound
+            self._hearing.keep(item, sound, self._services.config.max_utterance)
         if self._conversation.settings.transcribe or not self._omni:
-            self._hearing[item.id] = asyncio.create_task(self._hear(item, sound))
+            self._hearing.begin(item, sound, self._language)
 
     @property
     def _omni(self) -> bool:
         """Whether sound goes to the model that replies. One that takes words only is given what was heard."""
         services = self._services
         return services.config.understanding == "omni" and services.calls.backend("reply").hears_turns
-
-    async def _hear(self, item: Item, sound: bytes) -> str:
-        told = {"item_id": item.id, "content_index": 0}
-        kind = "conversation.item.input_audio_transcription"
-        try:
-            item.text = await self._services.calls.hear(
-                sound, account=self._conversation.account, language=self._language
-            )
-        except (EchodError, asyncio.CancelledError) as error:
-            known = error if isinstance(error, EchodError) else EchodError("cancelled", "nobody waits for it any more")
-            self._send(f"{kind}.failed", **told, error=body(known)["error"])
-            raise
-        usage = {"type": "duration", "seconds": len(sound) / 2 / base.HEAR_RATE}
-        self._send(f"{kind}.completed", **told, transcript=item.text, usage=usage)
-        return item.text
 
     @property
     def _language(self) -> str | None:
@@ -196,10 +193,15 @@ class Session:
         else:
             raise invalid(f"there is an item {item.id!r} already", "item.id")
         try:
-            previous = self._history.add(item, None if after in (None, "root") else str(after))
+            previous = self._add(item, None if after is None else str(after))
         except KeyError:
             raise invalid(f"there is no item {after!r} to put this one behind", "previous_item_id") from None
         self._tell_item(item, previous)
+
+    def _add(self, item: Item, after: str | None = None) -> str | None:
+        previous = self._history.add(item, after)
+        self._hearing.forget(self._history.trim(self._services.config.history_tokens))
+        return previous
 
     def _tell_item(self, item: Item, previous: str | None) -> None:
         for what in ("added", "done"):
@@ -211,10 +213,13 @@ class Session:
             item = self._history.find(str(item_id))
         except KeyError:
             raise invalid(f"there is no item {item_id!r}", "item_id") from None
-        if item.author != "assistant" or not item.spoken or item.status == "in_progress":
-            raise invalid(f"item {item_id!r} is no speech of the assistant that has ended", "item_id")
+        if item.author != "assistant" or not item.spoken:
+            raise invalid(f"item {item_id!r} is no speech of the assistant", "item_id")
         if isinstance(end_ms, bool) or not isinstance(end_ms, int) or not 0 <= end_ms <= MAX_MS:
             raise invalid(f"audio_end_ms must be a whole number of milliseconds from 0 to {MAX_MS}", "audio_end_ms")
+        if item.status == "in_progress":  # who stops listening wants no more of it
+            await self._interrupt("client_cancelled")
+        self._playing = None  # the client knows better
         self._history.truncate(item, end_ms / 1000)
         self._send("conversation.item.truncated", item_id=item.id, content_index=0, audio_end_ms=end_ms)
 
@@ -228,10 +233,10 @@ class Session:
             if given.get(name):
                 raise invalid(f"response.{name} is not supported here; leave it out", f"response.{name}")
         if self._turn is not None:
-            if not self._unanswered():
+            if not self._history.unanswered():
                 raise invalid("a response is in progress; cancel it, or say something first")
             await self._interrupt("turn_detected")
-        await self._answer(given)
+        self._answer(given)
 
     async def _cancel(self, event: dict[str, Any]) -> None:
         if self._turn is None:
@@ -239,24 +244,33 @@ class Session:
         await self._interrupt("client_cancelled")
 
     async def _interrupt(self, reason: Reason) -> None:
-        """End the turn in progress, if there is one; returns when its end has been told."""
+        """End the turn in progress, if there is one, or what is still heard of the last one.
+
+        Returns when its end has been told.
+        """
+        if reason == "turn_detected":
+            self._waiting = False
         turn, response = self._turn, self._response
-        if turn is not None and response is not None:
-            self._reason = reason
-            await turn.stop()
-            await response
+        if turn is None or response is None:
+            self._stop_playing()
+            return
+        self._reason = reason
+        await turn.stop()
+        await asyncio.wait([response])  # to await it would cancel it with us
 
-    def _unanswered(self) -> list[Item]:
-        """What was said since the last answer; one that was cancelled before its first word is none."""
-        items: list[Item] = []
-        for item in reversed(self._history.items):
-            if item.author == "assistant" and (item.text or item.status == "in_progress"):
-                break
-            if item.author == "user":
-                items.insert(0, item)
-        return items
+    def _stop_playing(self) -> None:
+        if self._playing is not None:
+            item, playback = self._playing
+            self._playing = None
+            if (heard := playback.heard(_now())) < playback.sent:
+                self._history.truncate(item, heard)
 
-    async def _answer(self, given: Mapping[str, Any]) -> None:
+    def _answer_waiting(self) -> None:
+        if self._waiting and self._turn is None:
+            self._waiting = False
+            self._answer({})
+
+    def _answer(self, given: Mapping[str, Any]) -> None:
         """Begin a turn. `given` is what a response.create asks for beyond the session."""
         if self._services.desk.draining:
             raise EchodError("draining", "this daemon is shutting down; come back when it is up again")
@@ -267,35 +281,37 @@ class Session:
             self._check_modality(wanted)
         extra = instructions(given.get("instructions") or "", "response.instructions")
         request = self._request(wanted, extra)
-        item = Item(id=new_id("item"), author="assistant", spoken=wanted != "text", status="in_progress")
-        previous = self._history.add(item)
-        response = Response(self._send, item, wanted, self._conversation.id, self._addresses, given.get("metadata"))
-        response.begin(previous)
-        began = self._committed_at if request.heard or request.turn.sound else _now()
-        self._turn = Turn(
-            self._services.calls, self._services.desk, request, response.tell, self._services.scratch, began
-        )
-        self._response = asyncio.create_task(self._run(self._turn, response))
+        with ExitStack() as working:
+            working.enter_context(self._services.accounts.at_work(self._conversation.account))
+            item = Item(id=new_item_id(), author="assistant", spoken=wanted != "text", status="in_progress")
+            previous = self._add(item)
+            response = Response(self._send, item, wanted, self._conversation.id, self._addresses, given.get("metadata"))
+            response.begin(previous)
+            began = self._committed_at if request.heard or request.turn.sound else _now()
+            self._turn = Turn(
+                self._services.calls, self._services.desk, request, response.tell, self._services.scratch, began
+            )
+            # The turn is started here, so that it can be stopped from now on.
+            run = self._run(self._turn, self._turn.start(), response, working.pop_all())
+            self._response = asyncio.create_task(run)
 
     def _request(self, wanted: Modality, extra: str) -> Request:
-        question, settings = self._unanswered(), self._conversation.settings
-        if not question and any(item.author == "assistant" for item in self._history.items):
+        said, settings = self._history.unanswered(), self._conversation.settings
+        if not said and any(item.author == "assistant" for item in self._history.items):
             raise invalid("there is nothing to answer: create an item or commit sound first")
         limit = self._services.config.history_tokens
-        before = question[0] if question else None
-        sounds = [self._sounds[item.id] for item in question if item.id in self._sounds]
-        hearing = [self._hearing[item.id] for item in question if item.id in self._hearing]
-        greeting = self._role.file.greeting if self._role and not question else ""
+        hearing = self._hearing.of(said)
+        greeting = self._role.file.greeting if self._role and not said else ""
         turn = base.Turn(
-            text="\n".join(item.text for item in question if item.text) if question else OPENING,
-            sound=b"".join(sounds) if sounds and self._omni else None,
+            text=question(said, limit) if said else OPENING,
+            sound=self._hearing.sound_of(said) or None if self._omni else None,
             personality=self._personality(wanted, extra),
-            history=self._history.messages(limit, before),
+            history=self._history.messages(limit, said[0] if said else None),
         )
         return Request(
             account=self._conversation.account,
             turn=turn,
-            heard=partial(self._all_heard, question, hearing) if hearing and not self._omni else None,
+            heard=partial(self._all_heard, said, hearing) if hearing and not self._omni else None,
             words=greeting or None,
             modality=wanted,
             role=self._role,
@@ -303,23 +319,24 @@ class Session:
             language=self._language,
         )
 
-    async def _all_heard(self, question: list[Item], hearing: list[asyncio.Task[str]]) -> str:
+    async def _all_heard(self, said: Sequence[Item], hearing: Sequence[asyncio.Task[str]]) -> str:
         """The words of everything that was said, once all of it is heard."""
         await asyncio.wait(hearing)  # which goes on if the answer is cancelled
         for each in hearing:
-            each.result()
-        return "\n".join(item.text for item in question if item.text)
+            if not each.cancelled():  # as it is with what the history has no place for any more
+                each.result()
+        return question(said, self._services.config.history_tokens)
 
     def _personality(self, wanted: Modality, extra: str) -> str:
         style = SPOKEN_STYLE if wanted != "text" else ""
         language = f"Answer in this language: {self._language}." if self._language else ""
         own = self._role.file.personality if self._role else ""
-        return "\n\n".join(filter(None, (own, self._conversation.settings.instructions, extra, style, language)))
+        theirs = self._conversation.settings.instructions, *self._history.instructions(), extra
+        return "\n\n".join(filter(None, (own, *theirs, style, language)))
 
-    async def _run(self, turn: Turn, response: Response) -> None:
+    async def _run(self, turn: Turn, task: asyncio.Task[None], response: Response, working: ExitStack) -> None:
         """See a turn to its end, and tell of it."""
-        with self._services.accounts.at_work(self._conversation.account):
-            task = turn.start()
+        with working:
             await asyncio.wait([task])
         status: Status = "completed"
         if task.cancelled():
@@ -334,65 +351,26 @@ class Session:
         response.end(status, turn.text, turn.timings, turn.error, self._reason if status == "cancelled" else None)
         self._services.metrics.turned(status, turn.timings)
         log.info("turn %s", status, extra={"account": self._conversation.account, **vars(turn.timings)})
+        try:
+            self._answer_waiting()
+        except EchodError as error:
+            self._send("error", error=body(error)["error"])
 
     def _remember(self, item: Item, turn: Turn, status: Status) -> None:
         item.text, item.parts = turn.text, turn.parts
         item.status = "completed" if status == "completed" else "incomplete"
-        if status == "cancelled" and item.spoken:
+        self._playing = (item, turn.playback) if item.spoken and status != "cancelled" else None
+        if item.spoken and status == "cancelled":
             self._history.truncate(item, turn.playback.heard(_now()))
-        if item.text:
-            self._forget_before(item)
+        item.answered = bool(item.text)
+        if item.answered:
+            self._hearing.answered(self._before(item))
         elif self._reason == "client_cancelled":
-            self._stop_hearing(item)
+            self._hearing.forget(self._before(item))
 
-    def _forget_before(self, answer: Item) -> None:
-        """Let go of what is answered."""
-        for item in self._before(answer):
-            self._sounds.pop(item.id, None)
-            if (hearing := self._hearing.get(item.id)) and hearing.done():
-                del self._hearing[item.id]
-
-    def _stop_hearing(self, answer: Item) -> None:
-        """Do not go on to hear what nobody wants answered."""
-        for item in self._before(answer):
-            if hearing := self._hearing.pop(item.id, None):
-                hearing.cancel()
-
-    def _before(self, answer: Item) -> Iterator[Item]:
-        return takewhile(lambda item: item is not answer, self._history.items)
-
-
-def read_item(given: Any) -> Item:
-    """A message that a client writes. EchodError invalid_request for what is none."""
-    if not isinstance(given, dict) or given.get("type") != "message":
-        raise invalid("item must be an object of type message", "item")
-    author = given.get("role")
-    if author not in ("user", "assistant", "system"):
-        raise invalid(f"item.role = {author!r}: it must be user, assistant or system", "item.role")
-    parts = given.get("content")
-    if not isinstance(parts, list) or not parts:
-        raise invalid("item.content must be a list of parts", "item.content")
-    text = "\n".join(_part_text(part, number) for number, part in enumerate(parts))
-    if not 0 < len(text) <= MAX_TEXT:
-        raise invalid(f"a message has 1 to {MAX_TEXT} characters, this one {len(text)}", "item.content")
-    item_id = given.get("id") or new_id("item")
-    if not isinstance(item_id, str) or len(item_id) > 64:
-        raise invalid("item.id must be text of at most 64 characters", "item.id")
-    return Item(id=item_id, author=author, text=text)
-
-
-def _part_text(part: Any, number: int) -> str:
-    kind = part.get("type") if isinstance(part, dict) else None
-    if kind not in ("input_text", "output_text", "text") or not isinstance(part.get("text"), str):
-        raise invalid(
-            f"item.content[{number}] must be text: sound goes into input_audio_buffer.append, pictures are not seen",
-            f"item.content[{number}]",
-        )
-    return str(part["text"])
-
-
-def new_id(kind: str) -> str:
-    return f"{kind}_{secrets.token_hex(10)}"
+    def _before(self, answer: Item) -> Sequence[Item]:
+        items = self._history.items
+        return items[: items.index(answer)] if answer in items else ()
 
 
 def _now() -> float:

@@ -9,12 +9,13 @@ import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from echod.config import Config
 from echod.errors import ConfigurationError
 from echod.secret import Secret, find_secret
+from echod.speech.advice import lacking
 from echod.speech.base import Backend, Function, Voice
 from echod.speech.policy import Calls
 from echod.usage import Usage
@@ -22,6 +23,12 @@ from echod.usage import Usage
 FUNCTIONS: tuple[Function, ...] = ("hear", "reply", "speak")
 ALIBABA = ".aliyuncs.com"  # the hosts whose WebSocket is found beside their HTTP
 WEBSOCKET_PATH = "/api-ws/v1/inference"
+# What backends are made of, and which of them does what.
+UNTIL_RESTART = (
+    "hear_backend", "reply_backend", "speak_backend", "hear_model", "reply_model", "voice", "voices",
+    "dashscope_url", "dashscope_ws_url", "dashscope_workspace", "dashscope_key_file",
+    "openai_url", "openai_key_file", "openai_rate", "openai_sound", "speech_calls",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -66,13 +73,8 @@ def plan(config: Config, environ: Mapping[str, str] = os.environ) -> Plan:
 def _usable(backend: str, usable: tuple[str, ...], setting: str) -> str:
     if backend in usable:
         return backend
-    lacking = {
-        "dashscope": "there is no key for DashScope: set DASHSCOPE_API_KEY, dashscope_key_file or the systemd "
-        "credential dashscope-api-key",
-        "openai": "openai_url is not set: the base URL of the server, such as http://127.0.0.1:8000/v1",
-    }
-    reason = lacking.get(backend, "known are dashscope, openai and local")
-    raise ConfigurationError(f"{setting} names the backend {backend}, but {reason}", param=setting)
+    message = f"{setting} names the backend {backend}, but {lacking(backend)}"
+    raise ConfigurationError(message, param=setting)
 
 
 def dashscope_ws_url(config: Config) -> str:
@@ -87,6 +89,12 @@ def dashscope_ws_url(config: Config) -> str:
         f"its WebSocket; set dashscope_ws_url too, such as ws://{host}{WEBSOCKET_PATH}",
         param="dashscope_ws_url",
     )
+
+
+def reloaded(config: Config, running: Config) -> tuple[Config, list[str]]:
+    """Settings read again beside `running` ones: what backends are made of stays. And what waits for a restart."""
+    kept = {name: getattr(running, name) for name in UNTIL_RESTART}
+    return replace(config, **kept), [name for name, value in kept.items() if value != getattr(config, name)]
 
 
 @asynccontextmanager

@@ -40,15 +40,16 @@ PASSING: frozenset[Kind] = frozenset({"throttled", "unavailable", "timeout", "co
 
 
 class Failure(Exception):
-    """An attempt failed. The message is for people; a server's own words may be part of it.
+    """An attempt failed: `reason` says how in our own words, `quote` in the server's. `message` is both, for people.
 
     `retry_after` is when the server says to come back, in seconds.
     """
 
-    def __init__(self, kind: Kind, message: str, *, retry_after: float | None = None) -> None:
-        super().__init__(message)
+    def __init__(self, kind: Kind, reason: str, quote: str = "", *, retry_after: float | None = None) -> None:
+        self.message = f"{reason}: {quote}" if quote else reason
+        super().__init__(self.message)
         self.kind = kind
-        self.message = message
+        self.reason = reason
         self.retry_after = retry_after
 
 
@@ -98,6 +99,7 @@ class Call:
     model: str
     language: str | None = None  # a language tag such as en or zh-CN, where it is known
     request_id: str | None = None
+    spoken: int = 0  # parts of the text that are spoken whole: the next attempt goes on after them
     usage: Mapping[str, float] = field(default_factory=dict)  # what the server counted: USAGE names
 
 

@@ -170,4 +170,4 @@ def _check(finish_reason: str | None) -> None:
     if finish_reason == "content_filter":
         raise Failure("moderated", "the server withheld the answer: content_filter")
     if finish_reason not in ("stop", "length"):
-        raise Failure("protocol", f"the server's answer ended too early, with finish_reason {finish_reason!r}")
+        raise Failure("protocol", "the server's answer ended too early", f"finish_reason {finish_reason!r}")

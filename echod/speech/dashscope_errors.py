@@ -7,11 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import httpx
-import msgspec
 from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus, ProxyError, WebSocketException
 
 from echod.speech.base import Call, Failure, Kind
-from echod.speech.refusals import quotable, refusal, unreachable
+from echod.speech.refusals import quotable, refusal, said_no, unreachable
 
 # What DashScope alone says, in codes and words, the most telling first
 SAYINGS: tuple[tuple[str, Kind], ...] = (
@@ -21,6 +20,7 @@ SAYINGS: tuple[tuple[str, Kind], ...] = (
     (r"allocation_?quota|limit_(burst|requests)", "throttled"),
     (r"too_?large", "invalid"),
 )
+RESTARTING = (1001, 1011, 1012, 1013)  # close codes (RFC 6455, 7.4.1): going away, internal error, restart, try later
 
 
 @contextmanager
@@ -67,7 +67,7 @@ def refused(
     status: int, code: str | None, words: str, headers: Mapping[str, str], private: Sequence[str] = ()
 ) -> Failure:
     """The server says no: over a WebSocket and within a stream with status 200."""
-    failure = refusal(status, msgspec.json.encode({"code": code, "message": words}), headers, private=private)
+    failure = said_no(status, str(code or ""), str(words or ""), headers, private=private)
     said = f"{code} {words}".lower()
     failure.kind = next((kind for saying, kind in SAYINGS if re.search(saying, said)), failure.kind)
     return failure
@@ -79,8 +79,9 @@ def _closed(error: ConnectionClosed) -> Failure:
     if error.rcvd is None or not error.rcvd_then_sent:  # closed here, because of what came
         assert error.sent is not None
         return _senseless(error.sent.reason)
-    said = f"{error.rcvd.code} {error.rcvd.reason}".strip()
-    return Failure("protocol", f"the server closed the WebSocket before the task was finished: {quotable(said)}")
+    kind: Kind = "unavailable" if error.rcvd.code in RESTARTING else "protocol"
+    reason = f"the server closed the WebSocket before the task was finished, with code {error.rcvd.code}"
+    return Failure(kind, reason, quotable(error.rcvd.reason))
 
 
 def _broken(error: BaseException) -> Failure:
@@ -88,4 +89,4 @@ def _broken(error: BaseException) -> Failure:
 
 
 def _senseless(reason: str) -> Failure:
-    return Failure("protocol", f"the server's answer makes no sense: {quotable(reason)}")
+    return Failure("protocol", "the server's answer makes no sense", quotable(reason))

@@ -122,12 +122,17 @@ class OpenAI(Backend):
         return [*content, {"type": "text", "text": turn.text}] if turn.text else content
 
     async def speak(self, text: AsyncIterator[str], voice: Voice, call: Call) -> AsyncGenerator[bytes, None]:
+        spoken_before = call.spoken
         async with aclosing(_sentences(text)) as sentences:
             async for sentence in sentences:
+                if spoken_before:
+                    spoken_before -= 1
+                    continue
                 async with aclosing(self._say(sentence, voice, call)) as sound:
                     async for piece in sound:
                         for start in range(0, len(piece), PIECE):
                             yield piece[start : start + PIECE]
+                call.spoken += 1
 
     async def _say(self, sentence: str, voice: Voice, call: Call) -> AsyncGenerator[bytes, None]:
         body = {"model": voice.model, "input": sentence, "voice": voice.name, "response_format": "pcm"}

@@ -12,7 +12,7 @@ import msgspec
 from echod.secret import Secret
 from echod.speech.base import Call, Failure
 from echod.speech.one_call import OneCall
-from echod.speech.refusals import explained, refusal
+from echod.speech.refusals import NO_JSON, explained, refusal
 
 MAX_ANSWER = 2**20  # bytes of JSON, or of one event
 KEEP_ALIVE = 4.0  # seconds; uvicorn, under most of these servers, closes after five
@@ -99,14 +99,14 @@ class Server:
             elif b'"error"' in (answer := await read(response)):
                 raise refusal(200, answer, response.headers, speaks=path == SPEECH, private=private)
             else:
-                raise Failure("protocol", f"the server's answer makes no sense: it is all {kind}")
+                raise Failure("protocol", "the server's answer makes no sense", f"it is all {kind}")
 
 
 def decode(answer: bytes, kind: type[T]) -> T:
     """What the JSON says. Failure protocol if it is none, or says other things."""
     try:
         return msgspec.json.decode(answer, type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except NO_JSON:
         raise Failure("protocol", "the server's answer makes no sense: it is not the JSON it should be") from None
 
 

@@ -1,13 +1,12 @@
 """Calls to speech backends, kept in bounds.
 
 Every call has a deadline, and a watch that ends an attempt which is silent for too long; failures that may pass are
-tried again, at most twice and never once output has begun; only so many calls run at once. However a call ends, its
-usage is recorded. Callers see `SpeechError` and nothing else.
+tried again, at most twice and never once output has begun; only so many calls run at once, those that somebody listens
+for first. However a call ends, its usage is recorded. Callers see `SpeechError` and nothing else.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
@@ -15,8 +14,11 @@ from contextlib import aclosing
 from typing import Literal, TypeVar
 
 from echod.config import Config
+from echod.speech.advice import CODES, SpeechError, lacking
 from echod.speech.base import HEAR_RATE, SPEAK_RATE, Backend, Call, Failure, Function, Turn, Voice
-from echod.speech.run import CODES, Run, Script, SpeechError
+from echod.speech.run import Run
+from echod.speech.script import Script
+from echod.speech.slots import Slots
 from echod.usage import Usage
 
 __all__ = ["Calls", "SpeechError"]
@@ -43,7 +45,7 @@ class Calls:
         self.record = record
         self.clock = clock
         functions: tuple[Function, ...] = ("hear", "reply", "speak")
-        self._slots = {function: asyncio.Semaphore(config.speech_calls) for function in functions}
+        self._slots = {function: Slots(config.speech_calls) for function in functions}
 
     async def hear(self, sound: bytes, *, account: str, language: str | None = None) -> str:
         """The words in `sound`: pcm16, mono, HEAR_RATE."""
@@ -61,30 +63,40 @@ class Calls:
 
     async def reply(self, turn: Turn, *, account: str, language: str | None = None) -> AsyncGenerator[str, None]:
         """The words of a reply, as they come."""
-        backend = self.backend("reply")
-        run = self._run(
-            "reply", backend, self.model("reply"), account, lambda call: backend.reply(turn, call), language
-        )
-        said = ""
+        backend, said = self.backend("reply"), ""
+
+        async def attempt(call: Call) -> AsyncGenerator[str, None]:
+            nonlocal said
+            async with aclosing(backend.reply(turn, call)) as pieces:
+                async for piece in pieces:
+                    said += piece
+                    yield piece
+            if not said.strip():
+                raise Failure("protocol", "it is empty")
+
+        run = self._run("reply", backend, self.model("reply"), account, attempt, language)
         async with aclosing(run.pieces()) as pieces:
             async for piece in pieces:
-                said += piece
                 yield piece
-        if not said.strip():
-            raise SpeechError(CODES["reply"], f"reply with {backend.name}/{run.model} failed: it is empty", "protocol")
         self._tell("replied", said)
 
     async def speak(
-        self, text: str | AsyncIterator[str], voice: Voice, *, account: str, language: str | None = None
+        self,
+        text: str | AsyncIterator[str],
+        voice: Voice,
+        *,
+        account: str,
+        language: str | None = None,
+        batch: bool = False,
     ) -> AsyncGenerator[bytes, None]:
-        """The sound of `text`, as it comes: pcm16, mono, SPEAK_RATE."""
-        backend = self.backends[voice.backend]
+        """The sound of `text`, as it comes: pcm16, mono, SPEAK_RATE. A `batch` call waits for all that are not."""
+        backend = self._speaker(voice)
         script = Script(_once(text) if isinstance(text, str) else text)
         run = self._run(
             "speak", backend, voice.model, account,
             lambda call: backend.speak(script.read(), voice, call), language,
         )  # fmt: skip
-        run.voice, run.script, script.run = voice, script, run
+        run.voice, run.script, run.batch, script.watch = voice, script, batch, run
         async with aclosing(script), aclosing(run.pieces()) as pieces:
             async for piece in pieces:
                 run.seconds += len(piece) / 2 / SPEAK_RATE
@@ -94,6 +106,11 @@ class Calls:
     def backend(self, function: Function) -> Backend:
         """The backend chosen for a function."""
         return self.backends[self.chosen[function]]
+
+    def _speaker(self, voice: Voice) -> Backend:
+        if (backend := self.backends.get(voice.backend)) is None:
+            raise SpeechError(CODES["speak"], f"speak with {voice} failed: {lacking(voice.backend)}", "missing")
+        return backend
 
     def model(self, function: Literal["hear", "reply"]) -> str:
         """The model in use for hearing or replying."""

@@ -45,6 +45,9 @@ NO_MODEL = re.compile(
     r"|(unknown|unsupported|invalid|no such) model",
     re.IGNORECASE | re.DOTALL,
 )
+STATUS = re.compile(r"[1-5][0-9]{2}")
+NAME = re.compile(r"[\w.:/-]{1,80}", re.ASCII)  # a code, and no sentence
+NO_JSON = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)  # what decoding raises
 SENT = re.compile(r"""['"]input['"]\s*:|input_value=""")  # validation errors quote what was sent after this
 
 
@@ -56,12 +59,31 @@ def refusal(
     Within a stream the status is 200. With `speaks` a refused voice is told from a refused request.
     """
     code, words, kind = _read(body)
-    if code.isdigit():
+    return said_no(status, code, words, headers, kind, speaks=speaks, private=private)
+
+
+def said_no(
+    status: int,
+    code: str,
+    words: str,
+    headers: Mapping[str, str],
+    kind: str = "",
+    *,
+    speaks: bool = False,
+    private: Sequence[str] = (),
+) -> Failure:
+    """The same, of an answer that has been read."""
+    if STATUS.fullmatch(code):
         status, code = int(code) if status == 200 else status, ""
     names = re.sub(r"[^a-z]", "", f"{code} {kind}".lower())
-    said = " ".join(str(part) for part in (status if status != 200 else None, code or kind or _phrase(status)) if part)
-    message = f"the server answered {said}{words and ': '}{quotable(words, private)}"
-    return Failure(_kind(status, names, words, speaks), message, retry_after=retry_after(headers.get("retry-after")))
+    name = next(filter(NAME.fullmatch, (code, kind)), _phrase(status))
+    said = " ".join(str(part) for part in (status if status != 200 else None, name) if part)
+    return Failure(
+        _kind(status, names, words, speaks),
+        f"the server answered {said}".rstrip(),
+        quotable(words, private),
+        retry_after=retry_after(headers.get("retry-after")),
+    )
 
 
 def _kind(status: int, names: str, words: str, speaks: bool) -> Kind:
@@ -82,7 +104,7 @@ def _read(body: bytes) -> tuple[str, str, str]:
     """Code, message and type of an error, in the shapes that servers give it."""
     try:
         answer = msgspec.json.decode(body)
-    except msgspec.DecodeError:
+    except NO_JSON:
         return "", "", ""
     error = answer.get("error") or answer.get("detail") or answer if isinstance(answer, dict) else answer
     match error:
@@ -111,7 +133,7 @@ def _phrase(status: int) -> str:
 
 def quotable(words: str, private: Sequence[str] = ()) -> str:
     """A server's words, short, and without what is nobody else's business."""
-    words = SENT.split(words)[0]
+    words = SENT.split(words)[0].encode(errors="replace").decode()  # half a character cannot be passed on
     for text in private:
         words = words.replace(text, "...") if text.strip() else words
     return redact(" ".join(words.split()))[:MAX_WORDS]
@@ -141,9 +163,10 @@ def explained() -> Iterator[None]:
 def unreachable(error: httpx.HTTPError) -> Failure:
     """The failure that stands for a connection's."""
     words = str(error) or type(error).__name__
-    broken = isinstance(error, httpx.NetworkError | httpx.ProxyError) or "closed" in words or "disconnected" in words
     if isinstance(error, httpx.TimeoutException):
         return Failure("timeout", f"the server did not answer in time: {type(error).__name__}")
-    if broken:
+    if isinstance(error, httpx.NetworkError):
         return Failure("connection", f"the connection failed: {quotable(words)}")
-    return Failure("protocol", f"the server does not speak HTTP as it should: {quotable(words)}")
+    if isinstance(error, httpx.ProxyError) or "closed" in words or "disconnected" in words:
+        return Failure("connection", "the connection failed", quotable(words))
+    return Failure("protocol", "the server does not speak HTTP as it should", quotable(words))

@@ -6,87 +6,33 @@ import asyncio
 import logging
 import random
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from collections import Counter
+from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from echod.config import Config
-from echod.errors import EchodError
 from echod.redaction import redact
-from echod.speech.base import PASSING, USAGE, Backend, Call, Failure, Function, Kind, Voice
+from echod.speech.advice import CODES, SpeechError, advise
+from echod.speech.base import PASSING, USAGE, Backend, Call, Failure, Function, Voice
+from echod.speech.script import Script
+from echod.speech.slots import Slots
 from echod.usage import Usage
 
 log = logging.getLogger("echod.speech")
 
 RETRIES = 2
 BACKOFF, MAX_BACKOFF = 0.3, 3.0  # seconds before the first retry and at most, of which a random share is waited
-SECONDS_PER_CHARACTER = 0.5  # what speaking may take beyond speak_timeout; the slowest voices need half of it
 MAX_MESSAGE = 300  # characters
-
-CODES: Mapping[Function, str] = {"hear": "upstream_asr", "reply": "upstream_reply", "speak": "upstream_tts"}
-MODEL_SETTINGS: Mapping[Function, str] = {"hear": "hear_model", "reply": "reply_model", "speak": "voice"}
-KEYS = {
-    "dashscope": "DASHSCOPE_API_KEY, dashscope_key_file or the credential dashscope-api-key; "
-    "a key is good in one region, that of dashscope_url",
-    "openai": "OPENAI_API_KEY, openai_key_file or the credential openai-api-key",
-}
 
 T = TypeVar("T")
 END = object()
 
 
-class SpeechError(EchodError):
-    """A call failed for good; `kind` says how."""
-
-    def __init__(self, code: str, message: str, kind: Kind) -> None:
-        super().__init__(code, message)
-        self.kind = kind
-
-
-class Script:
-    """Text on its way to a voice, kept so that another attempt can read it from its beginning."""
-
-    def __init__(self, source: AsyncIterator[str]) -> None:
-        self.pieces: list[str] = []
-        self.failure: Exception | None = None  # the source's own
-        self.run: Run[bytes]
-        self._source = source
-        self._coming: asyncio.Task[str | None] | None = None
-
-    async def read(self) -> AsyncGenerator[str, None]:
-        for piece in list(self.pieces):
-            yield piece
-        while (more := await self._next()) is not None:
-            yield more
-
-    async def _next(self) -> str | None:
-        # A task of its own: an attempt that ends while it waits here must not end the source for the next one.
-        self._coming = self._coming or asyncio.create_task(self._take())
-        self.run.pause()
-        try:
-            piece = await asyncio.shield(self._coming)
-        except Exception as error:
-            self.failure = error
-            raise
-        self._coming = None
-        if piece is not None:
-            self.pieces.append(piece)
-        self.run.resume(SECONDS_PER_CHARACTER * len(piece or ""))
-        return piece
-
-    async def _take(self) -> str | None:
-        return await anext(self._source, None)
-
-    async def aclose(self) -> None:
-        if self._coming is not None:
-            self._coming.cancel()
-            await asyncio.wait([self._coming])
-
-
 @dataclass
 class Run(Generic[T]):
-    """One call from its first attempt to its last."""
+    """One call from its first attempt to its last. A `batch` one waits for its turn as long as that takes."""
 
     config: Config
     record: Callable[[Usage], object]
@@ -96,68 +42,83 @@ class Run(Generic[T]):
     account: str
     attempt: Callable[[Call], AsyncGenerator[T, None]]
     language: str | None
-    slots: asyncio.Semaphore
+    slots: Slots
     voice: Voice | None = None
     script: Script | None = None
+    batch: bool = False
     clock: Callable[[], float] = time.time
     seconds: float = 0.0
     attempts: int = 0
     _call: Call = field(init=False)
+    _began: float = field(init=False)
     _deadline: float = field(init=False)
+    _begun_part: int | None = None  # the last of which something was given
+    _retries: Counter[int] = field(default_factory=Counter)  # by part
     _first_ms: int | None = None
     _watch: asyncio.Timeout | None = None
     _paused_at: float | None = None
 
     async def pieces(self) -> AsyncGenerator[T, None]:
         """What the backend gives, from the attempt that succeeds. Raises SpeechError."""
-        at, began, outcome = self.clock(), _now(), "cancelled"
+        at, self._began, outcome = self.clock(), _now(), "cancelled"
         self._call = Call(model=self.model, language=self.language)
         try:
             async with aclosing(self._bounded()) as pieces:
                 async for piece in pieces:
                     if self._first_ms is None:
-                        self._first_ms = round(1000 * (_now() - began))
+                        self._first_ms = self._elapsed()
                     yield piece
             outcome = "ok"
         except Failure as failure:
             outcome = failure.kind
             raise self._error(failure) from None
+        except Exception:
+            outcome = "text"
+            raise
         finally:
-            self._record(at, outcome, round(1000 * (_now() - began)))
+            self._record(at, outcome)
 
     async def _bounded(self) -> AsyncGenerator[T, None]:
         await self.backend.ready(self.function, self.model)  # may load for minutes, and says so itself if in vain
         config = self.config
         timeouts = {"hear": config.hear_timeout, "reply": config.reply_timeout, "speak": config.speak_timeout}
         self._deadline = _now() + timeouts[self.function]
-        try:
-            async with asyncio.timeout_at(self._deadline):
-                await self.slots.acquire()
-        except TimeoutError:
-            busy = f"all of speech_calls = {config.speech_calls} calls were in progress for {self.function}_timeout"
-            raise Failure("timeout", busy) from None
-        try:
-            async with aclosing(self._attempts()) as pieces:
-                async for piece in pieces:
-                    yield piece
-        finally:
-            self.slots.release()
-
-    async def _attempts(self) -> AsyncGenerator[T, None]:
         while True:
-            self.attempts += 1
-            self._call = Call(model=self.model, language=self.language)
+            await self._take_slot()
             try:
-                async with aclosing(self.attempt(self._call)) as pieces:
-                    while (piece := await self._next(pieces)) is not END:
-                        yield piece  # type: ignore[misc]  # END is left out
+                async with aclosing(self._attempted()) as pieces:
+                    async for piece in pieces:
+                        yield piece
                 return
             except Failure as failure:
                 pause = self._pause_before_retry(failure)
                 if pause is None:
                     raise
-                log.info("%s failed, again in %.1f s: %s", self.function, pause, redact(failure.message))
+                log.info("%s failed, again in %.1f s: %s", self.function, pause, self._loggable(failure))
+            finally:
+                self.slots.release()
             await asyncio.sleep(pause)
+
+    async def _take_slot(self) -> None:
+        asked = _now()
+        try:
+            async with asyncio.timeout_at(None if self.batch else self._deadline):
+                await self.slots.acquire(self.account, batch=self.batch)
+        except TimeoutError:
+            busy = f"all of speech_calls = {self.slots.total} calls were in progress for {self.function}_timeout"
+            raise Failure("timeout", busy) from None
+        if self.batch:
+            self._began += _now() - asked
+            self._deadline += _now() - asked
+
+    async def _attempted(self) -> AsyncGenerator[T, None]:
+        self.attempts += 1
+        self._paused_at = None
+        self._call = Call(model=self.model, language=self.language, spoken=self._call.spoken)
+        async with aclosing(self.attempt(self._call)) as pieces:
+            while (piece := await self._next(pieces)) is not END:
+                self._begun_part = self._call.spoken
+                yield piece  # type: ignore[misc]  # END is left out
 
     async def _next(self, pieces: AsyncGenerator[T, None]) -> T | object:
         try:
@@ -182,10 +143,14 @@ class Run(Generic[T]):
         self._paused_at = _now()
         self._rearm()
 
-    def resume(self, allowance: float) -> None:
-        assert self._paused_at is not None
-        self._deadline += _now() - self._paused_at + allowance
+    def resume(self) -> None:
+        if self._paused_at is not None:
+            self.allow(_now() - self._paused_at)
         self._paused_at = None
+        self._rearm()
+
+    def allow(self, seconds: float) -> None:
+        self._deadline += seconds
         self._rearm()
 
     def _rearm(self) -> None:
@@ -204,19 +169,32 @@ class Run(Generic[T]):
 
     def _pause_before_retry(self, failure: Failure) -> float | None:
         """Seconds to wait before the next attempt; None if there must be none."""
-        if self._first_ms is not None or failure.kind not in PASSING or self.attempts > RETRIES:
+        part = self._call.spoken
+        if self._begun_part == part or failure.kind not in PASSING or self._retries[part] == RETRIES:
             return None
-        pause = random.random() * min(MAX_BACKOFF, BACKOFF * 2 ** (self.attempts - 1)) + (failure.retry_after or 0.0)
+        pause = random.random() * min(MAX_BACKOFF, BACKOFF * 2 ** self._retries[part]) + (failure.retry_after or 0.0)
+        self._retries[part] += 1
         return pause if _now() + pause < self._deadline else None
 
     def _error(self, failure: Failure) -> SpeechError:
         code = "upstream_model_retired" if failure.kind == "retired" else CODES[self.function]
-        what = redact(failure.message)[:MAX_MESSAGE].rstrip(" .")
         name = self.voice or f"{self.backend.name}/{self.model}"
         advice = advise(failure.kind, self.function, self.backend.name)
-        return SpeechError(code, f"{self.function} with {name} failed: {what}{advice and '; '}{advice}", failure.kind)
+        message, reason = (
+            f"{self.function} with {name} failed: {_short(words)}{advice and '; '}{advice}"
+            for words in (failure.message, self._loggable(failure))
+        )
+        return SpeechError(code, message, failure.kind, reason)
 
-    def _record(self, at: float, outcome: str, total_ms: int) -> None:
+    def _loggable(self, failure: Failure) -> str:
+        """Servers may repeat what they were sent, whole or in part."""
+        return _short(failure.message if self.config.log_content else failure.reason)
+
+    def _elapsed(self) -> int:
+        return round(1000 * (_now() - self._began))
+
+    def _record(self, at: float, outcome: str) -> None:
+        total_ms = self._elapsed()
         counted = {name: self._call.usage.get(name, 0) for name in USAGE}
         if self.script is not None:
             counted["characters"] = counted["characters"] or sum(map(len, self.script.pieces))
@@ -245,27 +223,8 @@ class Run(Generic[T]):
         self.record(usage)
 
 
-def advise(kind: Kind, function: Function, backend: str) -> str:
-    """The next step after a failure."""
-    match kind:
-        case "auth" | "forbidden":
-            return f"look at the key: {KEYS.get(backend, 'there is none here')}"
-        case "retired":
-            return f"set {MODEL_SETTINGS[function]} to a model the server has"
-        case "voice":
-            return "`echod voices` lists voices; name another, or set voice"
-        case "throttled":
-            return "lower speech_calls, or try again later"
-        case "quota":
-            return "look at the account's balance with the provider"
-        case "moderated":
-            return "say it in other words"
-        case "timeout" | "connection" | "unavailable":
-            return "try again later; `echod doctor` calls every backend once"
-        case "invalid" | "protocol":
-            return f"see {MODEL_SETTINGS[function]} and the backend's URL; `echod doctor` calls every backend once"
-        case "missing":
-            return ""
+def _short(words: str) -> str:
+    return redact(words)[:MAX_MESSAGE].rstrip(" .")
 
 
 def _now() -> float:

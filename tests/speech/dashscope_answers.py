@@ -38,6 +38,19 @@ REFUSALS = {
 }
 
 
+def at_first(failure: str, asked: int) -> str:
+    """What goes wrong with a request of that number: `throttle20` is the first twenty refused, the others answered."""
+    count = failure.removeprefix("throttle")
+    if count == failure or not count.isdecimal():
+        return failure
+    return "throttle" if asked <= int(count) else ""
+
+
+def parroted(words: str) -> Refusal:
+    """A server's own fault, with some of the words in what it says of it."""
+    return Refusal(500, "InternalError", f"Lost after {words[-24:]}")
+
+
 def sound_of(words: str) -> bytes:
     """pcm16 that has the words in it."""
     return b"".join(array("H", [ord(letter)] * SAMPLES).tobytes() for letter in words)

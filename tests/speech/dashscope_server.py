@@ -21,7 +21,16 @@ from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request as Handshake
 from websockets.http11 import Response
 
-from tests.speech.dashscope_answers import REFUSALS, Refusal, answer_to, chunks, completion, native_completion
+from tests.speech.dashscope_answers import (
+    REFUSALS,
+    Refusal,
+    answer_to,
+    at_first,
+    chunks,
+    completion,
+    native_completion,
+    parroted,
+)
 from tests.speech.dashscope_task import Task
 from tests.speech.loopback import Exchange, LoopbackServer, Request
 
@@ -91,9 +100,7 @@ class DashScopeServer(LoopbackServer):
         self._log(path, request.headers, body)
         model = body["model"]
         self.asked[model] += 1
-        failure = self._failure(model, request.headers)
-        if failure == "throttle2":
-            failure = "throttle" if self.asked[model] <= 2 else ""
+        failure = at_first(self._failure(model, request.headers), self.asked[model])
         if failure in REFUSALS:
             await self._refuse(exchange, REFUSALS[failure])
         elif failure == "slow":
@@ -107,6 +114,8 @@ class DashScopeServer(LoopbackServer):
         elif failure == "echo":  # the key and the words, said by the server itself
             said = f"Incorrect API key provided: {request.headers['authorization']} for {answer_to(body)}"
             await self._refuse(exchange, Refusal(401, "invalid_api_key", said))
+        elif failure == "parrot":
+            await self._refuse(exchange, parroted(answer_to(body)))
         elif path.endswith("/generation"):
             await exchange.respond(200, native_completion("Hello."))
         elif body.get("stream"):
@@ -152,7 +161,7 @@ class DashScopeServer(LoopbackServer):
         assert connection.request is not None
         path, headers = connection.request.path, connection.request.headers
         with suppress(ConnectionClosed):
-            await Task(connection, lambda body: self._log(path, headers, body)).run()
+            await Task(connection, lambda body: self._log(path, headers, body), self.asked).run()
         await connection.close()
         self._count(-1)
 

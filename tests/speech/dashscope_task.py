@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from websockets.asyncio.server import ServerConnection
 
-from tests.speech.dashscope_answers import REFUSALS, Refusal, sound_of
+from tests.speech.dashscope_answers import REFUSALS, Refusal, at_first, parroted, sound_of
 
 VOICES = ("longanyang", "longanhuan")
 NO_SUCH_VOICE = Refusal(400, "InvalidParameter", "[tts:]Engine return error code: 418")
@@ -18,9 +19,10 @@ FRAME = 3200  # bytes of sound
 class Task:
     """A task on a connection. The model's name says what goes wrong, after `@`."""
 
-    def __init__(self, connection: ServerConnection, log: Callable[[Any], None]) -> None:
+    def __init__(self, connection: ServerConnection, log: Callable[[Any], None], asked: Counter[str]) -> None:
         self.connection = connection
         self.log = log
+        self.asked = asked
         self.failure = ""
         self.id = ""
         self.characters = 0
@@ -34,7 +36,8 @@ class Task:
             match frame["header"]["action"]:
                 case "run-task":
                     self.id = frame["header"]["task_id"]
-                    self.failure = payload["model"].partition("@")[2]
+                    self.asked[payload["model"]] += 1
+                    self.failure = at_first(payload["model"].partition("@")[2], self.asked[payload["model"]])
                     await self.start(payload["parameters"]["voice"])
                 case "continue-task" if not self.broken:
                     await self.speak(payload["input"]["text"])
@@ -48,8 +51,8 @@ class Task:
             case "deaf":
                 await self.send("task-started")
                 self.connection.transport.pause_reading()
-            case "startclose":
-                await self.connection.close(1011, "internal error")
+            case name if name.startswith("startclose"):
+                await self.connection.close(int(name.removeprefix("startclose") or 1011), "internal error")
             case "startabort":
                 self.connection.transport.abort()
             case "startbinary":
@@ -69,6 +72,9 @@ class Task:
                 await self.send("task-started")
 
     async def speak(self, text: str) -> None:
+        if self.failure == "parrot":
+            self.broken = True
+            return await self.fail(parroted(text))
         await self.send("result-generated", output={"type": "sentence-begin", "original_text": text})
         self.characters += sum(1 if letter.isascii() else 2 for letter in text)
         sound = sound_of(text)
@@ -78,9 +84,10 @@ class Task:
             await self.connection.send(sound[start : start + size])
             await self.fall(text)
             if self.broken:
-                return
+                return None
         usage = {"characters": self.characters}
         await self.send("result-generated", output={"type": "sentence-end"}, usage=usage)
+        return None
 
     async def fall(self, text: str) -> None:
         """What goes wrong in the midst of sound."""

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple, Self
 
 from echod.speech.base import SPEAK_RATE
 from echod.speech.riff import wav
-from tests.speech.dashscope_answers import chunks, sound_of
+from tests.speech.dashscope_answers import at_first, chunks, parroted, sound_of
 from tests.speech.loopback import Exchange, LoopbackServer, Request
 
 KEY = "sk-test-0123456789abcdef"
@@ -98,11 +98,16 @@ class OpenAIServer(LoopbackServer):
         failure = self._failure(model, request)
         if failure in REFUSALS:
             await self._refuse(exchange, REFUSALS[failure])
+        elif failure == "second" and self.asked[model] == 2:
+            await self._refuse(exchange, REFUSALS["throttle"])
         elif failure == "options" and "stream_options" in asked:
             await self._refuse(exchange, _error(400, None, "Unrecognized request argument: stream_options"))
         elif failure == "echo":  # the key and all that was sent, in the server's own words
             said = f"Not with {request.headers['authorization']}: {json.dumps(asked, default=str, ensure_ascii=False)}"
             await self._refuse(exchange, _error(400, None, said))
+        elif failure == "parrot":
+            status, code, said = parroted(asked["input"] if "input" in asked else answer_to(asked))
+            await self._refuse(exchange, _error(status, code, said))
         elif failure == "slow":
             await exchange.stall()
         elif failure == "drop":
@@ -122,10 +127,7 @@ class OpenAIServer(LoopbackServer):
 
     def _failure(self, model: str, request: Request) -> str:
         authorized = self.key is None or request.headers.get("authorization") == f"Bearer {self.key}"
-        failure = model.partition("@")[2] if authorized else "auth"
-        if failure == "throttle2":
-            return "throttle" if self.asked[model] <= 2 else ""
-        return failure
+        return at_first(model.partition("@")[2], self.asked[model]) if authorized else "auth"
 
     async def _refuse(self, exchange: Exchange, refusal: Refusal) -> None:
         status, body, headers = refusal

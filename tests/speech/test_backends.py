@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
+from echod.config import SETTINGS
 from echod.errors import ConfigurationError
-from echod.speech.backends import open_calls, plan
+from echod.speech.backends import UNTIL_RESTART, open_calls, plan, reloaded
 from tests.conftest import make_config
 
 KEY = {"DASHSCOPE_API_KEY": "sk-0123456789"}
@@ -97,3 +98,22 @@ async def test_omni_needs_ears(tmp_path: Path) -> None:
             async with open_calls(make_config(tmp_path, **deaf), {}):
                 pass
         assert refused.value.param == "understanding"
+
+
+def test_reloaded(tmp_path: Path) -> None:
+    """What backends are made of stays until a restart, and is named; other settings hold at once."""
+    running = make_config(tmp_path, openai_url="http://127.0.0.1:1/v1", voice="openai/tts-1/alloy")
+    config = make_config(tmp_path, voice="dashscope/model/anna", speak_timeout="7s", log_content=True)
+    merged, waiting = reloaded(config, running)
+    assert waiting == ["voice", "openai_url"]
+    assert (merged.voice, merged.openai_url) == (running.voice, running.openai_url)
+    assert (merged.speak_timeout, merged.log_content) == (7.0, True)
+
+
+def test_all_speech_settings_are_looked_at() -> None:
+    """Every setting of speech is either kept until a restart or known to be read at each use."""
+    read_at_each_use = {
+        "hear_timeout", "reply_timeout", "speak_timeout", "silence_timeout", "keep_usage", "log_content",
+    }  # fmt: skip
+    speech = {name for name, item in SETTINGS.items() if item.metadata["section"] == "speech"}
+    assert speech == read_at_each_use | set(UNTIL_RESTART)

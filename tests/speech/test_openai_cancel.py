@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import tempfile
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import aclosing, suppress
+from pathlib import Path
 
 import pytest
 
@@ -27,11 +29,13 @@ async def cancel(calls: Sequence[asyncio.Task[object]]) -> None:
 
 
 @pytest.fixture
-def uncollected() -> Iterator[None]:
-    """The garbage collector, which comes when it likes, is not what lets go."""
+def uncollected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The garbage collector, which comes when it likes, is not what lets go; and no temporary file is made."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     gc.disable()
     yield
     gc.enable()
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("uncollected")
@@ -52,12 +56,13 @@ async def test_cancelled_calls_leave_nothing(
 
 
 @pytest.mark.usefixtures("uncollected")
-async def test_cancelled_while_connecting(openai_server: OpenAIServer) -> None:
+@pytest.mark.parametrize("function", FUNCTIONS)
+async def test_cancelled_while_connecting(openai_server: OpenAIServer, function: Function) -> None:
     """Two hundred calls cancelled in a TLS handshake that the server never answers leave nothing open."""
     backend = OpenAI(openai_server.url.replace("http:", "https:"), Secret(KEY), rate=SPEAK_RATE, sound="none")
     async with nothing_left():
         for _ in range(4):
-            calls = [asyncio.create_task(use(backend, "reply")) for _ in range(50)]
+            calls = [asyncio.create_task(use(backend, function)) for _ in range(50)]
             await openai_server.until(lambda: openai_server.beginning == 50)
             await cancel(calls)
             await openai_server.until(lambda: openai_server.connections == 0)

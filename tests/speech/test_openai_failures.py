@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -181,6 +182,47 @@ async def test_throttling_is_waited_for(openai_server: OpenAIServer, tmp_path: P
     async with open_calls(config, {"OPENAI_API_KEY": KEY}, records.append) as calls:
         await used(calls, function, model)
     assert [(record.outcome, record.attempts, record.model) for record in records] == [("ok", 3, model)]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+async def test_fifty_throttled(openai_server: OpenAIServer, tmp_path: Path, function: Function) -> None:
+    """Of fifty calls at once twenty are refused, wait, and are answered; the records say which."""
+    model, records = "model@throttle20", list[Usage]()
+    config = make_config(tmp_path, openai_url=openai_server.url, hear_model=model, reply_model=model, hear_timeout="1m")
+    openai_server.retry_after = "0.1"
+    async with open_calls(config, {"OPENAI_API_KEY": KEY}, records.append) as calls, asyncio.timeout(HANG):
+        await asyncio.gather(*(used(calls, function, model) for _ in range(50)))
+    assert Counter((record.outcome, record.attempts) for record in records) == {("ok", 1): 30, ("ok", 2): 20}
+
+
+async def test_the_second_sentence_is_throttled(openai_server: OpenAIServer, tmp_path: Path) -> None:
+    """A sentence that is refused before any of its sound has come is asked for again, and no other is."""
+    records, voice = list[Usage](), Voice("openai", "model@second", "alloy")
+    config = make_config(tmp_path, openai_url=openai_server.url)
+    openai_server.retry_after = "0.01"
+    async with open_calls(config, {"OPENAI_API_KEY": KEY}, records.append) as calls:
+        pieces = [piece async for piece in calls.speak("First. Second. Third.", voice, account="local")]
+    assert words_in(b"".join(pieces)) == "First.Second.Third."
+    assert [request.json["input"] for request in openai_server.requests] == ["First.", "Second.", "Second.", "Third."]
+    assert [(record.outcome, record.attempts) for record in records] == [("ok", 2)]
+
+
+@pytest.mark.parametrize("function", ["reply", "speak"])
+async def test_servers_that_repeat_a_part(
+    openai_server: OpenAIServer, tmp_path: Path, caplog: pytest.LogCaptureFixture, function: Function
+) -> None:
+    """A server that repeats some of the words tells the caller, and not the log."""
+    caplog.set_level(logging.DEBUG, "echod")
+    config = make_config(tmp_path, openai_url=openai_server.url, reply_model="model@parrot")
+    text = "Look behind the old inn for the treasure."
+    turn, voice = Turn(text=text), Voice("openai", "model@parrot", "alloy")
+    async with open_calls(config, {"OPENAI_API_KEY": KEY}) as calls:
+        with pytest.raises(SpeechError, match="treasure"):
+            if function == "reply":
+                assert [piece async for piece in calls.reply(turn, account="local")]
+            else:
+                assert [piece async for piece in calls.speak(text, voice, account="local")]
+    assert "treasure" not in caplog.text and caplog.text.count("again in") == 2
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)
