@@ -343,6 +343,23 @@ async def test_next_start(office: Office, tmp_path: Path) -> None:
     assert not (office.desk.root / "video_stray").exists()
 
 
+@pytest.mark.parametrize("running", [False, True])
+async def test_clips_of_a_conversation_end_with_the_daemon(office: Office, tmp_path: Path, running: bool) -> None:
+    """Nobody waits for them after a restart: they are cancelled, which says why, and are swept like others."""
+    job = await office.desk.accept(changed(office.draft, priority=jobs.CONVERSATION))
+    if running:
+        await office.run(job)
+        (office.desk.directory(job.id) / "stream.1.mp4").touch()
+    desk = (await open_office(office.desk.config, office.desk.journal, tmp_path)).desk
+    found = await desk.find(job.id, None)
+    assert found.status == "cancelled"
+    assert found.error is not None
+    assert "the daemon ended" in found.error.message
+    assert found.expires_at == office.clock.now + desk.config.keep_clips
+    assert {path.name for path in desk.directory(job.id).iterdir()} == {"portrait.png", "speech.flac"}
+    assert len(desk.queue) == 0
+
+
 async def test_clips_expire(office: Office) -> None:
     """A sweep removes ended jobs once their time is over, and never one that has not ended."""
     old, waiting = await office.desk.accept(office.draft), await office.desk.accept(office.draft)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -93,3 +94,21 @@ def test_detectors_are_reused(speech: bytes) -> None:
     found = noticed(first, quiet(1) + speech + quiet(1))
     first.close()
     assert noticed(Ear(TurnDetection()), quiet(1) + speech + quiet(1)) == found
+
+
+@pytest.mark.parametrize("end", [Ear.take, Ear.clear])
+def test_half_a_sample(speech: bytes, end: Callable[[Ear], object]) -> None:
+    """One left over from an utterance, taken or dropped, does not shift the bytes of the next."""
+    fresh, used = Ear(), Ear()
+    used.feed(speech[:4801])
+    end(used)
+    for ear in (fresh, used):
+        ear.feed(speech)
+    assert used.take() == fresh.take()
+
+
+def test_taken_to_its_end(speech: bytes) -> None:
+    """An utterance has all the sound that came, up to the last sample."""
+    ear = Ear()
+    ear.feed(speech)
+    assert len(ear.take()) == pytest.approx(len(speech) * 2 / 3, abs=2)

@@ -66,8 +66,10 @@ async def list_models(served: Served) -> dict[str, Any]:
     return {"object": "list", "data": rows}
 
 
-async def healthz(caller: Calling) -> dict[str, str]:
-    return {"status": "ok", **({"version": __version__} if caller.account else {})}
+async def healthz(served: Served, caller: Calling) -> dict[str, Any]:
+    """Whoever is not let in learns whether signing in would help."""
+    known = {"version": __version__} if caller.account else {"sign_in": bool(served.accounts)}
+    return {"status": "ok", **known}
 
 
 async def readyz(served: Served, caller: Calling) -> JSONResponse:

@@ -10,6 +10,7 @@ import msgspec
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from echod.options import check_options
 from echod.roles import Role
 from echod.server.accounts import Caller
 from echod.server.downloads import Download, download
@@ -77,6 +78,7 @@ async def portrait(name: str, served: Served, caller: Calling) -> Download:
 
 def role_object(role: Role, addresses: Addresses, caller: Caller) -> dict[str, Any]:
     """A role as `caller` may know it."""
+    options = check_options(role.file.options)
     shown: dict[str, Any] = {
         "id": f"role:{role.name}",
         "object": "role",
@@ -86,6 +88,8 @@ def role_object(role: Role, addresses: Addresses, caller: Caller) -> dict[str, A
         "language": role.file.language,
         "mode": role.file.mode,
         "portrait": addresses(f"/v1/roles/{role.name}/portrait"),
+        "box": role.portrait.box,
+        "size": f"{options.width}x{options.height}",
     }
     if caller.admin:
         file = msgspec.to_builtins(role.file)

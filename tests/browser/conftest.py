@@ -47,7 +47,8 @@ def browser() -> Iterator[Browser]:
 class Visitor:
     """A browser window on a daemon's page, and whatever went wrong in it.
 
-    `forgiven`: what the console may say; Chromium itself writes there when a request is refused or a connection lost.
+    `forgiven`: patterns of what the console may say, each after the address that it is about and a space. Chromium
+    itself writes there when a request is refused or a connection lost.
     """
 
     def __init__(self, browser: Browser, url: str, **options: Any) -> None:
@@ -64,14 +65,24 @@ class Visitor:
 
     def _said(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
-            self.faults.append(message.text)
+            self.faults.append(f"{message.location['url'].removeprefix(self.url)} {message.text}")
 
     def _asked(self, request: Request) -> None:
         if not request.url.startswith((f"{self.url}/", f"blob:{self.url}/")):
             self.faults.append(f"a request to another origin: {request.url}")
 
     def unforgiven(self) -> list[str]:
-        return [fault for fault in self.faults if not any(re.search(pattern, fault) for pattern in self.forgiven)]
+        return [fault for fault in self.faults if not any(re.fullmatch(pattern, fault) for pattern in self.forgiven)]
+
+    def forgive(self, status: int, path: str) -> None:
+        """Requests to `path`, a pattern, may be refused so."""
+        self.forgiven.append(rf"{path} Failed to load resource: the server responded with a status of {status} \(.*\)")
+
+    def forgive_loss(self) -> None:
+        """The daemon may be away for a while."""
+        lost = "CONNECTION_REFUSED|CONNECTION_RESET|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING"
+        self.forgiven.append(rf"/\S* Failed to load resource: net::ERR_({lost})")
+        self.forgiven.append(r"/\S* WebSocket connection to '\S*/v1/(events|realtime)\S*' failed: .*")
 
     def close(self) -> None:
         self._context.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import json
 import os
 import signal
 import wave
@@ -11,11 +12,12 @@ from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser.conftest import SPEECH, Visitor
 from tests.media import EXAMPLES, write_wav
@@ -52,6 +54,17 @@ def short_speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 LONG = 3 * 7.71  # seconds
+
+# Keeps what the microphone is heard by, to see whether it still is.
+TRACKS = """
+    window.tracks = [];
+    const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+    navigator.mediaDevices.getUserMedia = async (what) => {
+        const stream = await open(what);
+        window.tracks.push(...stream.getTracks());
+        return stream;
+    };
+"""
 
 UNUSABLE = "A portrait must be a PNG, JPEG or WebP picture, speech a WAV, MP3 or M4A recording."
 
@@ -153,7 +166,8 @@ def test_clip_from_words(daemon: RunningDaemon, visitor: Visitor) -> None:
     page.get_by_label("Voice", exact=True).select_option("local/espeak-ng/en-us")
     job = visitor.submit()
     completed(page)
-    expect(page.locator("#clip .title")).to_have_text("Good morning. Nice to meet you.")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Good morning. Nice to meet you.")
+    expect(page).to_have_title("Good morning. Nice to meet you. · echod")
     made = video(daemon, job)
     assert made["echod"]["spoken"] and made["echod"]["voice"] == "local/espeak-ng/en-us"
 
@@ -173,6 +187,33 @@ def test_clip_from_microphone(daemon: RunningDaemon, visitor: Visitor) -> None:
     job = visitor.submit()
     completed(page)
     assert 2 <= float(video(daemon, job)["seconds"]) < 4
+
+
+def test_microphone_is_left(visitor: Visitor) -> None:
+    """Nothing is recorded once another way is chosen or the view is left; what was said until then is there."""
+    visitor.page.add_init_script(TRACKS)
+    page = visitor.open()
+    record = page.get_by_role("radio", name="Record", exact=True)
+
+    def begin() -> None:
+        page.get_by_role("button", name="Record").click()
+        expect(page.locator("#record use")).to_have_attribute("href", "static/glyphs.svg#stop")
+        expect(page.locator("#record-time")).to_have_text("0:02")  # in one second there may be a pause
+
+    def ended(recordings: int) -> None:
+        page.wait_for_function(
+            "many => tracks.length === many && tracks.every((track) => track.readyState === 'ended')", arg=recordings
+        )
+
+    record.check()
+    begin()
+    page.get_by_label("Type words").check()
+    ended(1)
+    record.check()
+    expect(page.locator("#speech-facts")).to_contain_text("recording.wav")
+    begin()
+    page.get_by_role("link", name="Devices").click()
+    ended(2)
 
 
 def likeness(recording: bytes) -> float:
@@ -208,13 +249,21 @@ def test_dropped_files(visitor: Visitor) -> None:
             [base64.b64encode(path.read_bytes()).decode(), path.name, kind],
         )
         page.dispatch_event("#make", "drop", {"dataTransfer": dropped})
+        for kind in ("dragover", "drop"):
+            prevented = page.evaluate(
+                """([dataTransfer, kind]) => {
+                    const event = new DragEvent(kind, {dataTransfer, bubbles: true, cancelable: true});
+                    return !document.querySelector("header").dispatchEvent(event);
+                }""",
+                [dropped, kind],
+            )
+            assert prevented, "a file dropped beside the view would be opened in the place of the page"
     expect(page.locator("#portrait-facts")).to_contain_text("One face found")
     expect(page.locator("#speech-facts")).to_contain_text("speech.wav · 0:07")
 
 
 def test_cancel(daemon: RunningDaemon, visitor: Visitor, long_speech: Path) -> None:
-    """A clip that is being made is cancelled by its button, and says so."""
-    visitor.forgiven.append("status of 409")  # its stream was waited for
+    """A clip that is being made is cancelled by its button, and says so once."""
     page = visitor.open()
     visitor.choose_portrait()
     visitor.choose_speech(long_speech)
@@ -223,6 +272,9 @@ def test_cancel(daemon: RunningDaemon, visitor: Visitor, long_speech: Path) -> N
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator("#clip .chip")).to_have_text("Cancelled")
     assert video(daemon, job)["status"] == "cancelled"
+    expect(page.get_by_role("alert").and_(page.locator(":visible"))).to_have_count(0)
+    page.reload()
+    expect(page.locator(f'#clips a[href="#/clip/{job}"] .thumb .glyph')).to_be_visible()  # there is no picture
 
 
 def test_reload_half_way(daemon: RunningDaemon, visitor: Visitor, short_speech: Path) -> None:
@@ -232,6 +284,10 @@ def test_reload_half_way(daemon: RunningDaemon, visitor: Visitor, short_speech: 
     visitor.choose_speech(short_speech)
     page.locator("#options summary").click()
     page.get_by_label("Seed", exact=True).fill("77")
+    page.get_by_label("Engine").select_option("preview")
+    page.get_by_label("Type words").check()
+    page.get_by_label("Voice", exact=True).select_option("local/espeak-ng/en-us")
+    page.get_by_label("Use a recording").check()
     daemon.until_idle()
     with held(daemon):
         job = visitor.submit()
@@ -243,7 +299,44 @@ def test_reload_half_way(daemon: RunningDaemon, visitor: Visitor, short_speech: 
     page.get_by_role("link", name="Make another").click()
     expect(page.locator("#portrait-facts")).to_contain_text("One face found")
     expect(page.locator("#speech-facts")).to_contain_text("short.wav")
-    expect(page.locator("#options-summary")).to_have_text("automatic · 512 × 512 · seed 77")
+    expect(page.locator("#options-summary")).to_have_text("preview · 512 × 512 · seed 77")
+    page.reload()
+    expect(page.locator("#options-summary")).to_have_text("preview · 512 × 512 · seed 77")
+    page.get_by_label("Type words").check()
+    expect(page.get_by_label("Voice", exact=True)).to_have_value("local/espeak-ng/en-us")
+
+
+def test_clips_among_sentences(daemon: RunningDaemon, visitor: Visitor, short_speech: Path) -> None:
+    """Clips are found behind all that was said in conversations, and more of them when asked for."""
+    with daemon.http() as http, (EXAMPLES / "portrait.png").open("rb") as portrait, short_speech.open("rb") as speech:
+        files = {"input_reference": portrait, "audio_reference": speech}
+        made = http.post("/v1/videos", files=files).raise_for_status().json()
+    daemon.until_idle()
+    kinds = [True] * 70 + [False] * 20 + [True] * 120 + [False] * 60  # whether it is a sentence
+    rows = [
+        made | {"id": f"video_{i}", "created_at": 10_000 - i, "status": "failed", "echod": made["echod"]}
+        for i in range(len(kinds))
+    ]
+    rows = [row | {"echod": row["echod"] | {"conversation": kind}} for row, kind in zip(rows, kinds, strict=True)]
+
+    def answer(route: Route) -> None:
+        asked = {name: value[0] for name, value in parse_qs(urlsplit(route.request.url).query).items()}
+        first = next((i + 1 for i, row in enumerate(rows) if row["id"] == asked.get("after")), 0)
+        page = rows[first : first + int(asked["limit"])]
+        more = first + len(page) < len(rows)
+        body = {"object": "list", "data": page, "first_id": page[0]["id"], "last_id": page[-1]["id"], "has_more": more}
+        route.fulfill(body=json.dumps(body), content_type="application/json")
+
+    visitor.page.route("**/v1/videos?*", answer)
+    page = visitor.open()
+    cards = page.locator("#clips li")
+    expect(cards.nth(23)).to_be_visible()
+    expect(page.locator("#clips-none")).to_be_hidden()
+    while cards.count() < kinds.count(False):
+        shown = cards.count()
+        page.get_by_role("button", name="Show older clips").click()
+        expect(cards.nth(shown)).to_be_visible()
+    expect(page.get_by_role("button", name="Show older clips")).to_be_hidden()
 
 
 def test_delete(daemon: RunningDaemon, visitor: Visitor, short_speech: Path) -> None:
@@ -263,7 +356,7 @@ def test_delete(daemon: RunningDaemon, visitor: Visitor, short_speech: Path) -> 
 
 def test_no_such_clip(visitor: Visitor) -> None:
     """The address of a clip that is no more says so, and leads on."""
-    visitor.forgiven.append("status of 404")
+    visitor.forgive(404, "/v1/videos/video_0123")
     page = visitor.open("#/clip/video_0123")
     expect(page.get_by_role("alert")).to_contain_text("This is not there any more.")
     page.get_by_role("link", name="Make another").click()
@@ -281,7 +374,7 @@ def test_no_such_clip(visitor: Visitor) -> None:
 )
 def test_unusable_files(visitor: Visitor, where: str, content: bytes) -> None:
     """A file that cannot be used is answered with a sentence that says which ones can."""
-    visitor.forgiven.append("status of 400")
+    visitor.forgive(400, "/v1/files")
     page = visitor.open()
     page.get_by_label("Use a recording").check()
     page.locator(where).set_input_files({"name": "file", "mimeType": "", "buffer": content})
@@ -290,7 +383,7 @@ def test_unusable_files(visitor: Visitor, where: str, content: bytes) -> None:
 
 def test_silence(visitor: Visitor, tmp_path: Path) -> None:
     """A recording in which nothing is said is refused with advice."""
-    visitor.forgiven.append("status of 400")
+    visitor.forgive(400, "/v1/files")
     page = visitor.open()
     page.get_by_label("Use a recording").check()
     page.locator("#speech-file").set_input_files(write_wav(tmp_path / "silence.wav", hertz=0))
@@ -306,3 +399,35 @@ def test_what_is_missing(visitor: Visitor) -> None:
     visitor.choose_portrait()
     page.get_by_role("button", name="Make the clip").click()
     expect(page.get_by_label("Words to be spoken")).to_be_focused()
+
+
+def test_refused(daemon: RunningDaemon, visitor: Visitor) -> None:
+    """What is wrong with a request is told in a sentence; what has to be changed is unfolded and has the focus."""
+    page = visitor.open()
+    visitor.choose_portrait()
+    page.get_by_label("Words to be spoken").fill("Hello.")
+    page.locator("#options summary").click()
+    seed = page.get_by_label("Seed", exact=True)
+    seed.fill("abc")
+    page.locator("#options summary").click()
+    page.get_by_role("button", name="Make the clip").click()
+    problem = page.locator("#submit-problem")
+    expect(problem).to_have_text("The seed must be a whole number, such as 420.")
+    expect(seed).to_be_focused()
+    expect(page.locator("#seed:invalid")).to_be_visible()
+    seed.fill("7")
+    page.locator("#options summary").click()
+    refusal = {"code": "invalid_request", "message": "size = 'x': it must be another", "param": "size"}
+    page.route("**/v1/videos", lambda route: route.fulfill(status=400, json={"error": refusal}))
+    visitor.forgive(400, "/v1/videos")
+    page.get_by_role("button", name="Make the clip").click()
+    expect(problem).to_contain_text("Something that was entered is not possible. Change it and try again.")
+    expect(page.get_by_label("Size")).to_be_focused()
+    page.unroute("**/v1/videos")
+    kept = page.evaluate("() => JSON.parse(sessionStorage.draft).portrait")
+    with daemon.http() as http:
+        http.delete(f"/v1/files/{kept}").raise_for_status()
+    visitor.forgive(404, "/v1/videos")
+    page.get_by_role("button", name="Make the clip").click()
+    expect(problem).to_contain_text("The portrait is not there any more")
+    expect(page.get_by_role("button", name="Choose a picture")).to_be_focused()

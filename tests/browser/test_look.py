@@ -19,6 +19,15 @@ def test_no_serious_fault(visit: Visit, scheme: str) -> None:
         page = visitor.open(view)
         page.evaluate("() => document.querySelectorAll('details').forEach((part) => (part.open = true))")
         assert faults(page) == [], view
+    page = visitor.open()
+    visitor.choose_portrait()
+    page.get_by_role("button", name="Make the clip").click()
+    expect(page.locator("#submit-problem")).to_be_visible()
+    assert faults(page) == [], "a portrait and a problem"
+    page.get_by_label("Words to be spoken").fill("Hello.")
+    visitor.submit()
+    expect(page.locator("#clip .chip")).to_have_text("Completed")
+    assert faults(page) == [], "a clip"
 
 
 def test_phone(visit: Visit) -> None:
@@ -33,6 +42,12 @@ def test_phone(visit: Visit) -> None:
     visitor.submit()
     expect(page.locator("#clip .chip")).to_have_text("Completed")
     expect(page.locator("#clip-shown video")).to_be_in_viewport()
+    page.get_by_role("link", name="Make another").click()
+    card = page.locator("#clips li a").first
+    card.scroll_into_view_if_needed()
+    assert page.evaluate("() => scrollY") > 300
+    card.click()
+    expect(page.locator("#clip-shown video")).to_be_in_viewport(ratio=1)
 
 
 def test_languages(visit: Visit) -> None:
@@ -47,6 +62,11 @@ def test_languages(visit: Visit) -> None:
     expect(page.get_by_role("heading", level=1)).to_have_text("Make a picture speak")
     page.get_by_role("button", name="中文").click()
     expect(page.get_by_role("heading", level=1)).to_have_text("让照片开口说话")
+    expect(page).to_have_title("让照片开口说话 · echod")
+    page.get_by_role("link", name="对话").click()
+    expect(page).to_have_title("找人聊聊 · echod")
+    page.get_by_role("button", name="English").click()
+    expect(page).to_have_title("Talk to someone · echod")
 
 
 def test_theme(visit: Visit) -> None:
@@ -86,6 +106,17 @@ def test_keyboard(visitor: Visitor) -> None:
     page.keyboard.press("Enter")
     page.wait_for_url("**/#/clip/*")
     expect(page.locator("#clip .chip")).to_have_text("Completed")
+
+
+def test_skip_link(visitor: Visitor) -> None:
+    """The way past the navigation leads to the content of the view that is open."""
+    page = visitor.open("#/devices")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.locator("#main")).to_be_focused()
+    page.evaluate("() => (location.hash = '#main')")
+    expect(page).to_have_title("Devices · echod")
+    expect(page.locator("#devices")).to_be_visible()
 
 
 def test_told_to_screen_readers(visitor: Visitor) -> None:

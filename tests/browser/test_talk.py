@@ -73,6 +73,9 @@ class Talking:
         self.page.get_by_role("link", name="Ada").click()
         expect(self.page.locator("#transcript .role")).to_have_text("Answer: Hello!")
         self.ready()
+        expect(self.page.locator("#caption")).to_be_hidden()  # nothing has been said yet
+        expect(self.page.locator("#rest")).to_be_visible()
+        assert self.page.locator("#rest").evaluate("canvas => [canvas.width, canvas.height]") == [256, 256]
 
     def _opened(self, socket: WebSocket) -> None:
         if "/v1/realtime" in socket.url:
@@ -185,7 +188,9 @@ def test_interrupted(talking: Talking) -> None:
     talking.page.get_by_label("Voice only").check()
     talking.type(LONG)
     talking.page.wait_for_function("() => window.clock?.currentTime > window.began + 1.5")
-    talking.type("Wait!")
+    expect(talking.page.get_by_role("button", name="Send")).to_be_hidden()
+    talking.page.get_by_label("Say something").fill("Wait!")
+    talking.page.get_by_role("button", name="Send").click()
     expect(talking.page.locator("#transcript .you").last).to_have_text("You: Wait!")
     expect(talking.page.locator("#transcript .role").last).to_contain_text("Wait!")
     expect(talking.page.locator("#transcript .cut")).to_have_count(1)
@@ -195,13 +200,14 @@ def test_interrupted(talking: Talking) -> None:
 
 
 def test_reloaded(talking: Talking) -> None:
-    """After a reload the conversation is where it was: its words are there, and the daemon remembers it."""
+    """After a reload amid an answer the words of both are there, and the daemon remembers the conversation."""
     talking.page.get_by_label("Voice only").check()
-    talking.type("Seven clouds.")
+    talking.type(f"Seven clouds. {LONG}")
     talking.speaking()
-    talking.ready()
+    expect(talking.page.locator("#transcript .role").last).to_contain_text("Seven")
     talking.page.reload()
-    expect(talking.page.locator("#transcript .you")).to_have_text("You: Seven clouds.")
+    expect(talking.page.locator("#transcript .you")).to_contain_text("You: Seven clouds.")
+    expect(talking.page.locator("#transcript .role").last).to_contain_text("Seven")
     talking.ready()
     first, second = talking.events("session.created")
     assert first["session"]["id"] == second["session"]["id"]
@@ -233,3 +239,51 @@ def test_failed_turn(visit: Visit) -> None:
     page.keyboard.press("Enter")
     expect(page.locator("#transcript .note").last).to_have_text("The language model failed to answer. Try again.")
     expect(page.locator("#turn-state")).to_have_text("Ready")
+
+
+def test_phone(visit: Visit) -> None:
+    """On a phone one talks too: while the role answers it, its words and what to press are in view together."""
+    visitor = visit(viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True, color_scheme="dark")
+    talking = Talking(visitor)
+    page, parts = talking.page, ("#scene", "#transcript li:last-child", "#say", "#hold")
+    expect(page).to_have_title("Ada · echod")
+    page.get_by_label("Say something").fill("Hello, Ada.")
+    page.get_by_role("button", name="Send").tap()
+    talking.speaking()
+    expect(page.get_by_role("button", name="Stop the answer")).to_be_in_viewport()
+    for part in parts:
+        expect(page.locator(part)).to_be_in_viewport()
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 360
+    assert faults(page) == []
+    talking.ready()
+    assert "Hello, Ada." in talking.answer()
+    page.get_by_role("link", name="Talk to someone else").click()
+    expect(page).to_have_title("Talk to someone · echod")
+
+
+def test_refused_for_now(visit: Visit) -> None:
+    """A conversation is given up only if the daemon knows it no more, not if it cannot be gone on with for now."""
+    visitor = visit()
+    asked: list[str] = []
+    answers = iter(
+        (
+            {"type": "error", "error": {"code": "draining", "message": "this daemon is shutting down"}},
+            {"type": "session.created", "session": {"id": "sess_1"}},
+        )
+    )
+
+    def daemon_side(socket: WebSocketRoute) -> None:
+        asked.append(socket.url.partition("conversation=")[2])
+        answer = next(answers)
+        socket.send(json.dumps(answer))
+        if answer["type"] == "error":
+            socket.close()
+
+    visitor.page.route_web_socket("**/v1/realtime*", daemon_side)
+    page = visitor.open("#/talk")
+    page.evaluate("() => sessionStorage.setItem('talk:ada', JSON.stringify({conversation: 'sess_1'}))")
+    page.get_by_role("link", name="Ada").click()
+    expect(page.locator("#turn-state")).to_have_text("Ready")
+    assert asked == ["sess_1", "sess_1"]
+    expect(page.locator("#transcript .note")).to_have_count(0)
+    expect(page.locator("#talk-problem")).to_be_hidden()

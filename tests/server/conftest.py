@@ -17,6 +17,7 @@ import httpx
 import pytest
 from argon2 import PasswordHasher
 from fastapi import FastAPI
+from openai import AsyncOpenAI
 from websockets.asyncio.client import ClientConnection, connect
 
 from echod import jobs
@@ -44,12 +45,15 @@ from echod.uploads import FileStore
 from echod.usage import UsageRecords
 from tests.conftest import make_config
 from tests.speech.scripted import Scripted
+from tests.talking import Talk
 
 PASSWORD = "correct horse"
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 
 # Who calls a daemon without accounts.
 local_only = partial(caller, accounts=Accounts(Journal(Path("no journal"))))
+
+SECOND = b"\1\0" * 24_000  # of sound, as conversations have it
 
 PORTRAIT, SPEECH = b"a picture of a face", b"some words"  # what the inspector below takes for the two
 
@@ -284,3 +288,38 @@ def limits() -> dict[str, object]:
 async def daemon(tmp_path: Path, limits: dict[str, object]) -> AsyncIterator[Daemon]:
     async with Daemon(make_config(tmp_path, **limits), Inspector()).run() as running:
         yield running
+
+
+# Conversations
+
+
+@pytest.fixture
+async def client(daemon: Daemon) -> AsyncIterator[AsyncOpenAI]:
+    async with AsyncOpenAI(base_url=f"{daemon.base}/v1", api_key="none") as client:
+        yield client
+
+
+@pytest.fixture
+async def talk(client: AsyncOpenAI) -> AsyncIterator[Talk]:
+    async with client.realtime.connect(model="auto") as connection:
+        yield Talk(connection)
+
+
+@pytest.fixture
+async def ada(daemon: Daemon, client: AsyncOpenAI) -> AsyncIterator[Talk]:
+    """At a role that greets."""
+    await make_role(daemon, personality="You are Ada.", greeting="Hello, I am Ada.", language="en")
+    async with client.realtime.connect(model="role:ada") as connection:
+        yield Talk(connection)
+
+
+async def make_role(daemon: Daemon, **fields: str) -> None:
+    answer = await daemon.http.post(
+        "/v1/roles", data={"name": "ada", **fields}, files={"portrait": ("p.png", PORTRAIT)}
+    )
+    assert answer.status_code == 200, answer.text
+
+
+def history(daemon: Daemon) -> list[tuple[str, str]]:
+    """What the reply model was told was said before."""
+    return [(each.author, each.text) for each in daemon.backend.turns[-1].history]

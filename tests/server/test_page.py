@@ -45,6 +45,16 @@ async def test_remote_callers_get_the_page(daemon: Daemon) -> None:
     assert refusal(await daemon.http.get("/v1/account/me", headers=forwarded))[:2] == (403, "forbidden")
 
 
+async def test_who_would_sign_in(daemon: Daemon) -> None:
+    """The page learns without a refusal whether one is let in, and if not, whether signing in would help."""
+    forwarded = {"X-Forwarded-For": "192.0.2.1"}
+    assert "version" in (await daemon.http.get("/healthz")).json()
+    assert (await daemon.http.get("/healthz", headers=forwarded)).json() == {"status": "ok", "sign_in": False}
+    anna = await daemon.person("anna", "admin")
+    assert (await daemon.http.get("/healthz")).json() == {"status": "ok", "sign_in": True}
+    assert "version" in (await anna.http.get("/healthz")).json()
+
+
 @pytest.mark.parametrize(
     "path", ["/static/../app.py", "/static/%2e%2e/app.py", "/static/..%2fapp.py", "/static/index.html"]
 )

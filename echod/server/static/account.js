@@ -2,6 +2,7 @@
 
 import { call } from "./api.js";
 import { $, element, show } from "./dom.js";
+import { jobs } from "./live.js";
 import { complain } from "./refusals.js";
 import { day, t } from "./words.js";
 
@@ -94,11 +95,12 @@ async function copy() {
 }
 
 async function signOut() {
+  jobs.stop(); // before the daemon breaks its connection
   await call("POST", "v1/account/logout").catch(() => {});
-  document.dispatchEvent(new Event("nobody"));
+  document.dispatchEvent(new Event("signed-out"));
 }
 
 $("new-token").onsubmit = make;
 $("copy").onclick = copy;
 $("sign-out").onclick = signOut;
-document.addEventListener("language", () => account && openAccount());
+document.addEventListener("language", () => $("account").hidden || openAccount());

@@ -36,6 +36,17 @@ export async function granted(path, options) {
   throw new Refusal(response.status, answer.error ?? { code: "internal", message: response.statusText });
 }
 
+/** The account that one is signed in to; null if there is none. Throws a Refusal if signing in would not help.
+ *
+ *  /healthz answers everybody, and tells who is let in: browsers note each refusal as an error of the page.
+ */
+export async function whoami() {
+  const { version, sign_in } = await call("GET", "healthz");
+  if (version) return call("GET", "v1/account/me");
+  if (sign_in) return null;
+  throw new Refusal(403, { code: "forbidden", message: "" });
+}
+
 /** `work` until it succeeds or is refused for good: a daemon that restarts is waited out for a minute. */
 export async function patiently(work) {
   const end = Date.now() + PATIENCE;

@@ -1,10 +1,10 @@
 // One clip beside its player: how far it is, what it is, what can be done with it.
 
 import { call } from "./api.js";
-import { $, announce, element, refill, show } from "./dom.js";
+import { $, announce, element, refill, retitle, show } from "./dom.js";
 import { contentOf } from "./growing.js";
 import { ended, jobs } from "./live.js";
-import { play, stop } from "./player.js";
+import { giveUp, play, stop } from "./player.js";
 import { complain } from "./refusals.js";
 import { clock, moment, t, timeLeft } from "./words.js";
 
@@ -25,7 +25,7 @@ const STAGES = {
   mux: "Putting it together",
 };
 
-const PUPPET = "A preview: the picture's own lips are moved. It is no EchoMimic.";
+const PUPPET = "A preview: the picture's own lips are moved. It is not EchoMimic.";
 
 let shown = null; // the id of the clip in view
 let drawn = null; // the status that the panel was drawn for
@@ -46,6 +46,7 @@ export function titleOf(video) {
 export async function openClip(id) {
   shown = id;
   drawn = null;
+  headline(jobs.get(id));
   show($("clip"), true);
   $("clip").replaceChildren(element("p", { className: "soft" }, t("Loading…")));
   try {
@@ -71,14 +72,20 @@ function render(video) {
   if (!ended(video)) follow(video);
 }
 
+/** The view and the window are called as the clip. */
+function headline(video) {
+  $("make-title").textContent = video ? titleOf(video) : t("Clip");
+  retitle();
+}
+
 function draw(video) {
+  headline(video);
   refill($("clip"),
-    element("p", {}, element("span", { className: `chip ${video.status}` }, t(STATUSES[video.status]))),
-    element("h2", { className: "title", tabIndex: -1 }, titleOf(video)),
+    element("p", { tabIndex: -1 }, element("span", { className: `chip ${video.status}` }, t(STATUSES[video.status]))),
     ended(video) ? facts(video) : progress(),
     element("div", { className: "actions" }, ...actions(video), another()),
   );
-  if (video.error) problem(video.error);
+  if (video.status === "failed") problem(video.error);
 }
 
 function progress() {
@@ -143,9 +150,13 @@ const another = () =>
   element("a", { className: "button", href: "#/make", "data-action": "another" }, t("Make another"));
 
 async function cancel(video) {
+  giveUp(pictures.get(video.id)); // before it is cancelled: whoever still waits for the clip is refused it
   try {
     await call("POST", `v1/videos/${video.id}/cancel`); // its end is told by an event
   } catch (refusal) {
+    if (shown !== video.id) return;
+    stop();
+    render(jobs.get(video.id));
     problem(refusal);
   }
 }

@@ -1,7 +1,7 @@
 // One's clips as cards, newest first; each card follows its job.
 
 import { STATUSES, pictureOf, titleOf } from "./clip.js";
-import { $, element, show } from "./dom.js";
+import { $, element, glyph, show } from "./dom.js";
 import { thumbnailOf } from "./growing.js";
 import { ended, jobs } from "./live.js";
 import { complain } from "./refusals.js";
@@ -11,7 +11,7 @@ const cards = new Map(); // by job
 
 /** Cards are kept: a rebuilt one would lose focus and load its picture again. */
 function render() {
-  const all = jobs.all.filter((video) => !video.echod.conversation); // sentences of one are not clips by themselves
+  const all = jobs.clips;
   const ids = new Set(all.map((video) => video.id));
   for (const [id, card] of cards) {
     if (ids.has(id)) continue;
@@ -23,14 +23,14 @@ function render() {
     if ($("clips").children[i] !== card) $("clips").insertBefore(card, $("clips").children[i] ?? null);
     update(card, video);
   });
-  show($("clips-none"), !all.length);
+  show($("clips-none"), !all.length && !jobs.more);
   show($("more"), jobs.more);
 }
 
 function create(video) {
   const card = element("li", { className: "card" },
     element("a", { href: `#/clip/${video.id}` },
-      element("div", { className: "thumb" }),
+      element("div", { className: "thumb" }, glyph("clip")),
       element("span", { className: "name" }),
       element("span", { className: "soft" }),
     ),

@@ -56,6 +56,9 @@ function render() {
   $("ready").textContent = t(READINESS[state]);
   $("ready").dataset.state = state;
   refill($("workers"), ...(devices ?? []).map(worker));
+  show($("workers-hidden"), !devices);
+  $("queue-title").textContent = devices ? t("Waiting") : t("Your waiting clips");
+  $("queue-none").textContent = devices ? t("No clip is waiting.") : t("None of your clips is waiting.");
   queue();
 }
 

@@ -25,18 +25,29 @@ export function glyph(name) {
   return picture;
 }
 
+/** Another picture on a button. */
+export function redraw(button, name) {
+  button.querySelector("use").setAttribute("href", `static/glyphs.svg#${name}`);
+}
+
 /** Put `children` in the place of what is in `target`. Focus stays on the link, or the `data-action`, that had it. */
 export function refill(target, ...children) {
   const had = target.contains(document.activeElement) ? document.activeElement : null;
   const named = had?.dataset.action;
   const mark = had && (named ? `[data-action="${named}"]` : `[href="${had.getAttribute("href")}"]`);
   target.replaceChildren(...children);
-  if (mark) (target.querySelector(mark) ?? target.querySelector("h2"))?.focus();
+  if (mark) (target.querySelector(mark) ?? target.querySelector("[tabindex]"))?.focus();
 }
 
 /** Shown or not. */
 export function show(target, shown) {
   target.hidden = !shown;
+}
+
+/** The window is called as the view that is open. */
+export function retitle() {
+  const heading = document.querySelector(".view:not([hidden]) h1");
+  if (heading) document.title = `${heading.textContent} · echod`;
 }
 
 /** A line of text that is there only while there is something to say. */

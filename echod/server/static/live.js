@@ -1,11 +1,12 @@
 // One's jobs as they are: a list to begin with, then every change, over a WebSocket that comes back by itself.
 
-import { call, socketAddress } from "./api.js";
+import { call, socketAddress, whoami } from "./api.js";
 
 const TERMINAL = new Set(["completed", "failed", "cancelled"]);
 const FIRST_PAUSE = 250; // ms before a lost connection is tried again; doubled up to
 const LAST_PAUSE = 5000;
-const PAGE = 24;
+const PAGE = 50; // jobs
+const CLIPS = 24; // that are shown at first, and more of at a time
 
 export const ended = (video) => TERMINAL.has(video.status);
 
@@ -26,6 +27,11 @@ class Jobs extends EventTarget {
     return [...this.#videos.values()].sort((a, b) => b.created_at - a.created_at || (a.id < b.id ? 1 : -1));
   }
 
+  /** Those that are clips by themselves, and not sentences of a conversation. */
+  get clips() {
+    return this.all.filter((video) => !video.echod.conversation);
+  }
+
   get(id) {
     return this.#videos.get(id);
   }
@@ -40,7 +46,8 @@ class Jobs extends EventTarget {
     const socket = this.#socket;
     this.#socket = this.#seq = this.#oldest = null;
     socket?.close();
-    this.#videos.clear();
+    this.#videos = new Map(); // a list on its way still fills the old one
+    this.more = false;
     this.#changed("list");
   }
 
@@ -60,6 +67,8 @@ class Jobs extends EventTarget {
   async remove(id) {
     await call("DELETE", `v1/videos/${id}`);
     this.#deleted.add(id);
+    const all = this.all.map((video) => video.id);
+    if (id === this.#oldest) this.#oldest = all[all.indexOf(id) - 1] ?? null; // the list goes on after it
     this.#videos.delete(id);
     this.#changed("list");
   }
@@ -70,10 +79,19 @@ class Jobs extends EventTarget {
   }
 
   async loadMore() {
-    const page = await this.#list(`&after=${this.#oldest}`);
-    this.#oldest = page.last_id ?? this.#oldest;
-    this.more = page.has_more;
-    this.#changed("list");
+    await this.#load(this.clips.length + CLIPS);
+  }
+
+  /** Older pages, until there are so many clips or the list ends: sentences of conversations stand in it too. */
+  async #load(wanted) {
+    const videos = this.#videos;
+    while (this.more && this.clips.length < wanted) {
+      const page = await this.#list(this.#oldest ? `&after=${this.#oldest}` : "");
+      if (videos !== this.#videos) return;
+      this.#oldest = page.last_id ?? this.#oldest;
+      this.more = page.has_more;
+      this.#changed("list");
+    }
   }
 
   #connect() {
@@ -107,15 +125,16 @@ class Jobs extends EventTarget {
     this.connected = true;
     this.#changed("connection");
     this.#changed("list");
+    this.#load(CLIPS).catch(() => {}); // they can still be asked for
   }
 
   async #list(from) {
-    const told = new Set();
+    const [told, videos] = [new Set(), this.#videos];
     this.#listings.add(told);
     try {
       const page = await call("GET", `v1/videos?limit=${PAGE}${from}`);
       if (!from) this.#forgetDeleted(page, told);
-      for (const video of page.data) if (!told.has(video.id)) this.#videos.set(video.id, video);
+      for (const video of page.data) if (!told.has(video.id)) videos.set(video.id, video);
       return page;
     } finally {
       this.#listings.delete(told);
@@ -135,7 +154,7 @@ class Jobs extends EventTarget {
     if (socket !== this.#socket) return;
     this.connected = false;
     this.#changed("connection");
-    call("GET", "v1/account/me").catch(() => {}); // tells whether we are still somebody
+    whoami().then((account) => account || document.dispatchEvent(new Event("nobody"))).catch(() => {});
     setTimeout(() => socket === this.#socket && this.#connect(), this.#pause);
     this.#pause = Math.min(2 * this.#pause, LAST_PAUSE);
   }

@@ -1,10 +1,10 @@
 // The page as a whole: who is there, which view is open, language and theme, the connection.
 
 import { beginAccount, openAccount } from "./account.js";
-import { Refusal, call } from "./api.js";
+import { Refusal, call, whoami } from "./api.js";
 import "./clips.js";
 import * as devices from "./devices.js";
-import { $, say, show } from "./dom.js";
+import { $, redraw, retitle, say, show } from "./dom.js";
 import { jobs } from "./live.js";
 import * as make from "./make.js";
 import { complain, sentence } from "./refusals.js";
@@ -31,19 +31,23 @@ function route() {
   only(section);
   for (const tab of $("tabs").children) tab.ariaCurrent = tab.hash === `#/${section}` ? "page" : null;
   view.open(rest && decodeURIComponent(rest));
+  retitle();
 }
 
 function only(section) {
   for (const view of document.querySelectorAll(".view")) show(view, view.id === section);
   show($("tabs"), somebody);
-  document.title = `${$(section).querySelector("h1").textContent} · echod`;
+  retitle();
 }
 
 async function start() {
   try {
-    const account = await call("GET", "v1/account/me");
+    const account = await whoami();
+    if (!account) return signIn();
     somebody = true;
     beginAccount(account);
+    if (sessionStorage.getItem("account") !== account.name) make.forget();
+    sessionStorage.setItem("account", account.name);
     make.begin();
     jobs.start();
     route();
@@ -51,6 +55,7 @@ async function start() {
     if (!(refusal instanceof Refusal)) throw refusal;
     nobody(refusal);
   }
+  return undefined;
 }
 
 function nobody(refusal) {
@@ -64,12 +69,14 @@ function nobody(refusal) {
   return undefined;
 }
 
+/** A draft stays: whoever has only been away too long finds it again. */
 function signIn() {
   somebody = false;
   open?.close();
   open = null;
   jobs.stop();
-  make.forget();
+  make.suspend();
+  say($("connection"), "");
   only("sign-in");
   $("login-name").focus();
 }
@@ -81,7 +88,8 @@ async function login(event) {
   try {
     await call("POST", "v1/account/login", given);
   } catch (refusal) {
-    complain($("login-problem"), refusal);
+    const wrong = { message: t("The name or the password is wrong. Try again.") };
+    complain($("login-problem"), refusal.code === "unauthorized" ? wrong : refusal);
     $("login-password").select();
     return;
   }
@@ -92,7 +100,7 @@ async function login(event) {
 function showTheme() {
   const { theme } = document.documentElement.dataset;
   const dark = theme === "dark" || (theme === "auto" && matchMedia("(prefers-color-scheme: dark)").matches);
-  $("theme").querySelector("use").setAttribute("href", `static/glyphs.svg#${dark ? "sun" : "moon"}`);
+  redraw($("theme"), dark ? "sun" : "moon");
   return dark;
 }
 
@@ -112,12 +120,32 @@ function tellOtherLanguage() {
 $("login").onsubmit = login;
 $("theme").onclick = switchTheme;
 $("language").onclick = switchLanguage;
-document.addEventListener("language", tellOtherLanguage);
+document.querySelector(".skip").onclick = (event) => {
+  event.preventDefault(); // the address says which view is open
+  $("main").focus();
+};
+document.addEventListener("language", () => {
+  tellOtherLanguage();
+  retitle();
+});
 document.addEventListener("nobody", () => somebody && signIn());
+document.addEventListener("signed-out", () => {
+  make.forget();
+  signIn();
+});
+for (const type of ["dragover", "drop"]) {
+  document.addEventListener(type, (event) => {
+    if (event.defaultPrevented || !event.dataTransfer?.types.includes("Files")) return;
+    event.preventDefault(); // else a file takes the place of the page
+    event.dataTransfer.dropEffect = "none";
+  });
+}
 matchMedia("(prefers-color-scheme: dark)").addEventListener("change", showTheme);
 window.addEventListener("hashchange", () => {
+  if (location.hash && !location.hash.startsWith("#/")) return; // a place in the view
   route();
   $("main").focus({ preventScroll: true });
+  scrollTo(0, 0);
 });
 jobs.addEventListener("connection", () => {
   say($("connection"), jobs.connected ? "" : t("The connection to the daemon was lost. Trying to get it back…"));

@@ -17,11 +17,24 @@ const ENGINES = {
 };
 const DEFAULTS = { engine: "", size: "512x512", seed: "420" };
 const MAX_LABEL = 200; // characters of a recording's name that become the clip's
+const LARGEST_SEED = 2n ** 63n - 1n;
+const NO_SEED = "The seed must be a whole number, such as 420.";
+
+// By the field of the request that was refused: where to change it, and what to do if its file is there no more.
+const FIELDS = {
+  input_reference: "portrait-choose", audio_reference: "speech-choose", prompt: "words", voice: "voice",
+  model: "engine", size: "size", seed: "seed",
+};
+const GONE = {
+  input_reference: "The portrait is not there any more: files are kept for a day. Choose the picture again.",
+  audio_reference: "The recording is not there any more: files are kept for a day. Choose or record it again.",
+};
 
 /** Show the draft, or the clip whose id stands in the address. */
 export function open(id) {
   closeClip();
   show($("draft"), !id);
+  $("make-title").textContent = t("Make a picture speak");
   if (id) {
     for (const part of ["portrait-shown", "portrait-drop"]) show($(part), false);
     openClip(id);
@@ -31,15 +44,22 @@ export function open(id) {
   }
 }
 
-export const close = closeClip;
+export function close() {
+  closeClip();
+  speech.finish();
+}
 
-/** What the daemon offers at present. */
-async function refresh() {
-  listVoices();
-  const { data } = await call("GET", "v1/models").catch(() => ({ data: [] }));
+/** What the daemon offers at present. What it offered before stays if it cannot be asked. */
+function refresh() {
+  if (begun) Promise.all([listEngines(), listVoices()]).catch(() => {});
+}
+
+/** Fill the list of engines and choose the `wanted` one, else as before. */
+async function listEngines(wanted) {
+  const { data } = await call("GET", "v1/models");
   const engines = data.map((model) => model.id).filter((id) => !id.startsWith("role:"));
   const options = engines.map((id) => element("option", { value: id }, t(ENGINES[id] ?? id)));
-  const chosen = $("engine").value || kept().engine;
+  const chosen = wanted ?? $("engine").value;
   $("engine").replaceChildren(element("option", { value: "" }, t("Automatic")), ...options);
   $("engine").value = engines.includes(chosen) ? chosen : "";
   summarise();
@@ -54,9 +74,12 @@ function summarise() {
 
 // A draft outlives a reload: the files are with the daemon, the rest is kept by the browser until the tab is closed.
 
+let begun = false; // whether the draft is as it was left: only then are changes kept
+
 const kept = () => JSON.parse(sessionStorage.getItem("draft") ?? "{}");
 
 function keep() {
+  if (!begun) return;
   const draft = {
     portrait: portrait.file?.id, sounds: speech.ids, way: speech.way, words: $("words").value, voice: $("voice").value,
     engine: $("engine").value, size: $("size").value, seed: $("seed").value,
@@ -65,24 +88,36 @@ function keep() {
 }
 
 async function restore() {
-  const draft = { ...DEFAULTS, way: "words", words: "", sounds: {}, ...kept() };
+  const draft = { ...DEFAULTS, way: "words", words: "", voice: "", sounds: {}, ...kept() };
   $("words").value = draft.words;
   $("size").value = draft.size;
   $("seed").value = draft.seed;
   speech.way = draft.way;
   summarise();
+  checkSeed();
   await Promise.allSettled([draft.portrait && portrait.restore(draft.portrait), speech.restore(draft.sounds)]);
+  await patiently(() => Promise.all([listEngines(draft.engine), listVoices(draft.voice)]));
 }
 
-/** Called once, when somebody is there. */
+/** Called when somebody is there. */
 export async function begin() {
-  await restore();
-  for (const input of [portrait, speech]) input.addEventListener("change", keep);
+  try {
+    await restore();
+  } catch {
+    return; // signed out meanwhile
+  }
+  begun = true;
   keep();
+}
+
+/** Called when nobody is there; `begin` finds the draft again. */
+export function suspend() {
+  begun = false;
 }
 
 /** Nothing of what was chosen stays for whoever comes next. */
 export function forget() {
+  suspend();
   portrait.clear();
   speech.clear();
   sessionStorage.clear();
@@ -96,7 +131,7 @@ async function submit(event) {
   const missing = whatIsMissing();
   if (missing) {
     complain($("submit-problem"), { message: t(missing[0]) });
-    $(missing[1]).focus();
+    goTo(missing[1]);
     return;
   }
   $("submit").disabled = true; // what was asked for is on its way
@@ -108,10 +143,34 @@ async function submit(event) {
     announce(t("The clip is being made."));
     location.hash = `#/clip/${video.id}`;
   } catch (refusal) {
-    complain($("submit-problem"), refusal);
+    refused(refusal);
   } finally {
     $("submit").disabled = false;
   }
+}
+
+/** Say why, and go to what has to be changed. */
+function refused(refusal) {
+  const gone = refusal.code === "not_found" && GONE[refusal.param];
+  if (refusal.param === "input_reference" && gone) portrait.clear();
+  if (refusal.param === "audio_reference" && gone) speech.drop();
+  complain($("submit-problem"), gone ? { message: t(gone) } : refusal);
+  const field = FIELDS[refusal.param];
+  if (field) goTo(field);
+}
+
+/** Focus a control, wherever it is folded away. */
+function goTo(id) {
+  if ($("options").contains($(id))) $("options").open = true;
+  $(id).focus();
+}
+
+function checkSeed() {
+  const seed = $("seed").value.trim();
+  const possible = /^\d+$/.test(seed) && BigInt(seed) <= LARGEST_SEED;
+  $("seed").setCustomValidity(possible ? "" : t(NO_SEED));
+  $("seed").setAttribute("aria-invalid", !possible);
+  return possible;
 }
 
 /** With the same key a request that is sent twice, since an answer was lost, makes one clip. */
@@ -124,6 +183,7 @@ function unique() {
 function whatIsMissing() {
   if (!portrait.file && portrait.chosen) return ["One moment: the picture is still on its way.", "submit"];
   if (!portrait.file) return ["Choose a portrait first.", "portrait-choose"];
+  if (!checkSeed()) return [NO_SEED, "seed"];
   if (speech.way === "words" ? $("words").value.trim() : speech.file) return null;
   if (speech.pending) return ["One moment: the recording is still on its way.", "submit"];
   return {
@@ -159,7 +219,9 @@ function drop(event) {
 }
 
 $("draft").onsubmit = submit;
+for (const input of [portrait, speech]) input.addEventListener("change", keep);
 $("options").onchange = () => {
+  checkSeed();
   summarise();
   keep();
 };
@@ -175,4 +237,8 @@ $("make").ondragleave = ({ relatedTarget }) => {
   if (!$("make").contains(relatedTarget)) $("make").classList.remove("dropping");
 };
 $("make").ondrop = drop;
-document.addEventListener("language", refresh);
+document.addEventListener("language", () => {
+  refresh();
+  checkSeed();
+  summarise();
+});

@@ -7,6 +7,7 @@ import { t } from "./words.js";
 
 let growing = null; // what fills the video of a clip that is being made
 let final = false; // whether the finished file is played, or about to be
+let over = false; // whether nobody waits for the clip any more
 
 /** Follow the job: called with each of its states. */
 export function play(video, title, picture) {
@@ -19,7 +20,7 @@ export function play(video, title, picture) {
 export function stop() {
   growing?.close();
   growing = null;
-  final = false;
+  final = over = false;
   $("clip-shown").replaceChildren();
   show($("clip-shown"), false);
 }
@@ -27,7 +28,7 @@ export function stop() {
 /** Waiting in the queue takes no connection, of which browsers have few. */
 function grow(video, title, picture) {
   if (!$("clip-shown").hasChildNodes()) $("clip-shown").replaceChildren(still(picture));
-  if (growing || video.status === "queued") return;
+  if (growing || over || video.status === "queued") return;
   const player = moving(title, { autoplay: true });
   $("clip-shown").replaceChildren(still(picture), player);
   growing = new Growing(player, video.id, Number(video.seconds));
@@ -35,7 +36,8 @@ function grow(video, title, picture) {
 }
 
 /** There will be no clip. */
-function giveUp(picture) {
+export function giveUp(picture) {
+  over = true;
   growing?.close();
   $("clip-shown").replaceChildren(still(picture));
 }

@@ -1,11 +1,10 @@
 // Choosing a portrait: it is sent to the daemon at once and shown with the face that was found and the crop.
 
 import { granted, upload } from "./api.js";
+import { cropOf, drawCrop } from "./crop.js";
 import { $, element, say, show } from "./dom.js";
 import { complain } from "./refusals.js";
 import { t } from "./words.js";
-
-const DILATION = 0.5; // of the face box on each side, as the engines cut it
 
 /** Dispatches "change". `file`: the daemon's file object once it has been looked at. */
 class Portrait extends EventTarget {
@@ -50,6 +49,7 @@ class Portrait extends EventTarget {
 
   /** One that was sent before the page was loaded again. */
   async restore(id) {
+    if (this.chosen) return;
     const file = await (await granted(`v1/files/${id}`)).json();
     const picture = await (await granted(`v1/files/${id}/content`)).blob();
     if (this.chosen) return; // another one meanwhile
@@ -59,6 +59,7 @@ class Portrait extends EventTarget {
   }
 
   clear() {
+    this.#sending += 1; // what is on its way is not wanted any more
     this.file = null;
     if (this.#address) URL.revokeObjectURL(this.#address);
     this.#address = null;
@@ -84,10 +85,8 @@ class Portrait extends EventTarget {
   async cropped() {
     const picture = $("portrait-shown").querySelector("img");
     await picture.decode();
-    const [left, top, right, bottom] = this.#crop();
-    const canvas = element("canvas", { width: this.#size[0], height: this.#size[1] });
-    const to = [0, 0, canvas.width, canvas.height];
-    canvas.getContext("2d").drawImage(picture, left, top, right - left, bottom - top, ...to);
+    const canvas = element("canvas");
+    drawCrop(canvas, picture, cropOf(this.file.echod, this.#size), this.#size);
     return URL.createObjectURL(await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.9)));
   }
 
@@ -120,30 +119,13 @@ class Portrait extends EventTarget {
     $("portrait-shown").querySelector("svg")?.remove();
     if (!this.file) return;
     const { width, height, box } = this.file.echod;
-    const [left, top, right, bottom] = this.#crop();
+    const [left, top, right, bottom] = cropOf(this.file.echod, this.#size);
     const outside = `M0 0H${width}V${height}H0Z M${left} ${top}V${bottom}H${right}V${top}Z`;
     const overlay = svg("svg", { class: "marks", viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
     overlay.append(svg("path", { class: "outside", d: outside }));
     if (box) overlay.append(svg("path", { class: "found", d: corners(box) }));
     $("portrait-shown").append(overlay);
   }
-
-  /** What the clip will show, as echod/inference/face.py cuts it: [left, top, right, bottom]. */
-  #crop() {
-    const { width, height, box } = this.file.echod;
-    const [x0, y0, x1, y1] = box ? dilated(box.map(Math.round), width, height) : [0, 0, width, height];
-    const [w, h] = this.#size;
-    const across = Math.max(1, Math.min(x1 - x0, Math.floor(((y1 - y0) * w) / h)));
-    const down = Math.max(1, Math.min(y1 - y0, Math.floor(((x1 - x0) * h) / w)));
-    const left = Math.floor((x0 + x1) / 2) - Math.floor(across / 2);
-    const top = Math.floor((y0 + y1) / 2) - Math.floor(down / 2);
-    return [left, top, left + across, top + down];
-  }
-}
-
-function dilated([x0, y0, x1, y1], width, height) {
-  const [grow, rise] = [Math.trunc(DILATION * (x1 - x0)), Math.trunc(DILATION * (y1 - y0))];
-  return [Math.max(0, x0 - grow), Math.max(0, y0 - rise), Math.min(x1 + grow, width), Math.min(y1 + rise, height)];
 }
 
 /** The four corners of a box, as a path. */

@@ -46,7 +46,7 @@ export class Realtime extends EventTarget {
 
   #take(event) {
     if (event.type === "session.created") this.#begin(event.session.id);
-    else if (event.type === "error" && this.state !== "open" && this.conversation) this.conversation = "";
+    else if (this.state !== "open" && this.conversation && event.error?.code === "not_found") this.conversation = "";
     else this.dispatchEvent(new CustomEvent(event.type, { detail: event }));
   }
 

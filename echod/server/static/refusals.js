@@ -5,6 +5,7 @@ import { element, show } from "./dom.js";
 
 const SENTENCES = {
   unreachable: "The daemon does not answer. Check that it runs; this page tries again by itself.",
+  invalid_request: "Something that was entered is not possible. Change it and try again.",
   portrait_unreadable: "This picture cannot be read. Choose a PNG, JPEG or WebP file that other programs open.",
   no_face_detected: "No face was found. Choose a picture with one face, seen from the front and well lit.",
   speech_unreadable: "This recording cannot be read. Choose a WAV, MP3, M4A or OGG file that other programs play.",
@@ -19,7 +20,7 @@ const SENTENCES = {
   not_ready: "This is not finished yet. Wait a little and try again.",
   idempotency_conflict: "This was sent before with other contents. Try again.",
   payload_too_large: "This file is too big. Choose a smaller one, or ask your admin to raise max_upload.",
-  unauthorized: "Name or password is wrong, or you have been signed out. Sign in again.",
+  unauthorized: "You have been signed out. Sign in again.",
   forbidden: "This is not allowed here.",
   queue_full: "Too many clips are waiting. Try again when some are done.",
   quota_exceeded: "You have too many clips waiting. Try again when some are done, or cancel one.",

@@ -1,7 +1,7 @@
 // What the portrait says: words to be spoken, a recording made here, or a recording that exists.
 
 import { call, granted, upload } from "./api.js";
-import { $, element, say, show } from "./dom.js";
+import { $, element, redraw, say, show } from "./dom.js";
 import { Microphone, peak, wav } from "./microphone.js";
 import { complain } from "./refusals.js";
 import { clock, locale, t } from "./words.js";
@@ -13,11 +13,11 @@ class Speech extends EventTarget {
   #sounds = { record: null, file: null }; // what each way has: {file, address}
   #microphone = null; // while it records
   #pieces = [];
-  #sending = 0;
 
   constructor() {
     super();
     $("ways").onchange = () => {
+      this.finish();
       complain($("speech-problem"), null);
       this.#changed();
     };
@@ -36,6 +36,7 @@ class Speech extends EventTarget {
   }
 
   set way(way) {
+    this.finish();
     document.querySelector(`input[name=way][value=${way}]`).checked = true;
     this.#changed();
   }
@@ -62,7 +63,7 @@ class Speech extends EventTarget {
 
   async restore(ids) {
     for (const way of ["record", "file"]) {
-      if (!ids[way]) continue;
+      if (!ids[way] || this.#sounds[way]) continue;
       const file = await call("GET", `v1/files/${ids[way]}`);
       const content = await (await granted(`v1/files/${ids[way]}/content`)).blob();
       this.#sounds[way] ??= { file, address: URL.createObjectURL(content) };
@@ -70,23 +71,37 @@ class Speech extends EventTarget {
     this.#changed();
   }
 
+  /** Nobody is there to record: what was said so far is kept. */
+  finish() {
+    if (this.#microphone) this.#stop();
+  }
+
   clear() {
+    this.#microphone?.stop();
+    this.#microphone = null;
+    this.#pieces = [];
     this.#sounds = { record: null, file: null };
     $("words").value = "";
     this.#changed();
   }
 
+  /** The recording in use is of no use any more. */
+  drop() {
+    this.#sounds[this.way] = null;
+    this.#changed();
+  }
+
   async #send(way, recording) {
-    const sending = ++this.#sending;
     complain($("speech-problem"), null);
-    this.#sounds[way] = { file: null, address: URL.createObjectURL(recording), name: recording.name };
+    const sound = { file: null, address: URL.createObjectURL(recording) };
+    this.#sounds[way] = sound;
     this.#changed();
     try {
       const file = await upload(recording);
       if (file.echod.kind !== "speech") throw { code: "unsupported_media", message: "" };
-      if (sending === this.#sending) this.#sounds[way].file = file;
+      sound.file = file;
     } catch (refusal) {
-      if (sending !== this.#sending) return;
+      if (sound !== this.#sounds[way]) return;
       this.#sounds[way] = null;
       complain($("speech-problem"), refusal);
     }
@@ -96,6 +111,7 @@ class Speech extends EventTarget {
   async #start() {
     this.#pieces = [];
     this.#sounds.record = null;
+    $("record-time").textContent = clock(0);
     complain($("speech-problem"), null);
     this.#microphone = new Microphone((piece) => this.#heard(piece));
     try {
@@ -109,9 +125,9 @@ class Speech extends EventTarget {
 
   async #stop() {
     const microphone = this.#microphone;
-    await microphone.stop();
     this.#microphone = null;
     this.#changed();
+    await microphone.stop();
     if (this.#pieces.length) await this.#send("record", wav(this.#pieces, `${t("recording")}.wav`));
   }
 
@@ -120,7 +136,7 @@ class Speech extends EventTarget {
     const seconds = this.#pieces.length / 10;
     $("record-time").textContent = clock(seconds);
     this.#draw();
-    if (seconds >= LONGEST) this.#stop();
+    if (seconds >= LONGEST) this.finish();
   }
 
   /** The last six seconds as bars, the newest at the right. */
@@ -144,6 +160,7 @@ class Speech extends EventTarget {
     const way = this.way;
     for (const part of document.querySelectorAll("[data-way]")) show(part, part.dataset.way === way);
     const recording = Boolean(this.#microphone);
+    redraw($("record"), recording ? "stop" : "mic");
     $("record").setAttribute("aria-pressed", recording);
     $("record").setAttribute("aria-label", recording ? t("Stop recording") : t("Record"));
     const sound = this.#sounds[way];
@@ -158,10 +175,10 @@ class Speech extends EventTarget {
 
 export const speech = new Speech();
 
-/** Fill the list of voices; without any there is nothing to choose. */
-export async function listVoices() {
-  const { data } = await call("GET", "v1/voices").catch(() => ({ data: [] }));
-  const chosen = $("voice").value;
+/** Fill the list of voices and choose the `wanted` one, else as before; without any there is nothing to choose. */
+export async function listVoices(wanted) {
+  const { data } = await call("GET", "v1/voices");
+  const chosen = wanted ?? $("voice").value;
   const groups = Object.groupBy(data, ({ backend, model }) => `${backend} · ${model}`);
   $("voice").replaceChildren(element("option", { value: "" }, t("Automatic")));
   for (const [label, voices] of Object.entries(groups)) {

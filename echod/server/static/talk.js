@@ -1,7 +1,8 @@
 // The view that talks to a role: one turn is what somebody types or says, and the answer to it.
 
 import { call } from "./api.js";
-import { $, element, say, show } from "./dom.js";
+import { cropOf, drawCrop } from "./crop.js";
+import { $, element, redraw, retitle, say, show } from "./dom.js";
 import { holdable } from "./hold.js";
 import { Microphone, RATE } from "./microphone.js";
 import { Realtime } from "./realtime.js";
@@ -29,6 +30,7 @@ let microphone = null; // while somebody speaks
 let samples = 0; // that it has heard
 let answer = null; // the id of the response under way
 let item = null; // the id of the item that is heard
+let filmed = false; // whether the picture at rest is of a clip
 
 const transcript = new Transcript($("transcript"));
 const speaker = new Speaker(rest);
@@ -82,8 +84,9 @@ function enter(chosen) {
   show($("conversation"), true);
   title();
   document.querySelector(`input[name=mode][value=${role.mode}]`).checked = true;
-  $("portrait-at-rest").src = portraitOf(role);
+  filmed = false;
   show($("rest"), false);
+  pose(role);
   const { conversation, lines = [] } = kept();
   transcript.clear();
   transcript.restore(lines);
@@ -96,12 +99,14 @@ function enter(chosen) {
 const kept = () => JSON.parse(sessionStorage.getItem(`talk:${role.name}`) ?? "{}");
 
 function keep() {
+  if (!realtime) return;
   const talk = { conversation: realtime.conversation, lines: transcript.lines };
   sessionStorage.setItem(`talk:${role.name}`, JSON.stringify(talk));
 }
 
 function title() {
   $("talk-title").textContent = role ? role.title || role.name : t("Talk to someone");
+  retitle();
 }
 
 // What the server tells
@@ -109,6 +114,7 @@ function title() {
 const EVENTS = {
   state: () => {
     if (realtime.state === "lost") lose();
+    if (realtime.state === "open") complain($("talk-problem"), null);
     render();
   },
   begun: () => greet(),
@@ -117,9 +123,11 @@ const EVENTS = {
     if (added.role !== "user") return;
     const words = added.content?.map((part) => part.text ?? part.transcript ?? "").join("");
     transcript.line("you", added.id).textContent = words || "…";
+    keep();
   },
   "conversation.item.input_audio_transcription.completed": ({ item_id, transcript: words }) => {
     transcript.line("you", item_id).textContent = words || t("(nothing was heard)");
+    keep();
   },
   "conversation.item.input_audio_transcription.failed": ({ item_id, error }) => {
     transcript.line("you", item_id).textContent = t("(not understood)");
@@ -189,13 +197,24 @@ function greet() {
   else transcript.line("role", "greeting").textContent = role.greeting;
 }
 
+/** Before it has said anything the role is seen as its clips will show it. */
+async function pose(chosen) {
+  const picture = element("img", { src: portraitOf(chosen) });
+  await picture.decode();
+  if (chosen !== role || filmed) return;
+  const size = chosen.size.split("x").map(Number);
+  const portrait = { width: picture.naturalWidth, height: picture.naturalHeight, box: chosen.box };
+  drawCrop($("rest"), picture, cropOf(portrait, size), size);
+  show($("rest"), true);
+}
+
 /** Between two answers the role is seen as its clips begin. */
 function still(video) {
-  const canvas = $("rest");
-  if (!canvas.hidden) return;
-  Object.assign(canvas, { width: video.videoWidth, height: video.videoHeight });
-  canvas.getContext("2d").drawImage(video, 0, 0);
-  show(canvas, true);
+  if (filmed) return;
+  filmed = true;
+  const { videoWidth: width, videoHeight: height } = video;
+  drawCrop($("rest"), video, [0, 0, width, height], [width, height]);
+  show($("rest"), true);
 }
 
 function rest() {
@@ -219,8 +238,11 @@ function render() {
   $("turn-state").textContent = t(STATES[now]);
   $("turn-state").dataset.state = now;
   $("scene").dataset.state = now;
+  const typed = $("say").value.trim() !== "";
   show($("interrupt"), busy);
-  show($("send"), !busy);
+  show($("send"), !busy || typed);
+  show($("hold"), !(busy && typed)); // on a phone there is room for two
+  redraw($("hold"), microphone ? "stop" : "mic");
   $("hold").setAttribute("aria-pressed", Boolean(microphone));
 }
 
@@ -258,6 +280,7 @@ function send(event) {
   realtime.send("conversation.item.create", { item: { type: "message", role: "user", content } });
   realtime.send("response.create");
   $("say").value = "";
+  render();
 }
 
 function hear(piece) {
@@ -299,9 +322,14 @@ holdable($("hold"), {
   active: () => Boolean(microphone),
 });
 $("composer").onsubmit = send;
+$("say").oninput = render;
 $("interrupt").onclick = interrupt;
 $("modes").onchange = () => realtime?.update({ output_modalities: [mode()] });
 document.addEventListener("keydown", ({ key }) => key === "Escape" && realtime && interrupt());
+window.addEventListener("pagehide", () => {
+  if (answer && item) transcript.cut(item);
+  keep();
+});
 document.addEventListener("language", () => {
   title();
   if (role) render();

@@ -50,8 +50,8 @@ export const chinese = {
   "Send": "发送",
   "Stop the answer": "停止回答",
   "Talk to someone else": "换个人聊",
+  "Admins see each worker here, and what it does.": "管理员在这里可以看到每个设备及其工作。",
   "Waiting": "等待中",
-  "No clip is waiting.": "没有等待中的视频。",
   "Sign out": "退出登录",
   "API tokens": "API 令牌",
   "For programs: give one to the command line as ECHOD_TOKEN, or to an OpenAI client as its API key.":
@@ -100,6 +100,7 @@ export const chinese = {
   "Drawing the pictures": "绘制画面",
   "Putting it together": "合成视频",
   "Untitled": "未命名",
+  "Clip": "视频",
   "Loading…": "加载中…",
   "Progress": "进度",
   "Next in line": "下一个就是它",
@@ -112,7 +113,7 @@ export const chinese = {
   "{n} s": "{n} 秒",
   "Submitted": "提交于",
   "Kept until": "保留至",
-  "A preview: the picture's own lips are moved. It is no EchoMimic.":
+  "A preview: the picture's own lips are moved. It is not EchoMimic.":
     "这是预览：只是牵动照片自己的嘴唇，并非 EchoMimic。",
   "Cancel": "取消",
   "Download": "下载",
@@ -130,6 +131,9 @@ export const chinese = {
   "Ready for work.": "可以工作。",
   "No worker is ready.": "没有可用的设备。",
   "Nothing loaded yet": "尚未加载",
+  "Your waiting clips": "我的等待中的视频",
+  "No clip is waiting.": "没有等待中的视频。",
+  "None of your clips is waiting.": "你没有等待中的视频。",
   "restarted once": "重启过一次",
   "restarted {n} times": "重启过 {n} 次",
 
@@ -138,7 +142,14 @@ export const chinese = {
   "This daemon has no accounts yet, so it serves its own machine only. To add one, there: echod users add NAME --role admin":
     "此服务还没有账户，因此只服务本机。可在本机添加：echod users add 名字 --role admin",
 
+  "The name or the password is wrong. Try again.": "名称或密码错误，请重试。",
+
   // make.js
+  "The seed must be a whole number, such as 420.": "随机种子必须是整数，例如 420。",
+  "The portrait is not there any more: files are kept for a day. Choose the picture again.":
+    "照片已不在服务器上（文件只保留一天）。请重新选择照片。",
+  "The recording is not there any more: files are kept for a day. Choose or record it again.":
+    "录音已不在服务器上（文件只保留一天）。请重新选择或录制。",
   "preview – quick, a puppet of the picture": "preview – 快速预览，牵动照片",
   "EchoMimic – 6 steps": "EchoMimic – 6 步",
   "EchoMimic quality – 30 steps, slow": "EchoMimic 高质量 – 30 步，较慢",
@@ -188,6 +199,7 @@ export const chinese = {
   "about {n} min left": "约剩 {n} 分钟",
 
   // refusals.js
+  "Something that was entered is not possible. Change it and try again.": "填写的内容有误，请修改后重试。",
   "The daemon does not answer. Check that it runs; this page tries again by itself.":
     "服务没有响应。请确认它在运行；本页面会自动重试。",
   "This picture cannot be read. Choose a PNG, JPEG or WebP file that other programs open.":
@@ -210,7 +222,7 @@ export const chinese = {
   "This was sent before with other contents. Try again.": "相同的请求已用其他内容提交过，请重试。",
   "This file is too big. Choose a smaller one, or ask your admin to raise max_upload.":
     "文件太大了。请换小一点的，或请管理员调高 max_upload。",
-  "Name or password is wrong, or you have been signed out. Sign in again.": "名字或密码不对，或登录已失效。请重新登录。",
+  "You have been signed out. Sign in again.": "登录已失效，请重新登录。",
   "This is not allowed here.": "这里不允许这样做。",
   "Too many clips are waiting. Try again when some are done.": "等待的视频太多了，请稍后再试。",
   "You have too many clips waiting. Try again when some are done, or cancel one.":
