@@ -304,6 +304,7 @@ def test_a_session_finds_its_daemon(daemon: RunningDaemon, speech: Path, tmp_pat
     assert found.returncode == 0
 
 
+@pytest.mark.long
 def test_a_restart_in_the_middle(tmp_path: Path, long_speech: Path, speech: Path) -> None:
     """`submit`, `wait` and `watch` go on when the daemon dies and comes back, and give up when it does not."""
     with RunningDaemon(tmp_path) as daemon:

@@ -212,6 +212,7 @@ def sings(handler: Handler) -> None:
     handler.answer(bytes(range(0, 200, 4)) * 960)
 
 
+@pytest.mark.long
 def test_say_with_a_server(server: Stub, remote: Cli) -> None:
     """The configured voice speaks; its sound, as long as it came, is the clip's."""
     server.on("POST /v1/audio/speech", sings)
@@ -253,6 +254,7 @@ def test_interrupt_while_it_is_spoken(server: Stub, remote: Cli) -> None:
     assert remote.files() == set()
 
 
+@pytest.mark.long
 def test_a_daemon_killed_while_it_speaks(server: Stub, tmp_path: Path) -> None:
     """A text job outlives its daemon: the next one speaks it, and it ends as a clip."""
     asked, ended = threading.Event(), threading.Event()

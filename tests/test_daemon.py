@@ -110,6 +110,7 @@ def test_drain(tmp_path: Path, speech: Path) -> None:
         assert status(daemon, video) == "completed"
 
 
+@pytest.mark.long
 def test_second_signal(tmp_path: Path, speech: Path) -> None:
     """A second signal stops at once; the next start makes the clip, and nothing counts against the job."""
     with RunningDaemon(tmp_path) as daemon:
@@ -165,6 +166,7 @@ def test_port_in_use(daemon: RunningDaemon, tmp_path: Path) -> None:
     assert "Traceback" not in second.stderr
 
 
+@pytest.mark.long
 def test_state_directory_that_cannot_be_written(tmp_path: Path) -> None:
     """A state directory that cannot be made is refused with 78."""
     (tmp_path / "file").touch()

@@ -148,7 +148,7 @@ async def test_completed_job_left_a_clip(one: Bench) -> None:
         (scripted.NO_FACE, "no_face_detected", 1),
         (scripted.NO_MEMORY, "out_of_memory", 2),
         (scripted.KILLED, "poison", 2),
-        (scripted.STICKY, "internal", 3),
+        pytest.param(scripted.STICKY, "internal", 3, marks=pytest.mark.long),
     ],
 )
 async def test_failures(tmp_path: Path, seed: int, code: str, attempts: int) -> None:
@@ -263,6 +263,7 @@ async def test_stalled_worker_is_ended(tmp_path: Path) -> None:
         assert (ended.error.code, ended.attempt, ended.deaths) == ("stalled", 2, 2)
 
 
+@pytest.mark.long
 async def test_stopped_worker_is_ended(tmp_path: Path) -> None:
     """A worker under SIGSTOP, deaf to SIGABRT, is killed all the same."""
     async with bench(tmp_path, stall_timeout="1s", stall_timeout_first="20s") as one:
@@ -309,6 +310,7 @@ async def test_idle_worker_is_not_stalled(tmp_path: Path, monkeypatch: pytest.Mo
         assert (await one.ended(job)).attempt == 1
 
 
+@pytest.mark.long
 async def test_job_that_avoids_a_device_which_fails(tmp_path: Path) -> None:
     """A job that waits for another device than the one that died under it runs there after all if no other is left."""
     async with bench(tmp_path, devices=2, main=scripted.second_refuses) as two:
@@ -351,6 +353,7 @@ async def test_start_that_fails_is_tried_again(one: Bench) -> None:
     assert (await one.ended(await one.accept())).status == "completed"
 
 
+@pytest.mark.long
 async def test_device_that_never_gets_ready(tmp_path: Path) -> None:
     """After five deaths a device counts as failed: submits are refused, queued jobs stay, SIGHUP tries again."""
     async with bench(tmp_path, main=scripted.never_ready) as one:

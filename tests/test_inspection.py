@@ -187,6 +187,7 @@ async def test_a_file_that_takes_too_long(tmp_path: Path) -> None:
     await inspector.close()
 
 
+@pytest.mark.long
 async def test_a_stopped_child_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A child that hangs before it begins a file is not held against the file."""
     monkeypatch.setattr("echod.inspection.BEGIN_TIMEOUT", 3.0)

@@ -71,6 +71,7 @@ async def test_hears_what_it_speaks(local: Local, assets: Path) -> None:
     assert failure.value.kind == "missing"
 
 
+@pytest.mark.long
 async def test_child_killed(local: Local, assets: Path) -> None:
     """When the child is killed, what it was hearing fails as unavailable, and the next call has a new child."""
     sound = await recorded(local, SENTENCES[0])

@@ -113,6 +113,7 @@ def test_refusals(tmp_path: Path, name: str, weights: str | None) -> None:
     assert raised.value.code == "model_not_loaded"
 
 
+@pytest.mark.long
 def test_half_precision_on_the_cpu(directory: Path, second: Speech) -> None:
     """The whole path runs in float16 too, as it does on CUDA."""
     engine = load_engine("echomimic-quality", directory, "cpu", "float16")

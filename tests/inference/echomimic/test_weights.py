@@ -100,6 +100,7 @@ def test_half_precision(directory: Path) -> None:
     assert torch.equal(table, position_table(*table.shape[1:]))
 
 
+@pytest.mark.long
 def test_the_position_tables_are_computed(directory: Path) -> None:
     """What a file says about positions does not matter, and it need not say anything."""
     motion = directory / "motion_module_acc.pth"
@@ -124,6 +125,7 @@ def test_loaded_models_do_not_follow_their_files(directory: Path) -> None:
     assert torch.equal(models.face_locator.conv_in.weight, before)
 
 
+@pytest.mark.long
 def test_each_engine_has_its_own_files(directory: Path) -> None:
     """The accelerated engine never looks at the other's denoising and motion files, nor the other way round."""
     change(directory / "motion_module.pth", lambda state: {key: 2 * value for key, value in state.items()})
@@ -135,6 +137,7 @@ def test_each_engine_has_its_own_files(directory: Path) -> None:
     assert "denoising_unet_acc.pth" in refusal(directory, "echomimic")
 
 
+@pytest.mark.long
 def test_a_tensor_in_both_files_of_the_net(directory: Path) -> None:
     """What the denoising file has of the motion modules goes before the motion file, and will do without it."""
     key = f"{MOTION}.proj_in.bias"
@@ -145,6 +148,7 @@ def test_a_tensor_in_both_files_of_the_net(directory: Path) -> None:
     assert torch.equal(weights.load(directory, "echomimic").denoiser.state_dict()[key], moved)
 
 
+@pytest.mark.long
 def test_names_and_formats_of_the_vae(directory: Path) -> None:
     """Older and newer attention names load to the same VAE, from safetensors as from .bin."""
     old = load_file(directory / VAE)

@@ -278,6 +278,7 @@ def test_models_of_other_sizes_are_not_mixed_with_the_published(hub: Hub, place:
     assert hub.requests == []
 
 
+@pytest.mark.long
 def test_init_and_verify(place: Place) -> None:
     """Tiny weights are made, and are sound until one of their files is not."""
     assert place.run("init", "tiny", str(place.directory), "--seed", "3") == f"{place.directory}\n"
