@@ -23,7 +23,7 @@ import msgspec
 import zmq
 
 from echod import __version__, logs, messages
-from echod.parent import die_with_parent
+from echod.parent import die_with_parent, exit_at_once
 
 if TYPE_CHECKING:
     import numpy as np
@@ -88,6 +88,7 @@ def main(spec: Spec) -> None:
         pass
     finally:
         worker.close()
+    exit_at_once(0)
 
 
 def pin(device: str) -> str:

@@ -1,10 +1,13 @@
-"""A child that never outlives its parent."""
+"""How processes end: a child never outlives its parent, and nobody tidies up what the kernel takes anyway."""
 
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import signal
+import sys
+from typing import NoReturn
 
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
@@ -19,3 +22,14 @@ def die_with_parent(parent: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != parent:  # it died between fork and prctl
         os._exit(0)
+
+
+def exit_at_once(code: int) -> NoReturn:
+    """Leave with everything said and nothing taken apart: a second of work, once torch is loaded.
+
+    Only for a process that has closed what it opened. Neither atexit nor `finally` further up runs.
+    """
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

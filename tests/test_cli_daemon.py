@@ -101,8 +101,18 @@ def test_submit_from_stdin(cli: Cli, speech: Path, stdin: str) -> None:
     assert duration(cli.directory / name) == pytest.approx(0.5, abs=1 / 24)
 
 
-@pytest.mark.parametrize("portrait", ["a.png", "b.png", "c.png"])
-@pytest.mark.parametrize("recording", ["chunwang.wav", "echomimic_en.wav"])
+@pytest.mark.parametrize(
+    ("portrait", "recording"),
+    [
+        ("a.png", "chunwang.wav"),
+        ("b.png", "echomimic_en.wav"),
+        ("c.png", "chunwang.wav"),
+        *(
+            pytest.param(*rest, marks=pytest.mark.long)
+            for rest in (("a.png", "echomimic_en.wav"), ("b.png", "chunwang.wav"), ("c.png", "echomimic_en.wav"))
+        ),
+    ],
+)
 def test_submit_of_real_material(cli: Cli, assets: Path, portrait: str, recording: str) -> None:
     """Each portrait speaks each recording."""
     done = cli("submit", assets / "assets" / portrait, assets / "assets" / recording, "-q", "-o", "clip.mp4")

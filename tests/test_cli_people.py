@@ -140,13 +140,18 @@ def test_password_at_a_terminal(own_daemon: RunningDaemon, echod: Run) -> None:
     assert b"anna added, admin" in shown
 
 
-def test_listening_beyond_loopback(tmp_path: Path) -> None:
-    """Before there is an account the daemon is not seen from elsewhere, unless it is told to be."""
+def test_listening_beyond_loopback_before_there_is_an_account(tmp_path: Path) -> None:
+    """The daemon refuses to be seen from elsewhere, and says what to do first."""
     directories = "--state-dir", str(tmp_path / "state"), "--runtime-dir", str(tmp_path / "run")
     started = run_echod("serve", "--engine", "preview", "--host", "0.0.0.0", "--port", "0", *directories)
     assert (started.returncode, started.stdout) == (78, "")
     for part in ("0.0.0.0", "echod users add", "--insecure"):
         assert part in started.stderr
+
+
+@pytest.mark.long
+def test_listening_beyond_loopback(tmp_path: Path) -> None:
+    """The daemon is seen from elsewhere if it is told to be, and once there is an account, by that account only."""
     with RunningDaemon(tmp_path, "--host", "0.0.0.0", "--insecure") as daemon:
         assert "http://0.0.0.0:" in daemon.log.read_text()
         assert run_echod("users", "add", "anna", "--role", "admin", url=daemon.url, input=PASSWORD).returncode == 0

@@ -133,7 +133,9 @@ def users_add(daemon: RunningDaemon, secrets: Secrets, *arguments: str, password
     return command.returncode
 
 
-@pytest.mark.parametrize("flags", [("--log-level", "debug"), ("--log-level", "debug", "--log-json")])
+@pytest.mark.parametrize(
+    "flags", [("--log-level", "debug"), pytest.param(("--log-level", "debug", "--log-json"), marks=pytest.mark.long)]
+)
 def test_no_secret_is_told(tmp_path: Path, flags: tuple[str, ...]) -> None:
     """No password, token, session, signing key or API key is in answers, logs, metrics, argv or the state directory."""
     secrets = Secrets()

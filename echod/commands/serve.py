@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,5 +36,6 @@ def serve(verbose: bool, **flags: Any) -> None:
         flags["log_level"] = flags["log_level"] or "debug"
     settings = config.load(flags)
     from echod.daemon import run
+    from echod.parent import exit_at_once
 
-    sys.exit(run(settings, lambda: config.load(flags)))
+    exit_at_once(run(settings, lambda: config.load(flags)))

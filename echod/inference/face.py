@@ -6,8 +6,12 @@ moves by tens of pixels.
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from types import ModuleType
 from typing import Any
 
 import cv2
@@ -38,9 +42,32 @@ class Face:
 @cache
 def _detector() -> Any:
     # Loads torch, hence not at module level. Its weights come inside the package.
-    from facenet_pytorch import MTCNN
+    try:
+        with _without_compiler():
+            from facenet_pytorch import MTCNN
+    except ImportError:  # a torchvision that wants to know more of the compiler
+        from facenet_pytorch import MTCNN
 
     return MTCNN(min_face_size=20, thresholds=[0.6, 0.7, 0.7], factor=0.709, select_largest=True)
+
+
+@contextmanager
+def _without_compiler() -> Iterator[None]:
+    """Import torchvision without torch's compiler, which takes longer to import than torch itself.
+
+    All that torchvision asks it is whether roi_align, which nothing here calls, could be compiled for a device.
+    """
+    name = "torch._dynamo.utils"
+    if name in sys.modules:
+        yield
+        return
+    stand_in = ModuleType(name)
+    vars(stand_in)["is_compile_supported"] = lambda device_type: False
+    sys.modules[name] = stand_in
+    try:
+        yield
+    finally:
+        del sys.modules[name]  # whoever compiles something later gets the real one
 
 
 def find_faces(image: Image) -> list[Face]:

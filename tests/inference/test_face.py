@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +109,29 @@ def test_crop_has_the_sizes_aspect(size: tuple[int, int], box: tuple[float, floa
     assert 0 <= x0 < x1 <= 640
     assert 0 <= y0 < y1 <= 480
     assert abs((x1 - x0) - (y1 - y0) * size[0] / size[1]) <= max(1, size[0] / size[1])
+
+
+DETECTS = """
+import sys
+import numpy as np
+from echod.inference import face
+{before}
+face.find_faces(np.zeros((64, 64, 3), np.uint8))
+{after}
+"""
+COMPILER_STAYS_OUT = "assert 'torch._dynamo' not in sys.modules, 'the compiler was imported'"
+COMPILER_IS_REAL = "from torch._dynamo.utils import is_compile_supported; assert 'torch._dynamo' in sys.modules"
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        pytest.param("", f"{COMPILER_STAYS_OUT}; {COMPILER_IS_REAL}", id="without it"),
+        pytest.param("face.vars = lambda module: {}", COMPILER_IS_REAL, id="that says too little"),
+    ],
+)
+def test_starts_without_the_compiler(before: str, after: str) -> None:
+    """Finding faces works without importing torch's compiler, which can be had afterwards."""
+    program = DETECTS.format(before=before, after=after)
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 0, ended.stderr

@@ -19,6 +19,7 @@ def test_keyed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "31 compared, 3 absent, 0 over" in capsys.readouterr().out
 
 
+@pytest.mark.long
 def test_keyed_in_half_precision(capsys: pytest.CaptureFixture[str]) -> None:
     """Every module stays within 2 % in float16, the precision of CUDA devices."""
     assert main([str(GOLDEN / "keyed"), "--dtype", "float16"]) == 0

@@ -40,11 +40,11 @@ def run(
 @pytest.mark.parametrize(
     "plan",
     [
-        Plan(26, 3),
+        pytest.param(Plan(26, 3), marks=pytest.mark.long),
         Plan(18, 6),
         Plan(13, 2, 12, 11),
-        Plan(17, 3, 8, 4),
-        Plan(23, 2, 16, 13),
+        pytest.param(Plan(17, 3, 8, 4), marks=pytest.mark.long),
+        pytest.param(Plan(23, 2, 16, 13), marks=pytest.mark.long),
         Plan(9, 3, 2, 0),
         Plan(20, 1),
         Plan(8, 3),
@@ -77,7 +77,7 @@ def test_equals_the_plain_sampler(models: Models, plan: Plan, guidance: float) -
     assert distance(made.transpose(0, 1)[None], expected) < 1e-4
 
 
-@pytest.mark.parametrize("guidance", [1.0, 2.5])
+@pytest.mark.parametrize("guidance", [1.0, pytest.param(2.5, marks=pytest.mark.long)])
 def test_batched_windows(models: Models, pipeline: Audio2VideoPipeline, guidance: float) -> None:
     """Several windows in one call of the denoiser change nothing but rounding."""
     # At 64x64 the deepest level is one pixel, and a norm over two values makes much of little.

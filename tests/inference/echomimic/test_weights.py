@@ -67,7 +67,7 @@ def problems(directory: Path, engine: str = "echomimic") -> dict[str, str]:
     }
 
 
-@pytest.mark.parametrize("engine", ["echomimic", "echomimic-quality"])
+@pytest.mark.parametrize("engine", ["echomimic", pytest.param("echomimic-quality", marks=pytest.mark.long)])
 def test_what_was_written_is_loaded(directory: Path, engine: str) -> None:
     """Every parameter of every module has the value that its name stands for, and none is left out."""
     models = weights.load(directory, engine)
@@ -199,23 +199,29 @@ DAMAGE = [
     ("reference_unet.pth", put("conv_in.bias", torch.Tensor.int), ["not of floating point", "torch.int32"]),
     ("reference_unet.pth", put("conv_in.bias", nan), ["not finite", "conv_in.bias"]),
     ("reference_unet.pth", lambda state: {"state_dict": state}, ["no plain table of tensors"]),
-    ("denoising_unet_acc.pth", drop("conv_out.bias"), ["1 of ", "tensors missing: conv_out.bias (4,)"]),
-    ("denoising_unet_acc.pth", put("head.bias", lambda t: t), ["too many: head.bias (3,)"]),
-    ("denoising_unet_acc.pth", put("conv_in.weight", lambda t: t[0]), ["expected (32, 4, 3, 3), found (4, 3, 3)"]),
-    ("motion_module_acc.pth", drop(f"{MOTION}.proj_out.bias"), ["1 of 546 tensors missing", "proj_out.bias (32,)"]),
     ("motion_module_acc.pth", put(f"{MOTION}.proj_out.weight", torch.zeros_like), ["nothing would move", MOTION]),
-    ("motion_module_acc.pth", put(f"{MOTION}.norm.weight", nan), ["not finite", f"{MOTION}.norm.weight"]),
-    ("face_locator.pth", drop("conv_out.weight", "conv_out.bias"), ["2 of 16 tensors missing: conv_out.weight"]),
     ("face_locator.pth", put("conv_in.weight", lambda t: t.repeat(1, 3, 1, 1)), ["found (16, 3, 3, 3)"]),
-    (VAE, put("encoder.conv_in.bias", lambda t: t[:1]), ["encoder.conv_in.bias: expected (32,), found (1,)"]),
     (VAE, drop("post_quant_conv.bias"), ["missing: post_quant_conv.bias (4,)"]),
     (WHISPER, other_dims, ["another Whisper", "n_audio_head is 8, expected 6"]),
     (WHISPER, half_a_decoder, ["1 of 67 tensors missing: conv1.bias (48,)"]),
     (WHISPER, lambda content: content["model_state_dict"], ["no Whisper in OpenAI's format"]),
 ]
+MORE_DAMAGE = [  # of the same kinds, in other files
+    ("denoising_unet_acc.pth", drop("conv_out.bias"), ["1 of ", "tensors missing: conv_out.bias (4,)"]),
+    ("denoising_unet_acc.pth", put("head.bias", lambda t: t), ["too many: head.bias (3,)"]),
+    ("denoising_unet_acc.pth", put("conv_in.weight", lambda t: t[0]), ["expected (32, 4, 3, 3), found (4, 3, 3)"]),
+    ("motion_module_acc.pth", drop(f"{MOTION}.proj_out.bias"), ["1 of 546 tensors missing", "proj_out.bias (32,)"]),
+    ("motion_module_acc.pth", put(f"{MOTION}.norm.weight", nan), ["not finite", f"{MOTION}.norm.weight"]),
+    ("face_locator.pth", drop("conv_out.weight", "conv_out.bias"), ["2 of 16 tensors missing: conv_out.weight"]),
+    (VAE, put("encoder.conv_in.bias", lambda t: t[:1]), ["encoder.conv_in.bias: expected (32,), found (1,)"]),
+]
 
 
-@pytest.mark.parametrize(("file", "edit", "words"), DAMAGE, ids=[f"{row[0]}-{i}" for i, row in enumerate(DAMAGE)])
+@pytest.mark.parametrize(
+    ("file", "edit", "words"),
+    [*DAMAGE, *(pytest.param(*row, marks=pytest.mark.long) for row in MORE_DAMAGE)],
+    ids=[f"{row[0]}-{i}" for i, row in enumerate(DAMAGE + MORE_DAMAGE)],
+)
 def test_wrong_contents(directory: Path, file: str, edit: Callable[[State], Any], words: list[str]) -> None:
     """A file whose tensors are not the model's ends loading, and verify blames it alone, in the same words."""
     change(directory / file, edit)
@@ -229,8 +235,8 @@ def test_wrong_contents(directory: Path, file: str, edit: Callable[[State], Any]
     assert str(directory / "config.json") in message
 
 
-@pytest.mark.parametrize("file", ["reference_unet.pth", "motion_module_acc.pth", WHISPER, VAE])
-@pytest.mark.parametrize("kept", [0, 100, 0.5, -1])
+@pytest.mark.parametrize("file", ["reference_unet.pth", WHISPER, VAE])
+@pytest.mark.parametrize("kept", [0, *(pytest.param(kept, marks=pytest.mark.long) for kept in (100, 0.5)), -1])
 def test_truncated_files(directory: Path, file: str, kept: float) -> None:
     """A file that is cut off anywhere, its last byte included, is not loaded."""
     content = (directory / file).read_bytes()

@@ -20,6 +20,7 @@ from .conftest import GOLDEN
 WITNESS = GOLDEN / "witness"
 
 
+@pytest.mark.long
 def test_witness(pipeline: Audio2VideoPipeline, monkeypatch: pytest.MonkeyPatch) -> None:
     """Crop and mask are the same, latents are the same to 1e-4, and frames to 1 of 255."""
     facts, expected = json.loads((WITNESS / "witness.json").read_text()), load_file(WITNESS / "expected.safetensors")
