@@ -354,6 +354,24 @@ def test_delete(daemon: RunningDaemon, visitor: Visitor, short_speech: Path) -> 
     assert "error" in video(daemon, job)
 
 
+def test_delete_while_it_loads(visitor: Visitor, short_speech: Path) -> None:
+    """Nothing of a clip is asked for once it is deleted, however slowly it came."""
+    page = visitor.open()
+    held: list[Route] = []
+    page.route("**/v1/videos/*/content", lambda route: held.append(route))
+    visitor.choose_portrait()
+    visitor.choose_speech(short_speech)
+    with page.expect_request("**/v1/videos/*/content"):
+        job = visitor.submit()
+        completed(page)
+    page.once("dialog", lambda dialog: dialog.accept())
+    page.get_by_role("button", name="Delete").click()
+    expect(page.locator(f'#clips a[href="#/clip/{job}"]')).to_have_count(0)
+    for route in held:
+        route.continue_()
+    page.evaluate("async () => { await fetch('healthz'); await fetch('healthz'); }")
+
+
 def test_no_such_clip(visitor: Visitor) -> None:
     """The address of a clip that is no more says so, and leads on."""
     visitor.forgive(404, "/v1/videos/video_0123")

@@ -150,23 +150,25 @@ const another = () =>
   element("a", { className: "button", href: "#/make", "data-action": "another" }, t("Make another"));
 
 async function cancel(video) {
-  giveUp(pictures.get(video.id)); // before it is cancelled: whoever still waits for the clip is refused it
-  try {
-    await call("POST", `v1/videos/${video.id}/cancel`); // its end is told by an event
-  } catch (refusal) {
-    if (shown !== video.id) return;
-    stop();
-    render(jobs.get(video.id));
-    problem(refusal);
-  }
+  await end(video, () => call("POST", `v1/videos/${video.id}/cancel`)); // it has ended when an event says so
 }
 
 async function remove(video) {
   if (!confirm(t("Delete this clip? It cannot be brought back."))) return;
-  try {
+  await end(video, async () => {
     await jobs.remove(video.id);
     location.hash = "#/make";
+  });
+}
+
+async function end(video, ask) {
+  giveUp(pictures.get(video.id)); // before it has ended: whoever still loads the clip would be refused it
+  try {
+    await ask();
   } catch (refusal) {
+    if (shown !== video.id) return;
+    stop();
+    render(jobs.get(video.id) ?? video);
     problem(refusal);
   }
 }

@@ -6,6 +6,7 @@ import { ended } from "./live.js";
 import { t } from "./words.js";
 
 let growing = null; // what fills the video of a clip that is being made
+let next = null; // the player of the finished file, until it takes over
 let final = false; // whether the finished file is played, or about to be
 let over = false; // whether nobody waits for the clip any more
 
@@ -18,8 +19,8 @@ export function play(video, title, picture) {
 }
 
 export function stop() {
-  growing?.close();
-  growing = null;
+  unload();
+  growing = next = null;
   final = over = false;
   $("clip-shown").replaceChildren();
   show($("clip-shown"), false);
@@ -35,11 +36,20 @@ function grow(video, title, picture) {
   growing.run().catch(() => {}); // there will be no clip: the job itself tells why
 }
 
-/** There will be no clip. */
+/** There will be no clip, or not for long. */
 export function giveUp(picture) {
   over = true;
-  growing?.close();
+  unload();
   $("clip-shown").replaceChildren(still(picture));
+}
+
+/** Ask for nothing more: a player that has left the page goes on loading otherwise. */
+function unload() {
+  growing?.close();
+  for (const player of [next, $("clip-shown").querySelector("video")]) {
+    player?.removeAttribute("src");
+    player?.load();
+  }
 }
 
 /** The finished file takes over: at once, or, while the clip plays, when it has come to a stop. */
@@ -61,18 +71,19 @@ function finish(video, title) {
 /** Put a player of the finished file in the place of one that has grown, without a flash. */
 function exchange(player, video, title) {
   if (!player.isConnected) return; // it is paused because it was put away
-  const next = moving(title, { src: contentOf(video.id), volume: player.volume, muted: player.muted });
+  const file = moving(title, { src: contentOf(video.id), volume: player.volume, muted: player.muted });
+  next = file;
   const focused = document.activeElement === player;
   const take = () => {
     growing?.close();
     const goesOn = !player.paused; // somebody pressed play again meanwhile
     player.pause();
-    player.replaceWith(next);
-    if (focused) next.focus();
-    if (goesOn) next.play();
+    player.replaceWith(file);
+    if (focused) file.focus();
+    if (goesOn) file.play();
   };
-  next.addEventListener("seeked", take, { once: true });
-  next.addEventListener("loadedmetadata", () => (next.currentTime = player.currentTime), { once: true });
+  file.addEventListener("seeked", take, { once: true });
+  file.addEventListener("loadedmetadata", () => (file.currentTime = player.currentTime), { once: true });
 }
 
 function moving(title, properties) {
