@@ -26,8 +26,7 @@ CALLS = STEPS * 3  # windows of the frames that the model makes for a second
 def echomimic(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
     directory = tmp_path_factory.mktemp("echomimic")
     init_tiny(directory / "weights")
-    # Two workers of one thread each: beside other tests a worker of two would mostly wait for itself.
-    flags = ("--devices", "cpu,cpu", "--engine", "echomimic", "--weights", str(directory / "weights"))
+    flags = ("--devices", "cpu", "--engine", "echomimic", "--weights", str(directory / "weights"))
     with RunningDaemon(directory, *flags) as daemon:
         daemon.until_idle()
         yield daemon

@@ -93,6 +93,7 @@ def test_pull(hub: Hub, place: Place) -> None:
     assert {request.revision for request in hub.requests if request.method == "GET"} == {COMMIT}
 
 
+@pytest.mark.long
 def test_the_other_engine_fetches_only_its_own(hub: Hub, place: Place) -> None:
     """What both engines need is fetched once; list shows what each has."""
     place.run("pull", "echomimic")
@@ -289,6 +290,7 @@ def test_init_and_verify(place: Place) -> None:
     assert "config.json" in place.run("verify", code=1)
 
 
+@pytest.mark.long
 def test_verify_after_a_pull(place: Place) -> None:
     """What was fetched whole and is no checkpoint all the same is found, with exit code 1 and the next step."""
     place.run("pull")
