@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import logging
 import os
@@ -30,6 +31,7 @@ def exit_at_once(code: int) -> NoReturn:
     Only for a process that has closed what it opened. Neither atexit nor `finally` further up runs.
     """
     logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # whoever read it may have left first
+            stream.flush()
     os._exit(code)
