@@ -342,6 +342,7 @@ def test_a_restart_in_the_middle(tmp_path: Path, long_speech: Path, speech: Path
         assert cli.files() == {"clip.mp4"}
 
 
+@pytest.mark.long
 def test_a_job_that_fails(tmp_path: Path, long_speech: Path) -> None:
     """A job under which two workers died ends `submit` and `wait` with exit code 1 and its error."""
     with RunningDaemon(tmp_path) as daemon:
@@ -363,6 +364,7 @@ def test_a_job_that_fails(tmp_path: Path, long_speech: Path) -> None:
         assert cli.files() == set()
 
 
+@pytest.mark.long
 def test_a_busy_daemon(tmp_path: Path, long_speech: Path, speech: Path) -> None:
     """A full queue and a daemon that drains refuse with exit code 5, naming the limit."""
     with RunningDaemon(tmp_path, ECHOD_QUEUE_LIMIT="1", ECHOD_DRAIN_TIMEOUT="60s") as daemon:

@@ -175,6 +175,7 @@ def test_state_directory_that_cannot_be_written(tmp_path: Path) -> None:
     assert "Traceback" not in refused.stderr
 
 
+@pytest.mark.long
 def test_killed_daemon_leaves_nobody(tmp_path: Path, speech: Path) -> None:
     """No worker and no inspection child outlives a daemon that was killed in the middle of a job."""
     with RunningDaemon(tmp_path) as daemon:

@@ -11,7 +11,7 @@ WIDTH = 360  # pixels of a small phone
 VIEWS = ("#/make", "#/talk", "#/devices", "#/account")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
 def test_no_serious_fault(visit: Visit, scheme: str) -> None:
     """axe finds no serious fault in any view, light or dark, with everything unfolded."""
     visitor = visit(color_scheme=scheme)

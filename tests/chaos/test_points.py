@@ -36,7 +36,6 @@ FATES = {
     "done": Fate(answered=True, accepted=True, attempts=2),
     "terminal": Fate(answered=True, accepted=True, attempts=1),
 }
-QUICK = ("row",)
 
 
 def submit(daemon: RunningDaemon, speech: Path) -> str:
@@ -81,10 +80,9 @@ def stray(daemon: RunningDaemon, id: str) -> list[str]:
     return left + sorted({path.name for path in (jobs / id).iterdir()} ^ KEPT)
 
 
+@pytest.mark.long
 @pytest.mark.timeout(180)
-@pytest.mark.parametrize(
-    "point", [point if point in QUICK else pytest.param(point, marks=pytest.mark.long) for point in POINTS]
-)
+@pytest.mark.parametrize("point", POINTS)
 def test_killed_at(tmp_path: Path, point: str) -> None:
     """An accepted job is made, once; one that was not leaves nothing; the client's retry makes no second one."""
     fate, speech = FATES[point], write_wav(tmp_path / "speech.wav")

@@ -37,6 +37,7 @@ def test_the_mouth_follows_the_speech(engine: PreviewEngine, portrait: PreviewPo
     check_sync(tmp_path / "clip.mp4", speech)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("name", "recording"), [("a.png", "echomimic_en.wav"), ("b.png", "chunwang.wav"), ("c.png", "echomimic_en.wav")]
 )

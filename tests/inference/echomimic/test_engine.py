@@ -53,6 +53,7 @@ def test_no_face(echomimic: EchoMimicEngine) -> None:
     assert (boxed.crop, whole.crop) == ((30, 20, 70, 60), (10, 0, 90, 80))
 
 
+@pytest.mark.long
 def test_options_override_the_preset(echomimic: EchoMimicEngine, picture: Image, second: Speech) -> None:
     """Steps and guidance are the preset's unless given; equal arguments give equal frames, another seed others."""
     portrait = echomimic.prepare(picture, (64, 64))

@@ -196,17 +196,17 @@ DAMAGE = [
     ("reference_unet.pth", drop("conv_in.bias"), ["1 of ", "tensors missing: conv_in.bias (32,)"]),
     ("reference_unet.pth", put("conv_out.bias", lambda t: t), ["1 tensors too many: conv_out.bias (3,)"]),
     ("reference_unet.pth", put("conv_in.bias", lambda t: t[:8]), ["conv_in.bias: expected (32,), found (8,)"]),
-    ("reference_unet.pth", put("conv_in.bias", torch.Tensor.int), ["not of floating point", "torch.int32"]),
     ("reference_unet.pth", put("conv_in.bias", nan), ["not finite", "conv_in.bias"]),
-    ("reference_unet.pth", lambda state: {"state_dict": state}, ["no plain table of tensors"]),
     ("motion_module_acc.pth", put(f"{MOTION}.proj_out.weight", torch.zeros_like), ["nothing would move", MOTION]),
+    (WHISPER, other_dims, ["another Whisper", "n_audio_head is 8, expected 6"]),
+]
+MORE_DAMAGE = [
+    ("reference_unet.pth", put("conv_in.bias", torch.Tensor.int), ["not of floating point", "torch.int32"]),
+    ("reference_unet.pth", lambda state: {"state_dict": state}, ["no plain table of tensors"]),
     ("face_locator.pth", put("conv_in.weight", lambda t: t.repeat(1, 3, 1, 1)), ["found (16, 3, 3, 3)"]),
     (VAE, drop("post_quant_conv.bias"), ["missing: post_quant_conv.bias (4,)"]),
-    (WHISPER, other_dims, ["another Whisper", "n_audio_head is 8, expected 6"]),
     (WHISPER, half_a_decoder, ["1 of 67 tensors missing: conv1.bias (48,)"]),
     (WHISPER, lambda content: content["model_state_dict"], ["no Whisper in OpenAI's format"]),
-]
-MORE_DAMAGE = [  # of the same kinds, in other files
     ("denoising_unet_acc.pth", drop("conv_out.bias"), ["1 of ", "tensors missing: conv_out.bias (4,)"]),
     ("denoising_unet_acc.pth", put("head.bias", lambda t: t), ["too many: head.bias (3,)"]),
     ("denoising_unet_acc.pth", put("conv_in.weight", lambda t: t[0]), ["expected (32, 4, 3, 3), found (4, 3, 3)"]),
