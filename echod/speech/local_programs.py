@@ -20,12 +20,29 @@ async def start(*command: str, environment: Mapping[str, str]) -> Process:
     It sees little of the daemon's environment, and `environment`. Failure: unavailable.
     """
     inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
-    try:
-        return await asyncio.create_subprocess_exec(
+    starting = asyncio.create_task(
+        asyncio.create_subprocess_exec(
             *command, stdin=PIPE, stdout=PIPE, env={**inherited, **environment}, start_new_session=True
         )
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # Not asyncio's to cancel: of a child that dies before its pipes are connected it may await the end for ever.
+        await asyncio.wait([starting])
+        if starting.exception() is None:
+            await end(starting.result())
+        raise
     except OSError as error:
         raise Failure("unavailable", f"{command[0]} does not start: {error.strerror}") from None
+
+
+async def end(process: Process) -> None:
+    """Kill it, if it has not ended, and wait until nothing is left of it."""
+    kill(process)
+    assert process.stdin
+    process.stdin.close()
+    await process.communicate()  # and not wait(): its pipe stays open while there is something in it
 
 
 def kill(process: Process) -> None:

@@ -23,7 +23,7 @@ from typing import NamedTuple
 import msgspec
 
 from echod.speech.base import Failure, Voice
-from echod.speech.local_programs import kill, start
+from echod.speech.local_programs import end, start
 from echod.speech.resample import Resampler
 from echod.speech.sentences import Sentences
 
@@ -232,7 +232,4 @@ async def _running(*command: str) -> AsyncIterator[Process]:
     try:
         yield process
     finally:
-        kill(process)
-        assert process.stdin
-        process.stdin.close()
-        await process.communicate()  # and not wait(): its pipe stays open while there is something in it
+        await end(process)

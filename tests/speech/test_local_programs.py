@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import os
 import sys
+from typing import Any
 
 import pytest
 
 from echod.speech.base import Failure
-from echod.speech.local_programs import kill, start
+from echod.speech.local_programs import end, kill, start
+from tests.speech.leaks import HANG, nothing_left
 
 
 async def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,3 +40,25 @@ async def test_does_not_start() -> None:
     with pytest.raises(Failure, match=r"/nowhere/program does not start: No such file") as failure:
         await start("/nowhere/program", environment={})
     assert failure.value.kind == "unavailable"
+
+
+async def test_cancelled_while_starting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A start is cancelled although the program ends before it is connected, of which asyncio misses the end."""
+    loop = asyncio.get_running_loop()
+    connect = loop.connect_read_pipe
+
+    async def late(factory: Any, pipe: Any) -> Any:
+        transport, protocol = await connect(factory, pipe)
+        while not protocol.disconnected:  # noqa: ASYNC110  (it is told to nobody else)
+            await asyncio.sleep(0.001)
+        return transport, protocol
+
+    monkeypatch.setattr(loop, "connect_read_pipe", late)
+    async with nothing_left(), asyncio.timeout(HANG):
+        for count in range(10):
+            starting = asyncio.create_task(start("true", environment={}))
+            for _ in range(count):
+                await asyncio.sleep(0)
+            starting.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await end(await starting)
