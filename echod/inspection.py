@@ -19,6 +19,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from echod import jobs
+from echod.children import started
 from echod.errors import EchodError
 
 Want: TypeAlias = Literal["portrait", "speech", "any"]
@@ -164,12 +165,14 @@ class Inspector:
         # From the main thread only: the parent-death signal follows the thread. In a session of its own, so that
         # Ctrl-C in the daemon's terminal is the daemon's alone.
         inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", "echod.inspection_proc", str(os.getpid()), str(self.memory)),
-            stdin=PIPE,
-            stdout=PIPE,
-            env=inherited | CHILD_ENVIRONMENT,
-            start_new_session=True,
+        return await started(
+            asyncio.create_subprocess_exec(
+                *(sys.executable, "-P", "-m", "echod.inspection_proc", str(os.getpid()), str(self.memory)),
+                stdin=PIPE,
+                stdout=PIPE,
+                env=inherited | CHILD_ENVIRONMENT,
+                start_new_session=True,
+            )
         )
 
     async def _line(self, child: Process, timeout: float) -> bytes | None:

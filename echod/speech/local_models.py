@@ -18,8 +18,9 @@ from typing import TypeAlias
 
 import msgspec
 
+from echod.children import kill
 from echod.speech.base import Call, Failure, Kind, Message
-from echod.speech.local_programs import kill, start
+from echod.speech.local_programs import start
 
 LENGTH = 4  # bytes, big-endian
 LOAD_TIMEOUT = 300.0  # seconds: gigabytes from a cold disk

@@ -22,8 +22,9 @@ from typing import NamedTuple
 
 import msgspec
 
+from echod.children import end
 from echod.speech.base import Failure, Voice
-from echod.speech.local_programs import end, start
+from echod.speech.local_programs import start
 from echod.speech.resample import Resampler
 from echod.speech.sentences import Sentences
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from echod.children import end, kill
 from echod.speech.base import Failure
-from echod.speech.local_programs import end, kill, start
+from echod.speech.local_programs import start
 from tests.speech.leaks import HANG, nothing_left
 
 
