@@ -19,7 +19,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from echod import jobs
-from echod.children import started
+from echod.children import kill, started
 from echod.errors import EchodError
 
 Want: TypeAlias = Literal["portrait", "speech", "any"]
@@ -186,8 +186,7 @@ class Inspector:
 
     async def _kill(self) -> None:
         if child := self._child:
-            with contextlib.suppress(ProcessLookupError):
-                child.kill()
+            kill(child)
             assert child.stdin
             child.stdin.close()
             await child.wait()
