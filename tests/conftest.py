@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -13,8 +14,14 @@ import pytest
 from echod import config as configs
 from echod.config import Config
 
-# Test processes share the cores: more threads than cores spin on each other. Workers set their own number.
+# Test processes share the cores, and more threads than cores spin on each other. The limit holds in workers too, which
+# set a number of their own.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_THREAD_LIMIT", "1")
+
+# Whoever runs the tests in the background of a script ignores SIGINT, and so would every program that a test starts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if TYPE_CHECKING:
     from tests.running import RunningDaemon

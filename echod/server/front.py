@@ -33,6 +33,8 @@ from echod.server.refusals import body
 
 HEAD_TIMEOUT = 10.0  # seconds for a request's line and headers to arrive
 MAX_HEAD = 64 * 1024  # bytes of them
+MAX_UPGRADE_FIELD = 8000  # bytes of the address, or of one header, that asks for a WebSocket; `websockets` reads 8192
+MAX_UPGRADE_HEADERS = 128  # likewise
 KEEP_ALIVE = 75.0  # seconds; longer than clients keep idle connections, so that they close first
 MAX_MESSAGE = 64 * 1024  # bytes of one WebSocket message from a client
 
@@ -85,7 +87,7 @@ class Http(HttpToolsProtocol):
         self._head_size += len(data)
         super().data_received(data)
         if self._deadline is not None and self._head_size > MAX_HEAD and not self.transport.is_closing():
-            self._refuse_head()
+            self._refuse_head(f"the address and headers of a request may have {MAX_HEAD} bytes; this one has more")
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -94,6 +96,22 @@ class Http(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head_arrived()
         super().on_headers_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Refuse what `websockets` would refuse, in the words of every other refusal."""
+        headers = self.scope["headers"]
+        longest = max(len(self.url), *(len(name) + len(value) for name, value in headers))
+        if longest > MAX_UPGRADE_FIELD:
+            self._refuse_head(
+                f"a request for a WebSocket may have {MAX_UPGRADE_FIELD} bytes of address and of each header; "
+                f"this one has {longest}"
+            )
+        elif len(headers) > MAX_UPGRADE_HEADERS:
+            self._refuse_head(
+                f"a request for a WebSocket may have {MAX_UPGRADE_HEADERS} headers; this one has {len(headers)}"
+            )
+        else:
+            super().handle_websocket_upgrade()
 
     def _await_head(self) -> None:
         self._head_size = 0
@@ -104,11 +122,15 @@ class Http(HttpToolsProtocol):
             self._deadline.cancel()
             self._deadline = None
 
-    def _refuse_head(self) -> None:
-        self.transport.write(b"HTTP/1.1 431 Request Header Fields Too Large\r\n")
-        for name, value in (*standard_headers(), (b"content-length", b"0"), (b"connection", b"close")):
-            self.transport.write(name + b": " + value + b"\r\n")
-        self.transport.write(b"\r\n")
+    def _refuse_head(self, message: str) -> None:
+        content = _content(EchodError("invalid_request", message))
+        fields = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(content)),
+            (b"connection", b"close"),
+        ]
+        head = b"".join(name + b": " + value + b"\r\n" for name, value in (*standard_headers(), *fields))
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + head + b"\r\n" + content)
         self.transport.close()
 
 
@@ -240,8 +262,12 @@ def standard_headers() -> list[tuple[bytes, bytes]]:
     return [(b"date", formatdate(usegmt=True).encode()), (b"server", b"echod")]
 
 
+def _content(error: EchodError) -> bytes:
+    return msgspec.json.encode(body(error))
+
+
 def _refusal(connection: Connection, error: EchodError) -> Response:
-    response = connection.respond(error.status, msgspec.json.encode(body(error)).decode())
+    response = connection.respond(error.status, _content(error).decode())
     del response.headers["Content-Type"]
     response.headers["Content-Type"] = "application/json"
     if error.status == 401:

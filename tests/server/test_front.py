@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import email.utils
+import json
 import socket
 import stat
 import time
@@ -273,7 +274,47 @@ async def test_not_http(site: Site, noise: bytes) -> None:
 async def test_head_over_the_limit(site: Site, line: bytes) -> None:
     """A head that does not end is refused once it is over the limit, not collected for ever."""
     head = b"GET /peer HTTP/1.1\r\nHost: localhost\r\na: " + line * (front_module.MAX_HEAD // len(line) + 1)
-    assert (await site.exchange(head[: front_module.MAX_HEAD + 1])).startswith(b"HTTP/1.1 431 ")
+    answer = await site.exchange(head[: front_module.MAX_HEAD + 1])
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+    assert error["code"] == "invalid_request"
+    assert "65536 bytes" in error["message"]
+
+
+UPGRADE = (
+    "Host: localhost\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {'A' * 22}==\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("query", "headers", "told"),
+    [
+        ("x" * 8000, "", "8000 bytes of address"),
+        ("", f"A: {'x' * 8000}\r\n", "8000 bytes of address and of each header; this one has 8001"),
+        ("", "A: b\r\n" * 124, "128 headers; this one has 129"),
+    ],
+    ids=["long address", "long header", "many headers"],
+)
+async def test_upgrade_over_the_limit(site: Site, query: str, headers: str, told: str) -> None:
+    """A WebSocket asked for with more than `websockets` reads is refused from the error table, not in its words."""
+    answer = await site.exchange(f"GET /echo?{query} HTTP/1.1\r\n{UPGRADE}{headers}\r\n".encode())
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
+    assert error["code"] == "invalid_request"
+    assert told in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("query", "headers"),
+    [("x" * 7994, ""), ("", f"A: {'x' * 7999}\r\n"), ("", "A: b\r\n" * 123)],
+    ids=["long address", "long header", "many headers"],
+)
+async def test_upgrade_within_the_limit(site: Site, query: str, headers: str) -> None:
+    reader, writer = await site.raw()
+    writer.write(f"GET /echo?{query} HTTP/1.1\r\n{UPGRADE}{headers}\r\n".encode())
+    assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
+    writer.close()
 
 
 @pytest.mark.parametrize("sent", [b"", b"GET /peer HT", b"GET /peer HTTP/1.1\r\nHost: local", b"\r\n"])

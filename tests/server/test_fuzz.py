@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, seed, settings
 from hypothesis import strategies as st
 from websockets.asyncio.client import connect
+from websockets.exceptions import InvalidStatus
 
 from echod.errors import TABLE
 from echod.speech.base import Call, Turn, Voice
@@ -214,15 +215,23 @@ async def test_frames(target: Target, path: str, frames: list[bytes]) -> None:
 
 
 @pytest.mark.parametrize("path", ["/v1/events", "/v1/realtime"])
+@example(query={"x": "x" * 11_000})
 @fuzz(
     QUICK,
     query=QUERIES
     | st.dictionaries(st.sampled_from(["model", "conversation", "after"]), WORDS.map(lambda word: word[:2000])),
 )
 async def test_handshakes(target: Target, path: str, query: dict[str, str]) -> None:
-    """A socket asked for in a strange way is opened, or closed with a reason."""
+    """A socket asked for in a strange way is opened, closed with a reason, or refused with an error of the table."""
     async with asyncio.timeout(HANG):
-        async with connect(address(target, path, query), additional_headers=target.anna.bearer) as ws:
-            await ws.close()
-    assert ws.close_code in (1000, 1008)
-    target.outcomes[str(ws.close_code)] += 1
+        try:
+            async with connect(address(target, path, query), additional_headers=target.anna.bearer) as ws:
+                await ws.close()
+        except InvalidStatus as refused:
+            assert refused.response.body
+            outcome = json.loads(refused.response.body)["error"]["code"]
+            check_refusal(outcome, refused.response.status_code)
+        else:
+            assert ws.close_code in (1000, 1008)
+            outcome = str(ws.close_code)
+    target.outcomes[outcome] += 1
