@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -106,10 +110,25 @@ def _seen(directory: Path) -> bool:
     return seen
 
 
+class Torch(MetaPathFinder, Loader):
+    """What workers ask of torch themselves. Scripted engines compute nothing, and importing it is most of a start."""
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> ModuleSpec | None:
+        return ModuleSpec(fullname, self) if fullname == "torch" else None
+
+    def exec_module(self, module: ModuleType) -> None:
+        vars(module).update(OutOfMemoryError=MemoryError, set_num_threads=lambda number: None)
+
+
+def work(spec: gpu_proc.Spec, load: Callable[..., Any]) -> None:
+    sys.meta_path.insert(0, Torch())
+    engines.load_engine = load
+    gpu_proc.main(spec)
+
+
 def main(spec: gpu_proc.Spec) -> None:
     """A worker with the scripted engine."""
-    engines.load_engine = lambda *_: ScriptedEngine()  # type: ignore[assignment]
-    gpu_proc.main(spec)
+    work(spec, lambda *_: ScriptedEngine())
 
 
 def never_ready(spec: gpu_proc.Spec) -> None:
@@ -118,8 +137,7 @@ def never_ready(spec: gpu_proc.Spec) -> None:
     def load(*_: object) -> Any:
         os._exit(3)
 
-    engines.load_engine = load  # type: ignore[assignment]
-    gpu_proc.main(spec)
+    work(spec, load)
 
 
 def refusing(spec: gpu_proc.Spec) -> None:
@@ -128,8 +146,7 @@ def refusing(spec: gpu_proc.Spec) -> None:
     def load(*_: object) -> Any:
         raise InputError("model_not_loaded", "the weights are missing")
 
-    engines.load_engine = load  # type: ignore[assignment]
-    gpu_proc.main(spec)
+    work(spec, load)
 
 
 def second_refuses(spec: gpu_proc.Spec) -> None:
@@ -143,5 +160,4 @@ def second_refuses(spec: gpu_proc.Spec) -> None:
             time.sleep(0.002)
         raise InputError("model_not_loaded", "the weights are missing")
 
-    engines.load_engine = load  # type: ignore[assignment]
-    gpu_proc.main(spec)
+    work(spec, load)

@@ -99,16 +99,15 @@ class Http(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         """Refuse what `websockets` would refuse, in the words of every other refusal."""
-        headers = self.scope["headers"]
-        longest = max(len(self.url), *(len(name) + len(value) for name, value in headers))
+        longest = max(len(self.url), *(len(name) + len(value) for name, value in self.headers))
         if longest > MAX_UPGRADE_FIELD:
             self._refuse_head(
                 f"a request for a WebSocket may have {MAX_UPGRADE_FIELD} bytes of address and of each header; "
                 f"this one has {longest}"
             )
-        elif len(headers) > MAX_UPGRADE_HEADERS:
+        elif len(self.headers) > MAX_UPGRADE_HEADERS:
             self._refuse_head(
-                f"a request for a WebSocket may have {MAX_UPGRADE_HEADERS} headers; this one has {len(headers)}"
+                f"a request for a WebSocket may have {MAX_UPGRADE_HEADERS} headers; this one has {len(self.headers)}"
             )
         else:
             super().handle_websocket_upgrade()
