@@ -185,7 +185,7 @@ def reply(job: Job, work: Reply) -> dict[str, float]:
             job.tell(Piece(text))
 
     streamer = TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
-    streamer.on_finalized_text = tell  # type: ignore[method-assign]
+    streamer.on_finalized_text = tell
     with job.ending(model):
         tokens = model.generate(**prompt, streamer=streamer, max_new_tokens=MAX_TOKENS)
     asked = prompt["input_ids"].shape[1]
@@ -208,8 +208,8 @@ def load_chat(directory: Path) -> tuple[Any, Any]:
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer, logging
 
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     cuda = torch.cuda.is_available()
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:

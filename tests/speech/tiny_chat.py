@@ -40,8 +40,6 @@ def write_chat_model(directory: Path, says: Sequence[str], *, endless: bool = Fa
 def _write_tokenizer(directory: Path, words: list[str]) -> None:
     tokenizer = Tokenizer(WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unknown>"))
     tokenizer.pre_tokenizer = WhitespaceSplit()
-    fast = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
-        tokenizer_object=tokenizer, unk_token="<unknown>", eos_token="<end>"
-    )
+    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unknown>", eos_token="<end>")
     fast.chat_template = TEMPLATE
     fast.save_pretrained(directory)
