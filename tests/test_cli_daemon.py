@@ -205,7 +205,7 @@ def test_interrupt_in_submit(cli: Cli, long_speech: Path) -> None:
     assert cli.files() == set()
 
 
-@pytest.mark.parametrize("verb", ["wait", "watch"])
+@pytest.mark.parametrize("verb", ["wait", pytest.param("watch", marks=pytest.mark.long)])
 def test_interrupt_in_wait(cli: Cli, long_speech: Path, verb: str) -> None:
     """Ctrl-C in `wait` and `watch` leaves the job as it is."""
     job = cli.detach(long_speech)

@@ -249,6 +249,7 @@ async def test_server_vad(daemon: RunningDaemon, talk: Talk, assets: Path) -> No
 # The end
 
 
+@pytest.mark.long
 async def test_drained_in_the_middle_of_a_turn(daemon: RunningDaemon, client: AsyncOpenAI) -> None:
     """The socket is closed with 1012, and neither a conversation nor a job of it is left to the next daemon."""
     with pytest.raises(ConnectionClosed) as closed:

@@ -124,6 +124,7 @@ def test_second_signal(tmp_path: Path, speech: Path) -> None:
         assert (last["status"], last["echod"]["attempt"]) == ("completed", 2)
 
 
+@pytest.mark.long
 def test_reload(tmp_path: Path) -> None:
     """SIGHUP reads the settings again; a broken file changes nothing and is named in the log."""
     settings = tmp_path / ".config/echod/config.toml"

@@ -75,14 +75,19 @@ def frames(clip: io.BytesIO) -> NDArray[np.uint8]:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
 
 
-def test_clip_is_streamed_and_says_what_made_it(echomimic: RunningDaemon, speech: bytes) -> None:
+@pytest.fixture(scope="module")
+def calm(echomimic: RunningDaemon, speech: bytes) -> str:
+    """A job that nothing disturbs."""
+    return submit(echomimic, speech)
+
+
+def test_clip_is_streamed_and_says_what_made_it(echomimic: RunningDaemon, calm: str) -> None:
     """The main engine makes the clip; what is streamed is the clip; its metadata says that the weights are not real."""
-    video = submit(echomimic, speech)
-    streamed = frames(content(echomimic, video, "stream"))
-    job = ended(echomimic, video)
+    streamed = frames(content(echomimic, calm, "stream"))
+    job = ended(echomimic, calm)
     assert (job["status"], job["model"], job["echod"]["windows_total"]) == ("completed", "echomimic", CALLS)
     assert {"face", "audio", "denoise", "decode", "mux", "first_frame"} <= job["echod"]["timings_ms"].keys()
-    clip = content(echomimic, video)
+    clip = content(echomimic, calm)
     assert len(streamed) == SECONDS * 24
     np.testing.assert_array_equal(streamed, frames(clip))
     clip.seek(0)
@@ -92,9 +97,8 @@ def test_clip_is_streamed_and_says_what_made_it(echomimic: RunningDaemon, speech
     assert "not EchoMimic's" in comment
 
 
-def test_worker_dies_half_way(echomimic: RunningDaemon, speech: bytes) -> None:
+def test_worker_dies_half_way(echomimic: RunningDaemon, calm: str, speech: bytes) -> None:
     """The second attempt gives the same frames as an undisturbed job; the preview is there too; engines load once."""
-    calm = submit(echomimic, speech)
     ended(echomimic, calm)
     for device in echomimic.devices():
         assert (device["engines"], device["loads"], device["epoch"]) == (["echomimic", "preview"], 1, 1)

@@ -122,6 +122,7 @@ def test_clip_from_files(daemon: RunningDaemon, visitor: Visitor) -> None:
         assert download.value.path().read_bytes() == http.get(f"/v1/videos/{job}/content").content
 
 
+@pytest.mark.long
 def test_crop_is_the_clips(daemon: RunningDaemon, visitor: Visitor, short_speech: Path) -> None:
     """The part of the portrait that is left bright is what the clip shows, also in another shape."""
     page = visitor.open()
@@ -189,6 +190,7 @@ def test_clip_from_microphone(daemon: RunningDaemon, visitor: Visitor) -> None:
     assert 2 <= float(video(daemon, job)["seconds"]) < 4
 
 
+@pytest.mark.long
 def test_microphone_is_left(visitor: Visitor) -> None:
     """Nothing is recorded once another way is chosen or the view is left; what was said until then is there."""
     visitor.page.add_init_script(TRACKS)
@@ -354,6 +356,7 @@ def test_delete(daemon: RunningDaemon, visitor: Visitor, short_speech: Path) -> 
     assert "error" in video(daemon, job)
 
 
+@pytest.mark.long
 def test_delete_while_it_loads(visitor: Visitor, short_speech: Path) -> None:
     """Nothing of a clip is asked for once it is deleted, however slowly it came."""
     page = visitor.open()

@@ -84,6 +84,7 @@ def test_sign_out(visit: Visit) -> None:
     expect(page.locator("#portrait-facts")).to_have_text("None chosen yet")
 
 
+@pytest.mark.long
 def test_tokens(daemon: RunningDaemon, visitor: Visitor) -> None:
     """A token is made, shown once and good at once; revoked, it is refused."""
     page = sign_in(visitor, "bert")
@@ -110,6 +111,7 @@ def whoami(daemon: RunningDaemon, token: str) -> tuple[int, str | None]:
     return answer.status_code, answer.json().get("name")
 
 
+@pytest.mark.long
 def test_devices(visit: Visit) -> None:
     """An admin sees what each worker does; others see whether there is one, and are told why not more."""
     page = sign_in(visit(), "anna")
@@ -127,6 +129,7 @@ def test_devices(visit: Visit) -> None:
     expect(page.locator("#workers-hidden")).to_have_text("Admins see each worker here, and what it does.")
 
 
+@pytest.mark.long
 def test_plain_http(visit: Visit) -> None:
     """From another machine, without https, a clip can be made; for the microphone it says what is needed."""
     visitor = visit(host=ELSEWHERE)
@@ -178,6 +181,7 @@ def test_daemon_restarts(daemon: RunningDaemon, visit: Visit) -> None:
     expect(talk.locator("#transcript .role").last).to_contain_text("Still there?")
 
 
+@pytest.mark.long
 def test_session_ends(daemon: RunningDaemon, visitor: Visitor) -> None:
     """When the password is changed elsewhere the page asks to sign in again, of itself.
 

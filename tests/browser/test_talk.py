@@ -156,6 +156,7 @@ def test_microphone(talking: Talking) -> None:
     assert (said.text_content() or "").removeprefix("You: ").strip() in talking.answer()
 
 
+@pytest.mark.long
 def test_tapped(talking: Talking) -> None:
     """Whoever cannot hold the microphone taps it: once to begin, once more to be answered."""
     hold = talking.page.get_by_role("button", name=HOLD)
@@ -166,6 +167,7 @@ def test_tapped(talking: Talking) -> None:
     assert len(talking.events("input_audio_buffer.commit")) == 1
 
 
+@pytest.mark.long
 def test_stopped(talking: Talking) -> None:
     """The answer stops at once by its button; the daemon hears how much of it was heard, and the talk goes on."""
     talking.type(LONG)

@@ -127,7 +127,9 @@ COMPILER_IS_REAL = "from torch._dynamo.utils import is_compile_supported; assert
     ("before", "after"),
     [
         pytest.param("", f"{COMPILER_STAYS_OUT}; {COMPILER_IS_REAL}", id="without it"),
-        pytest.param("face.vars = lambda module: {}", COMPILER_IS_REAL, id="that says too little"),
+        pytest.param(
+            "face.vars = lambda module: {}", COMPILER_IS_REAL, id="that says too little", marks=pytest.mark.long
+        ),
     ],
 )
 def test_starts_without_the_compiler(before: str, after: str) -> None:

@@ -29,6 +29,7 @@ async def answer(models: Models, work: Reply) -> str:
         return "".join([piece async for piece in pieces])
 
 
+@pytest.mark.long
 async def test_many_at_once(models: Models, tmp_path: Path) -> None:
     """Fifty calls at once share a child, and each gets its own answer."""
     hello, bye = (

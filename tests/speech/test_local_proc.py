@@ -65,6 +65,7 @@ def asking(model: Path) -> Reply:
     return Reply(model, messages=[Message("user", "hi")])
 
 
+@pytest.mark.long
 async def test_reply_dropped(child: Child, tmp_path: Path) -> None:
     """A reply nobody wants ends in the middle, one that waits never begins, and the next has its turn.
 

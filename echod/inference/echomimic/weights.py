@@ -68,8 +68,8 @@ def load(directory: Path, engine: str, device: str = "cpu", dtype: torch.dtype =
     """
     paths = require(directory, engine)
     config, source = sizes(directory)
-    modules = build(config)
     found = {module: _read_or_refuse(module, path, config, engine, directory) for module, path in paths.items()}
+    modules = build(config)
     for module, problems in check(found, modules).items():
         if problems:
             raise _misfit(paths[module], problems, source, engine, directory)

@@ -61,7 +61,14 @@ def test_wavefront_equals_step_by_step(models: Models, likeness: Likeness, plan:
     assert all(sooner <= later for sooner, later in pairwise(final))
 
 
-@pytest.mark.parametrize(("plan", "guidance"), [(Plan(5, 2, 3, 1), 1.0), (Plan(4, 3, 3, 2), 2.5), (Plan(2, 2), 1.0)])
+@pytest.mark.parametrize(
+    ("plan", "guidance"),
+    [
+        pytest.param(Plan(5, 2, 3, 1), 1.0, marks=pytest.mark.long),
+        (Plan(4, 3, 3, 2), 2.5),
+        (Plan(2, 2), 1.0),
+    ],
+)
 def test_equals_the_plain_sampler(models: Models, plan: Plan, guidance: float) -> None:
     """Windows, averages, guidance and DDIM give what the specification's sampler gives, written out step by step."""
     sides = (12, 9)

@@ -235,7 +235,7 @@ def test_wrong_contents(directory: Path, file: str, edit: Callable[[State], Any]
     assert str(directory / "config.json") in message
 
 
-@pytest.mark.parametrize("file", ["reference_unet.pth", WHISPER, VAE])
+@pytest.mark.parametrize("file", ["reference_unet.pth", pytest.param(WHISPER, marks=pytest.mark.long), VAE])
 @pytest.mark.parametrize("kept", [0, *(pytest.param(kept, marks=pytest.mark.long) for kept in (100, 0.5)), -1])
 def test_truncated_files(directory: Path, file: str, kept: float) -> None:
     """A file that is cut off anywhere, its last byte included, is not loaded."""

@@ -107,7 +107,7 @@ def test_the_other_engine_fetches_only_its_own(hub: Hub, place: Place) -> None:
     assert "missing" not in place.run("list")
 
 
-@pytest.mark.parametrize("name", ["reference_unet.pth", "face_locator.pth"])
+@pytest.mark.parametrize("name", ["reference_unet.pth", pytest.param("face_locator.pth", marks=pytest.mark.long)])
 def test_only_what_is_wrong_is_fetched_again(hub: Hub, place: Place, name: str) -> None:
     """A file of which one bit has changed is replaced, a lost one comes again, and all others stay."""
     place.run("pull")
@@ -140,7 +140,7 @@ def test_a_connection_that_breaks_off(hub: Hub, place: Place) -> None:
     assert starts(hub, "reference_unet.pth") == [0, CHUNK]
 
 
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGKILL, pytest.param(signal.SIGINT, marks=pytest.mark.long)])
 def test_a_pull_that_is_killed(hub: Hub, place: Place, number: int) -> None:
     """The next pull goes on where one that was killed, or ended with Ctrl-C, stood; the file has no name before."""
     hub.files["reference_unet.pth"] = File(os.urandom(2 * CHUNK), break_at=CHUNK + MIB, hold=True)
