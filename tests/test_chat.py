@@ -404,6 +404,7 @@ def test_no_daemon(tmp_path: Path) -> None:
     assert "echod serve" in refused.stderr
 
 
+@pytest.mark.long
 def test_a_restart_in_the_middle(talking: RunningDaemon, cli: Cli) -> None:
     """A daemon that died and came back is found again, and that it has forgotten everything is told."""
     with Terminal(cli, "--role", "bob") as terminal:

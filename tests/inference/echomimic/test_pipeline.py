@@ -84,7 +84,8 @@ def test_equals_the_plain_sampler(models: Models, plan: Plan, guidance: float) -
     assert distance(made.transpose(0, 1)[None], expected) < 1e-4
 
 
-@pytest.mark.parametrize("guidance", [1.0, pytest.param(2.5, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("guidance", [1.0, 2.5])
 def test_batched_windows(models: Models, pipeline: Audio2VideoPipeline, guidance: float) -> None:
     """Several windows in one call of the denoiser change nothing but rounding."""
     # At 64x64 the deepest level is one pixel, and a norm over two values makes much of little.

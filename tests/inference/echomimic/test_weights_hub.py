@@ -178,7 +178,7 @@ def test_a_slow_hub(hub: Hub, place: Place) -> None:
     ("sent", "word"),
     [
         (b"x" * 4000, "size"),
-        (b"x" * 6000, "size"),
+        pytest.param(b"x" * 6000, "size", marks=pytest.mark.long),
         (b"x" * 5000, "sha256"),
     ],
     ids=["short", "long", "other"],
