@@ -18,8 +18,8 @@ from echod.inference.echomimic.tiny import init_tiny
 from tests.media import EXAMPLES, write_wav
 from tests.running import RunningDaemon, gone
 
-SECONDS, STEPS = 1.0, 2
-CALLS = STEPS * 3  # windows of the frames that the model makes for a second
+SECONDS, STEPS = 0.75, 2
+CALLS = STEPS * 3  # windows of the frames that the model makes for that long
 
 
 @pytest.fixture(scope="module")

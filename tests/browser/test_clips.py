@@ -39,7 +39,7 @@ def long_speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("speech") / "long.wav"
     with wave.open(str(SPEECH)) as given, wave.open(str(path), "wb") as made:
         made.setparams(given.getparams())
-        made.writeframes(given.readframes(given.getnframes()) * 3)
+        made.writeframes(given.readframes(given.getnframes()) * 2)
     return path
 
 
@@ -53,7 +53,7 @@ def short_speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-LONG = 3 * 7.71  # seconds
+LONG = 2 * 7.71  # seconds
 
 # Keeps what the microphone is heard by, to see whether it still is.
 TRACKS = """

@@ -18,7 +18,7 @@ from echod.client import Video
 from tests.media import EXAMPLES, write_wav
 from tests.running import RunningDaemon, gone
 
-SECONDS, FPS = 2.0, 24
+SECONDS, FPS = 4.0, 24
 TERMINAL = {"completed", "failed", "cancelled"}
 
 

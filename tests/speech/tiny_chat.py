@@ -6,10 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 TEMPLATE = "{% for m in messages %}<{{ m.role }}> {{ m.content }} <end> {% endfor %}<assistant> "
 MARKS = ("<unknown>", "<end>", "<system>", "<user>", "<assistant>")
@@ -17,6 +13,8 @@ MARKS = ("<unknown>", "<end>", "<system>", "<user>", "<assistant>")
 
 def write_chat_model(directory: Path, says: Sequence[str], *, endless: bool = False) -> Path:
     """A transformers model that replies with these words, all different; endless: over and over."""
+    from transformers import LlamaConfig, LlamaForCausalLM  # seconds, which collecting the tests need not take
+
     words = [*MARKS, *says]
     follows = dict(zip(["<assistant>", *says], [*says, says[0] if endless else "<end>"], strict=True))
     _write_tokenizer(directory, words)
@@ -38,6 +36,11 @@ def write_chat_model(directory: Path, says: Sequence[str], *, endless: bool = Fa
 
 
 def _write_tokenizer(directory: Path, words: list[str]) -> None:
+    from tokenizers import Tokenizer
+    from tokenizers.models import WordLevel
+    from tokenizers.pre_tokenizers import WhitespaceSplit
+    from transformers import PreTrainedTokenizerFast
+
     tokenizer = Tokenizer(WordLevel({word: index for index, word in enumerate(words)}, unk_token="<unknown>"))
     tokenizer.pre_tokenizer = WhitespaceSplit()
     fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unknown>", eos_token="<end>")
