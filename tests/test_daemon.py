@@ -86,7 +86,6 @@ def test_blocked_event_loop(tmp_path: Path) -> None:
         gone(children)
 
 
-@pytest.mark.long
 def test_drain(tmp_path: Path, speech: Path) -> None:
     """SIGTERM lets the running job finish while submits are refused and systemd is asked for time; sockets get 1012."""
     with RunningDaemon(tmp_path) as daemon:
