@@ -3,8 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# More processes than cores: many tests wait for a daemon. In the order of the files: the slow ones come first.
-PYTEST := $(BIN)/pytest --numprocesses 3 --dist loadgroup --no-loadscope-reorder
+# More processes than cores: many tests wait for a daemon. A file is one process's, so that what its tests share is made
+# once. In the order of the files: the slow ones come first.
+PYTEST := $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 .PHONY: help demo proof test test-long check format clean
 

@@ -31,21 +31,6 @@ ECHOD = Path(sys.executable).with_name("echod")  # the installed command
 REQUIRE_ALL = os.environ.get("ECHOD_REQUIRE_ALL") == "1"
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One process runs all tests of a file, and the same one all files that share `daemon`."""
-    shared = {item.path for item in items if _shares_daemon(item)}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("daemon" if item.path in shared else str(item.path)))
-
-
-def _shares_daemon(item: pytest.Item) -> bool:
-    if not isinstance(item, pytest.Function):
-        return False
-    definitions = item._fixtureinfo.name2fixturedefs.get("daemon")
-    return definitions is not None and definitions[-1].scope == "session"  # some modules have a `daemon` of their own
-
-
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """With ECHOD_REQUIRE_ALL=1 a test that skips itself has failed: whatever it needs was promised to be there."""
