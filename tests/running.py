@@ -8,6 +8,7 @@ import selectors
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
@@ -21,6 +22,7 @@ from echod.client import Client
 from tests.conftest import ECHOD
 
 START_SECONDS = 60.0
+LIGHT = (sys.executable, "-m", "tests.light")
 OURS = ("ECHOD_", "DASHSCOPE_", "OPENAI_")  # variables that mean something to echod, and are a test's alone to set
 
 

@@ -57,7 +57,7 @@ class ScriptedEngine:
             checkpoint("decode", index, total)
             if index == total - 1:
                 behave(options.seed, speech.path.parent, lambda: checkpoint("decode", total - 1, total))
-            yield np.full((1, height, width, 3), index, np.uint8)
+            yield np.full((1, height, width, 3), index % 256, np.uint8)
         checkpoint("decode", total, total)
 
 

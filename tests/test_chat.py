@@ -20,7 +20,7 @@ import pytest
 
 from tests.conftest import ECHOD
 from tests.media import EXAMPLES
-from tests.running import OURS, RunningDaemon, run_echod
+from tests.running import LIGHT, OURS, RunningDaemon, run_echod
 from tests.talker import Peer, Talker
 from tests.terminal import Cli, duration
 
@@ -230,7 +230,7 @@ def talking(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]
     ):
         shutil.copytree(ADA, roles / name)
         (roles / name / "role.toml").write_text(file)
-    with RunningDaemon(tmp_path_factory.mktemp("talking")) as running:
+    with RunningDaemon(tmp_path_factory.mktemp("talking"), command=LIGHT) as running:
         for folder in roles.iterdir():
             assert run_echod("roles", "add", folder, url=running.url).returncode == 0
         yield running

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import ECHOD
-from tests.running import RunningDaemon, run_echod
+from tests.running import LIGHT, RunningDaemon, run_echod
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -23,7 +23,7 @@ PASSWORD = "correct horse"
 
 @pytest.fixture(scope="module")
 def own_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
-    with RunningDaemon(tmp_path_factory.mktemp("people")) as running:
+    with RunningDaemon(tmp_path_factory.mktemp("people"), command=LIGHT) as running:
         yield running
 
 

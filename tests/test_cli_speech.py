@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from echod.commands.say import say
-from tests.running import RunningDaemon
+from tests.running import LIGHT, RunningDaemon
 from tests.stub import Handler, Stub, refuses, says, serving, tells, video
 from tests.terminal import PORTRAIT, Cli, accepted, duration, until
 
@@ -196,6 +196,7 @@ def server() -> Iterator[Stub]:
 def client_of_server(server: Stub, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
     with RunningDaemon(
         tmp_path_factory.mktemp("remote"),
+        command=LIGHT,
         ECHOD_OPENAI_URL=f"{server.url}/v1",
         ECHOD_VOICE="openai/kokoro/alloy",
     ) as running:

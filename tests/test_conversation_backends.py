@@ -19,7 +19,7 @@ from openai import AsyncOpenAI
 from websockets.exceptions import ConnectionClosed
 
 from tests.media import EXAMPLES
-from tests.running import RunningDaemon, descendants
+from tests.running import LIGHT, RunningDaemon, descendants
 from tests.sounds import read_sound
 from tests.speech.dashscope_answers import words_in
 from tests.speech.loopback import Exchange, Request
@@ -111,7 +111,7 @@ async def everything(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
         config = directory / ".config" / "echod" / "config.toml"
         config.parent.mkdir(parents=True)
         config.write_text(CONFIG.format(url=server.url))
-        with RunningDaemon(directory, OPENAI_API_KEY=KEY) as daemon:
+        with RunningDaemon(directory, command=LIGHT, OPENAI_API_KEY=KEY) as daemon:
             with daemon.http() as http, (EXAMPLES / "portrait.png").open("rb") as portrait:
                 form = {"name": "ada", "language": "en", "options[size]": "128x128"}
                 http.post("/v1/roles", data=form, files={"portrait": portrait}).raise_for_status()

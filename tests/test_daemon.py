@@ -15,7 +15,7 @@ from websockets.sync.client import unix_connect
 from echod.client import Event
 from echod.errors import EchodError
 from tests.media import EXAMPLES, write_wav
-from tests.running import RunningDaemon, alive, descendants, gone, run_echod
+from tests.running import LIGHT, RunningDaemon, alive, descendants, gone, run_echod
 
 PORTRAIT = EXAMPLES / "portrait.png"
 
@@ -67,7 +67,7 @@ def test_start_and_stop_under_systemd(tmp_path: Path) -> None:
 
 def test_watchdog(tmp_path: Path) -> None:
     """The event loop itself says that it lives, twice in the time systemd allows."""
-    with RunningDaemon(tmp_path, WATCHDOG_USEC="400000") as daemon:
+    with RunningDaemon(tmp_path, command=LIGHT, WATCHDOG_USEC="400000") as daemon:
         for _ in range(3):
             daemon.until("WATCHDOG", "1")
 

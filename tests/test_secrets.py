@@ -18,7 +18,7 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from tests.conftest import ECHOD
-from tests.running import RunningDaemon, descendants
+from tests.running import LIGHT, RunningDaemon, descendants
 
 PASSWORD = "planted-password-7Qx"
 OTHER_PASSWORD = "planted-password-8Rz"
@@ -143,7 +143,7 @@ def test_no_secret_is_told(tmp_path: Path, flags: tuple[str, ...]) -> None:
     state.mkdir(mode=0o700)
     state.joinpath("signing.key").write_bytes(KEY)
     state.joinpath("signing.key").chmod(0o600)
-    with RunningDaemon(tmp_path, *flags, DASHSCOPE_API_KEY=API_KEY) as daemon:
+    with RunningDaemon(tmp_path, *flags, command=LIGHT, DASHSCOPE_API_KEY=API_KEY) as daemon:
         assert users_add(daemon, secrets, "anna", "--role", "admin", password=PASSWORD) == 0
         assert users_add(daemon, secrets, "bert", password=OTHER_PASSWORD) == 0
         assert users_add(daemon, secrets, "anna", password=OTHER_PASSWORD) == 2

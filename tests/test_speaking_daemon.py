@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from tests.running import RunningDaemon
+from tests.running import LIGHT, RunningDaemon
 from tests.test_daemon import wait_for_log
 
 SPEECH = """
@@ -26,7 +26,7 @@ def test_what_waits_for_a_restart(tmp_path: Path) -> None:
     settings = tmp_path / ".config/echod/config.toml"
     settings.parent.mkdir(parents=True)
     settings.write_text(SPEECH)
-    with RunningDaemon(tmp_path) as daemon:
+    with RunningDaemon(tmp_path, command=LIGHT) as daemon:
         assert default_voice(daemon) == "openai/tts-1/alloy"
         settings.write_text('[speech]\nvoice = "dashscope/cosyvoice-v3-flash/longanyang"\n')
         daemon.send(signal.SIGHUP)

@@ -12,7 +12,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from tests.media import EXAMPLES
-from tests.running import RunningDaemon, run_echod
+from tests.running import LIGHT, RunningDaemon, run_echod
 from tests.speech.dashscope_server import DashScopeServer
 from tests.talking import Talk, sound_of, words_of
 from tests.test_secrets import command_lines
@@ -40,7 +40,7 @@ def environ(server: DashScopeServer) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def speaking(environ: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
-    with RunningDaemon(tmp_path_factory.mktemp("speaking"), **environ) as running:
+    with RunningDaemon(tmp_path_factory.mktemp("speaking"), command=LIGHT, **environ) as running:
         yield running
 
 

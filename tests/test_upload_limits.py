@@ -14,7 +14,7 @@ import httpx
 import numpy as np
 import pytest
 
-from tests.running import RunningDaemon
+from tests.running import LIGHT, RunningDaemon
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -28,7 +28,7 @@ TAIL = b"\r\n--b--\r\n"
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
     with RunningDaemon(
-        tmp_path_factory.mktemp("limits"), "--log-level", "debug", ECHOD_INSPECT_TIMEOUT="5m"
+        tmp_path_factory.mktemp("limits"), "--log-level", "debug", command=LIGHT, ECHOD_INSPECT_TIMEOUT="5m"
     ) as running:
         running.until_idle()
         with running.client() as client, running.http() as http:  # whatever is made once is made now

@@ -91,7 +91,7 @@ def frames_of(path: Path) -> int:
 @pytest.mark.parametrize(
     ("jobs", "worker_kills", "daemon_kills"),
     [
-        pytest.param(40, 8, 2, marks=pytest.mark.timeout(400)),
+        pytest.param(20, 4, 1, marks=pytest.mark.timeout(400)),
         pytest.param(200, 40, 10, marks=[pytest.mark.long, pytest.mark.timeout(1800)]),
     ],
 )
