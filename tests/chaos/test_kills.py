@@ -15,8 +15,9 @@ import av
 import pytest
 
 from echod.client import Video
+from tests.conftest import ECHOD
 from tests.media import EXAMPLES, write_wav
-from tests.running import RunningDaemon, gone
+from tests.running import LIGHT, RunningDaemon, gone
 
 SECONDS, FPS = 4.0, 24
 TERMINAL = {"completed", "failed", "cancelled"}
@@ -53,7 +54,7 @@ class Ordeal:
     def until_ended(self, count: int) -> None:
         pause = threading.Event()
         while self.ended() < count:
-            pause.wait(0.2)
+            pause.wait(0.05)
 
     def kill_worker(self) -> None:
         """Stopped first, so that the job it is killed under is known."""
@@ -89,13 +90,15 @@ def frames_of(path: Path) -> int:
 
 
 @pytest.mark.parametrize(
-    ("jobs", "worker_kills", "daemon_kills"),
+    ("command", "jobs", "worker_kills", "daemon_kills"),
     [
-        pytest.param(20, 4, 1, marks=pytest.mark.timeout(400)),
-        pytest.param(200, 40, 10, marks=[pytest.mark.long, pytest.mark.timeout(1800)]),
+        pytest.param(LIGHT, 40, 8, 2, id="light"),
+        pytest.param((ECHOD,), 200, 40, 10, id="real", marks=[pytest.mark.long, pytest.mark.timeout(1800)]),
     ],
 )
-def test_every_accepted_job_is_accounted_for(tmp_path: Path, jobs: int, worker_kills: int, daemon_kills: int) -> None:
+def test_every_accepted_job_is_accounted_for(
+    tmp_path: Path, command: tuple[str | Path, ...], jobs: int, worker_kills: int, daemon_kills: int
+) -> None:
     """Jobs on two CPU workers while workers and the daemon are killed: each ends once, and the clips play."""
     seed = int(os.environ.get("ECHOD_CHAOS_SEED", random.randrange(1 << 32)))
     print(f"ECHOD_CHAOS_SEED={seed}")
@@ -105,9 +108,9 @@ def test_every_accepted_job_is_accounted_for(tmp_path: Path, jobs: int, worker_k
     dice.shuffle(kills)
     moments = sorted(dice.sample(range(jobs - 4), len(kills)))
 
-    with RunningDaemon(
-        tmp_path, "--devices", "cpu,cpu", "--log-json", ECHOD_JOBS_PER_ACCOUNT=str(jobs), ECHOD_QUEUE_LIMIT="1000"
-    ) as daemon:
+    flags = ("--devices", "cpu,cpu", "--log-json")
+    limits = {"ECHOD_JOBS_PER_ACCOUNT": str(jobs), "ECHOD_QUEUE_LIMIT": "1000"}
+    with RunningDaemon(tmp_path, *flags, command=command, **limits) as daemon:
         ordeal = Ordeal(daemon, speech, dice)
         ordeal.submit(jobs)
         for moment, kill in zip(moments, kills, strict=True):
