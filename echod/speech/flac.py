@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 from pathlib import Path
@@ -32,11 +33,13 @@ class SpeechFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is None:
-            self._container.mux(self._stream.encode(None))
-        self._container.close()
-        if kind is not None:
-            self._part.unlink(missing_ok=True)
+        with contextlib.ExitStack() as unless_whole:
+            unless_whole.callback(self._part.unlink, missing_ok=True)
+            with self._container:
+                if kind is None:
+                    self._container.mux(self._stream.encode(None))
+            if kind is None:
+                unless_whole.pop_all()
 
     def write(self, pcm: bytes) -> None:
         """Append whole samples: about a millisecond for a second of sound."""
