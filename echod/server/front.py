@@ -24,6 +24,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 from uvicorn.server import ServerState
 from websockets.asyncio.server import Server, ServerConnection, unix_serve
+from websockets.exceptions import InvalidHandshake
 from websockets.http11 import Request, Response
 
 from echod.errors import EchodError
@@ -46,6 +47,7 @@ class Connection(ServerConnection):
 
     front: Front
     caller: Caller
+    addresses: tuple[Address | None, Address | None]  # this end's and the client's; the socket of one who left has none
     lent = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -54,6 +56,7 @@ class Connection(ServerConnection):
             super().connection_made(transport)
             return
         self.lent = True
+        self.addresses = get_local_addr(transport), get_remote_addr(transport)
         protocol = Http(self.front, self)
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
@@ -224,6 +227,7 @@ class Front:
         return {
             "create_connection": self._connection,
             "process_request": self._gate,
+            "process_response": _in_our_words,
             "server_header": "echod",
             "compression": None,  # 30 times slower on media, and everything here is media or small
             "max_size": MAX_MESSAGE,
@@ -238,11 +242,9 @@ class Front:
 
     def _gate(self, connection: ServerConnection, request: Request) -> Response | None:
         assert isinstance(connection, Connection)
-        transport = connection.transport
         try:
             path = urlsplit(request.path).path
-            pairs = request.headers.raw_items()
-            connection.caller = self._caller(pairs, get_local_addr(transport), get_remote_addr(transport))
+            connection.caller = self._caller(request.headers.raw_items(), *connection.addresses)
             if path not in self._sockets:
                 raise EchodError(
                     "not_found", f"no WebSocket is served at {path!r}; there is {', '.join(self._sockets)}"
@@ -265,10 +267,22 @@ def _content(error: EchodError) -> bytes:
     return msgspec.json.encode(body(error))
 
 
-def _refusal(connection: Connection, error: EchodError) -> Response:
+def _in_our_words(connection: ServerConnection, request: Request, response: Response) -> Response | None:
+    """What `websockets` refuses of a handshake, as every other refusal."""
+    if response.status_code == 101 or response.headers["Content-Type"] == "application/json":
+        return None
+    reason = connection.protocol.handshake_exc
+    if not isinstance(reason, InvalidHandshake):
+        return _refusal(connection, EchodError("internal", "the WebSocket could not be opened; see the daemon's log"))
+    causes = "; ".join(map(str, filter(None, (reason, reason.__cause__))))
+    return _refusal(connection, EchodError("invalid_request", f"this request opens no WebSocket: {causes}"))
+
+
+def _refusal(connection: ServerConnection, error: EchodError) -> Response:
     response = connection.respond(error.status, _content(error).decode())
     del response.headers["Content-Type"]
     response.headers["Content-Type"] = "application/json"
+    response.headers["Server"] = "echod"
     if error.status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response

@@ -317,6 +317,39 @@ async def test_upgrade_within_the_limit(site: Site, query: str, headers: str) ->
     writer.close()
 
 
+@pytest.mark.parametrize(
+    ("method", "part", "instead", "told"),
+    [
+        ("GET", f"Sec-WebSocket-Key: {'A' * 22}==\r\n", "", "missing Sec-WebSocket-Key header"),
+        ("GET", "A" * 22, "A", "invalid Sec-WebSocket-Key header"),
+        ("GET", "Sec-WebSocket-Version: 13\r\n", "", "missing Sec-WebSocket-Version header"),
+        ("GET", "Version: 13", "Version: 8", "invalid Sec-WebSocket-Version header: 8"),
+        ("PUT", "no part", "", "PUT"),
+    ],
+)
+async def test_wrong_handshake(site: Site, method: str, part: str, instead: str, told: str) -> None:
+    """A request that asks for a WebSocket in the wrong way gets the error body too."""
+    answer = await site.exchange(f"{method} /echo HTTP/1.1\r\n{UPGRADE.replace(part, instead)}\r\n".encode())
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 ")
+    assert b"\r\nServer: echod" in head
+    error = json.loads(body)["error"]
+    assert (error["code"], told in error["message"]) == ("invalid_request", True), error
+
+
+@pytest.mark.parametrize("leave", ["write_eof", "close", "abort"])
+async def test_client_that_leaves_in_the_handshake(site: Site, caplog: pytest.LogCaptureFixture, leave: str) -> None:
+    """Whoever asks for a WebSocket and is gone before the answer is nothing to log an error about."""
+    reader, writer = await site.raw()
+    writer.write(f"GET /echo HTTP/1.1\r\n{UPGRADE}\r\n".encode())
+    getattr(writer.transport, leave)()
+    with contextlib.suppress(ConnectionError):
+        await reader.read()
+    writer.close()
+    await site.front.close()
+    assert caplog.messages == []
+
+
 @pytest.mark.parametrize("sent", [b"", b"GET /peer HT", b"GET /peer HTTP/1.1\r\nHost: local", b"\r\n"])
 async def test_head_that_does_not_arrive(site: Site, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
     """A connection that sends no whole head is closed at the deadline."""

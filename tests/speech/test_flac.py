@@ -27,13 +27,13 @@ def test_full_disk(tmp_path: Path, seconds: int) -> None:
     """A disk that is full tells so at the first write that it refuses or at the last, and nothing is left open."""
     path, pieces = tmp_path / "speech.flac", noise(seconds)
     part_of(path).symlink_to("/dev/full")
-    open_before = set(os.listdir("/proc/self/fd"))
+    open_before = set(Path("/proc/self/fd").iterdir())
     with pytest.raises(OSError) as refused, SpeechFile(path) as file:
         for piece in pieces:
             file.write(piece)
     assert refused.value.errno == errno.ENOSPC
     assert not part_of(path).is_symlink()
-    assert set(os.listdir("/proc/self/fd")) == open_before
+    assert set(Path("/proc/self/fd").iterdir()) == open_before
 
 
 def noise(seconds: int) -> list[bytes]:
