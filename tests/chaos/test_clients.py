@@ -76,6 +76,7 @@ def as_before(daemon: RunningDaemon, trouble: Callable[[], None]) -> Iterator[No
     assert resident(daemon) < memory + GROWTH
     with daemon.client() as client:
         assert client.readiness()["ready"]
+    assert " ERROR " not in (log := daemon.log.read_text()), log[-3000:]  # clients can do nothing that is echod's fault
 
 
 def settled(daemon: RunningDaemon, wanted: Held | None) -> Held:
