@@ -7,6 +7,7 @@ the journal has committed, and the only one that clients see.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import itertools
 import logging
@@ -452,9 +453,10 @@ def _sync(path: Path) -> None:
 
 def _tidy(directory: Path, completed: bool) -> None:
     """Remove what attempts left half done, and of a job without a clip everything but its inputs."""
-    for path in directory.glob("*"):
-        if path.suffix == ".part" or path.name.startswith("stream.") or (not completed and path.name not in INPUTS):
-            path.unlink(missing_ok=True)
+    with contextlib.suppress(FileNotFoundError):  # deleted as soon as it had ended
+        for path in directory.glob("*"):
+            if path.suffix == ".part" or path.name.startswith("stream.") or (not completed and path.name not in INPUTS):
+                path.unlink(missing_ok=True)
 
 
 def _remove(directories: list[Path]) -> None:

@@ -38,6 +38,10 @@ def pytest_collection_finish() -> None:
     gc.enable()
 
 
+def pytest_unconfigure() -> None:
+    gc.unfreeze()  # extension modules complain of what is never collected
+
+
 REQUIRE_ALL = os.environ.get("ECHOD_REQUIRE_ALL") == "1"
 
 

@@ -398,3 +398,20 @@ async def test_attempts_leave_nothing_half_done(office: Office) -> None:
     await office.desk.apply(job.id, jobs.Failed(attempt=1, code="internal", message="broke"))
     assert {path.name for path in directory.iterdir()} == {"portrait.png", "speech.flac"}
     shutil.rmtree(directory)
+
+
+async def test_deleted_while_its_end_is_tidied(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A job whose directory vanishes between two looks at it has ended all the same."""
+    job = await office.desk.accept(office.draft)
+    await office.run(job)
+    scan = os.scandir
+
+    def scan_late(path: Path) -> object:
+        monkeypatch.undo()
+        shutil.rmtree(path)
+        return scan(path)
+
+    monkeypatch.setattr(os, "scandir", scan_late)
+    await office.desk.apply(job.id, jobs.Failed(attempt=1, code="internal", message="broke"))
+    assert not office.desk.directory(job.id).exists()
+    assert (await office.desk.find(job.id, None)).status == "failed"
