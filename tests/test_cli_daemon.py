@@ -104,7 +104,7 @@ def test_submit_from_stdin(cli: Cli, speech: Path, stdin: str) -> None:
 @pytest.mark.parametrize(
     ("portrait", "recording"),
     [
-        ("b.png", "echomimic_en.wav"),
+        pytest.param("b.png", "echomimic_en.wav", marks=pytest.mark.long),
         pytest.param("a.png", "chunwang.wav", marks=pytest.mark.long),
         pytest.param("a.png", "echomimic_en.wav", marks=pytest.mark.long),
         pytest.param("b.png", "chunwang.wav", marks=pytest.mark.long),

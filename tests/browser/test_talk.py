@@ -243,6 +243,7 @@ def test_failed_turn(visit: Visit) -> None:
     expect(page.locator("#turn-state")).to_have_text("Ready")
 
 
+@pytest.mark.long
 def test_phone(visit: Visit) -> None:
     """On a phone one talks too: while the role answers it, its words and what to press are in view together."""
     visitor = visit(viewport={"width": 360, "height": 740}, is_mobile=True, has_touch=True, color_scheme="dark")

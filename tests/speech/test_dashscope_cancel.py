@@ -92,6 +92,9 @@ async def endless_text() -> AsyncIterator[str]:
     await asyncio.Event().wait()
 
 
+EVERYWHERE = [speak, *(pytest.param(start, marks=pytest.mark.long) for start in (hear, reply))]
+
+
 async def cancel(tasks: list[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
@@ -126,7 +129,7 @@ def _has(server: DashScopeServer, frames: int) -> bool:
     return len(server.frames) >= frames
 
 
-@pytest.mark.parametrize("start", [hear, reply, speak])
+@pytest.mark.parametrize("start", EVERYWHERE)
 async def test_cancelled_while_connecting(start: Start) -> None:
     """So do calls to a server that does not even accept their connections."""
     with ExitStack() as stack:
@@ -150,7 +153,7 @@ def _connecting(port: int) -> int:
     return sum(row[2].endswith(place) and row[3] == syn_sent for row in rows)
 
 
-@pytest.mark.parametrize("start", [hear, reply, speak])
+@pytest.mark.parametrize("start", EVERYWHERE)
 async def test_cancelled_in_the_tls_handshake(dashscope_server: DashScopeServer, start: Start) -> None:
     """So do calls to a server that takes connections and is silent about its certificate."""
     address = dashscope_server.address

@@ -177,7 +177,7 @@ def test_a_slow_hub(hub: Hub, place: Place) -> None:
 @pytest.mark.parametrize(
     ("sent", "word"),
     [
-        (b"x" * 4000, "size"),
+        pytest.param(b"x" * 4000, "size", marks=pytest.mark.long),
         pytest.param(b"x" * 6000, "size", marks=pytest.mark.long),
         (b"x" * 5000, "sha256"),
     ],
@@ -203,9 +203,9 @@ def test_what_comes_is_not_what_was_announced(hub: Hub, place: Place, sent: byte
     ("status", "code", "words"),
     [
         (401, 6, ["HF_TOKEN", "hf auth login"]),
-        (403, 6, ["HF_TOKEN"]),
+        pytest.param(403, 6, ["HF_TOKEN"], marks=pytest.mark.long),
         (404, 2, ["404", "HF_ENDPOINT"]),
-        (500, 1, ["500", "HF_ENDPOINT"]),
+        pytest.param(500, 1, ["500", "HF_ENDPOINT"], marks=pytest.mark.long),
     ],
 )
 def test_refusals(hub: Hub, place: Place, status: int, code: int, words: list[str]) -> None:
