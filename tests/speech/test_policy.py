@@ -27,7 +27,7 @@ class Bench:
     def __init__(self, directory: Path, *attempts: Attempt, **settings: Any) -> None:
         self.backend = Scripted(*attempts)
         self.usage: list[Usage] = []
-        quick = {"silence_timeout": "0.1s", "reply_timeout": "5s", "hear_timeout": "5s", "speak_timeout": "5s"}
+        quick = {"silence_timeout": "60s", "reply_timeout": "5s", "hear_timeout": "5s", "speak_timeout": "5s"}
         config = make_config(directory, **{**quick, **settings})
         self.calls = Calls(config, {"scripted": self.backend}, dict.fromkeys(FUNCTIONS, "scripted"), self.usage.append)
 
@@ -147,7 +147,7 @@ async def test_no_waiting_beyond_the_deadline(tmp_path: Path) -> None:
 @pytest.mark.parametrize("function", FUNCTIONS)
 async def test_silence_ends_an_attempt(tmp_path: Path, function: Function) -> None:
     """A backend that hangs is closed, tried again, and given up with the setting named."""
-    bench = Bench(tmp_path, silent, silent, silent, hear_timeout="0.1s")
+    bench = Bench(tmp_path, silent, silent, silent, hear_timeout="0.1s", silence_timeout="0.1s")
     with pytest.raises(SpeechError, match="hear_timeout" if function == "hear" else "silence_timeout") as failed:
         await bench.call(function)
     assert failed.value.kind == "timeout"
@@ -176,7 +176,7 @@ async def test_slow_text_is_no_silence(tmp_path: Path) -> None:
         await asyncio.sleep(0.5)  # five times silence_timeout
         yield "two"
 
-    assert await Bench(tmp_path, echoes()).speak(text()) == b"one two"
+    assert await Bench(tmp_path, echoes(), silence_timeout="0.1s").speak(text()) == b"one two"
 
 
 async def test_text_is_read_again(tmp_path: Path) -> None:

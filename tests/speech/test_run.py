@@ -85,7 +85,7 @@ async def test_dead_while_text_was_awaited(tmp_path: Path) -> None:
             raise Failure("connection", "gone")
         yield b""
 
-    bench = Bench(tmp_path, dies, silent, silent)
+    bench = Bench(tmp_path, dies, silent, silent, silence_timeout="0.1s")
     async with asyncio.timeout(HANG):
         with pytest.raises(SpeechError, match="silence_timeout"):
             await bench.speak(text())
