@@ -271,18 +271,22 @@ def _in_our_words(connection: ServerConnection, request: Request, response: Resp
     """What `websockets` refuses of a handshake, as every other refusal."""
     if response.status_code == 101 or response.headers["Content-Type"] == "application/json":
         return None
-    reason = connection.protocol.handshake_exc
-    if not isinstance(reason, InvalidHandshake):
-        return _refusal(connection, EchodError("internal", "the WebSocket could not be opened; see the daemon's log"))
-    causes = "; ".join(map(str, filter(None, (reason, reason.__cause__))))
-    return _refusal(connection, EchodError("invalid_request", f"this request opens no WebSocket: {causes}"))
+    error, reason = (
+        EchodError("internal", "no WebSocket was opened; see the daemon's log"),
+        connection.protocol.handshake_exc,
+    )
+    if isinstance(reason, InvalidHandshake):
+        causes = "; ".join(map(str, filter(None, (reason, reason.__cause__))))
+        error = EchodError("invalid_request", f"this request opens no WebSocket: {causes}")
+    refusal = _refusal(connection, error)
+    refusal.headers["Server"] = "echod"  # what the gate refuses has it by now
+    return refusal
 
 
 def _refusal(connection: ServerConnection, error: EchodError) -> Response:
     response = connection.respond(error.status, _content(error).decode())
     del response.headers["Content-Type"]
     response.headers["Content-Type"] = "application/json"
-    response.headers["Server"] = "echod"
     if error.status == 401:
         response.headers["WWW-Authenticate"] = "Bearer"
     return response
