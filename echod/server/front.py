@@ -271,10 +271,8 @@ def _in_our_words(connection: ServerConnection, request: Request, response: Resp
     """What `websockets` refuses of a handshake, as every other refusal."""
     if response.status_code == 101 or response.headers["Content-Type"] == "application/json":
         return None
-    error, reason = (
-        EchodError("internal", "no WebSocket was opened; see the daemon's log"),
-        connection.protocol.handshake_exc,
-    )
+    error = EchodError("internal", "no WebSocket was opened; see the daemon's log")
+    reason = connection.protocol.handshake_exc
     if isinstance(reason, InvalidHandshake):
         causes = "; ".join(map(str, filter(None, (reason, reason.__cause__))))
         error = EchodError("invalid_request", f"this request opens no WebSocket: {causes}")
