@@ -12,7 +12,7 @@ PYTEST := $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 help:
 	@echo "make demo       install, run the daemon, turn examples/ into a clip"
 	@echo "make proof      EchoMimic through the daemon, under kills, against the authors' recorded frames"
-	@echo "make test       install, lint, types, tests (about ten minutes)"
+	@echo "make test       install, lint, types, tests (five to ten minutes)"
 	@echo "make test-long  the tests that take longer, with their seeds and counts"
 	@echo "make format     put the code into shape"
 	@echo "make clean      remove what the above made"
