@@ -18,8 +18,8 @@ from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from echod import jobs
-from echod.desk import Desk, Draft, unstorable
+from echod import job_files, jobs
+from echod.desk import Desk, Draft
 from echod.errors import EchodError, gone
 from echod.history import Part, Playback, tokens
 from echod.jobs import Job
@@ -270,7 +270,7 @@ class Turn:
                 return 0.0
             job = await self._accept(sentence, voice, speech, path)
         except OSError as error:
-            raise unstorable("the speech", error) from error
+            raise job_files.unstorable("the speech", error) from error
         finally:
             for left in (path, flac.part_of(path)):
                 left.unlink(missing_ok=True)

@@ -7,11 +7,8 @@ the journal has committed, and the only one that clients see.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
 import itertools
 import logging
-import os
 import shutil
 import time
 from collections import Counter
@@ -21,7 +18,7 @@ from typing import Protocol
 
 import msgspec
 
-from echod import jobs
+from echod import job_files, jobs
 from echod.config import Config
 from echod.errors import EchodError
 from echod.feed import PROGRESS, Feed
@@ -31,7 +28,6 @@ from echod.journal import Journal, Replayed
 
 log = logging.getLogger("echod.desk")
 
-INPUTS = ("portrait.png", "speech.flac")  # of a job, in its directory
 COMMIT_RETRY = 1.0  # seconds between two tries to write a step that must not be lost
 
 EVENT_TYPES: dict[type, str] = {
@@ -126,7 +122,7 @@ class Desk:
             await self._take_up(job)
         known = {job.id for job in await self.journal.jobs()}
         strays = [directory for directory in self.root.iterdir() if directory.name not in known]
-        await asyncio.to_thread(_remove, strays)
+        await asyncio.to_thread(job_files.remove, strays)
 
     async def _take_up(self, job: Job) -> None:
         again = self._advance(job, jobs.Requeued(job.attempt))
@@ -137,7 +133,7 @@ class Desk:
         if again is not job:
             await self.journal.save_job(again)
         if again.terminal:
-            await asyncio.to_thread(_tidy, self.directory(job.id), False)
+            await asyncio.to_thread(job_files.tidy, self.directory(job.id), False)
         else:
             self._live[job.id] = Entry(again, next(self._places))
             self._line_up(again)
@@ -220,15 +216,15 @@ class Desk:
         directory = self.directory(job.id)
         self._accepting[job.account] += 1
         try:
-            await asyncio.to_thread(_take_inputs, directory, draft)
+            await asyncio.to_thread(job_files.take_inputs, directory, draft.portrait_file, draft.speech_file)
             await self.journal.add_job(job, draft.idempotency_key, draft.fingerprint)
         except Replayed as earlier:
-            await asyncio.to_thread(_remove, [directory])
+            await asyncio.to_thread(job_files.remove, [directory])
             return await self._same(draft.account, earlier, draft.fingerprint)
         except BaseException as error:
-            _remove([directory])
+            job_files.remove([directory])
             if isinstance(error, OSError):
-                raise unstorable("the inputs", error) from error
+                raise job_files.unstorable("the inputs", error) from error
             raise
         finally:
             self._accepting[job.account] -= 1
@@ -331,12 +327,12 @@ class Desk:
         await self.cancel(job_id, account)
         await self.ended(job_id)
         await self.journal.remove_job(job_id)
-        await asyncio.to_thread(_remove, [self.directory(job_id)])
+        await asyncio.to_thread(job_files.remove, [self.directory(job_id)])
 
     async def sweep(self) -> None:
         """Remove ended jobs that have expired, then the oldest ones until all clips fit into `clips_cap`."""
         ended = await self.journal.finished_jobs()
-        sizes = await asyncio.to_thread(lambda: {job.id: _size(self.directory(job.id)) for job in ended})
+        sizes = await asyncio.to_thread(lambda: {job.id: job_files.size(self.directory(job.id)) for job in ended})
         total, now = sum(sizes.values()), self.clock()
         for job in ended:
             if total <= self.config.clips_cap and (job.expires_at is None or job.expires_at > now):
@@ -397,7 +393,7 @@ class Desk:
         log.info(job.status, extra={"job": job.id, "device": job.device, "attempt": job.attempt, **self._reason(job)})
         self._dispatcher.wake()
         if job.terminal:
-            await asyncio.to_thread(_tidy, self.directory(job.id), job.status == "completed")
+            await asyncio.to_thread(job_files.tidy, self.directory(job.id), job.status == "completed")
 
     def _reason(self, job: Job) -> dict[str, str]:
         """Why a job has failed, for the log: without what a speech server says to the words, which it may repeat."""
@@ -418,54 +414,3 @@ class Desk:
                 await asyncio.sleep(COMMIT_RETRY)
             else:
                 return True
-
-
-def unstorable(what: str, error: OSError) -> EchodError:
-    """The error to raise for one that the file system gave."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return EchodError("disk_full", f"{what} cannot be stored: {error.strerror}; free some space and try again")
-    if error.errno == errno.ENOENT:
-        return EchodError("not_found", "a file of this request was deleted meanwhile; upload it again")
-    return EchodError("internal", f"{what} cannot be stored: {error}")
-
-
-def _take_inputs(directory: Path, draft: Draft) -> None:
-    directory.mkdir(mode=0o700)
-    for source, name in zip((draft.portrait_file, draft.speech_file), INPUTS, strict=True):
-        if source is None:
-            continue
-        try:
-            os.link(source, directory / name)
-        except OSError:  # another file system, or one without links
-            shutil.copyfile(source, directory / name)
-            _sync(directory / name)
-    _sync(directory)
-    _sync(directory.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _tidy(directory: Path, completed: bool) -> None:
-    """Remove what attempts left half done, and of a job without a clip everything but its inputs."""
-    with contextlib.suppress(FileNotFoundError):  # deleted as soon as it had ended
-        for path in directory.glob("*"):
-            if path.suffix == ".part" or path.name.startswith("stream.") or (not completed and path.name not in INPUTS):
-                path.unlink(missing_ok=True)
-
-
-def _remove(directories: list[Path]) -> None:
-    for directory in directories:
-        shutil.rmtree(directory, ignore_errors=True)
-
-
-def _size(directory: Path) -> int:
-    try:
-        return sum(path.stat().st_size for path in directory.glob("*"))
-    except FileNotFoundError:  # being removed
-        return 0

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import zmq
 
-from echod import __version__, logs, messages
+from echod import __version__, job_files, logs, messages
 from echod.parent import die_with_parent, exit_at_once
 
 if TYPE_CHECKING:
@@ -260,14 +260,14 @@ class Attempt:
         began = time.monotonic()
         size = (order.options.width, order.options.height)
         portrait = self.worker.prepare(
-            order.engine, directory / "portrait.png", order.portrait_sha256, size, order.box, self.checkpoint
+            order.engine, directory / job_files.PORTRAIT, order.portrait_sha256, size, order.box, self.checkpoint
         )
         prepare_ms = round(1000 * (time.monotonic() - began))
         options = order.options
         facts = clip.make_clip(
             self.engine,
             portrait,
-            Speech.open(directory / "speech.flac"),
+            Speech.open(directory / job_files.SPEECH),
             Options(fps=options.fps, steps=options.steps, guidance=options.guidance, seed=options.seed),
             directory,
             attempt=order.attempt,

@@ -12,7 +12,7 @@ import logging
 import time
 from contextlib import aclosing
 
-from echod import jobs
+from echod import job_files, jobs
 from echod.desk import Desk
 from echod.errors import EchodError
 from echod.jobs import Job
@@ -78,7 +78,7 @@ class Speaking:
         await self._desk.apply(job.id, event)
 
     async def _speech(self, job: Job) -> jobs.Speech:
-        path = self._desk.directory(job.id) / "speech.flac"
+        path = self._desk.directory(job.id) / job_files.SPEECH
         if path.exists():
             return await asyncio.to_thread(flac.read, path)
         assert job.prompt is not None and job.voice is not None

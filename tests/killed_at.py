@@ -11,7 +11,7 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
-from echod import daemon, desk, feed, fleet, gpu_proc, jobs, messages, worker
+from echod import daemon, desk, feed, fleet, gpu_proc, job_files, jobs, messages, worker
 from echod.cli import main
 
 POINTS = ("inputs", "row", "dispatch", "publish", "done", "terminal")
@@ -59,7 +59,7 @@ def arm(point: str) -> None:
     the_desk, the_worker, the_feed = own
     match point:
         case "inputs":  # they are on disk, synced
-            desk._take_inputs = dying(desk._take_inputs, after=True)
+            job_files.take_inputs = dying(job_files.take_inputs, after=True)
         case "row":  # it is committed, and the answer not sent
             the_desk._enter = dying(the_desk._enter)
         case "dispatch":  # the attempt is committed, and the worker not told
