@@ -10,7 +10,7 @@ an attempt by cancelling it at any await or closing it at any yield. The backend
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
@@ -101,6 +101,7 @@ class Call:
     request_id: str | None = None
     spoken: int = 0  # parts of the text that are spoken whole: the next attempt goes on after them
     usage: Mapping[str, float] = field(default_factory=dict)  # what the server counted: USAGE names
+    alive: Callable[[], None] = lambda: None  # the server works on it: to be called for what gives nothing by itself
 
 
 USAGE = ("input_tokens", "output_tokens", "characters", "seconds")

@@ -104,6 +104,7 @@ class DashScope(Backend):
         with explained(call, private):
             async with self._chat.asked(**request) as stream, aclosing(aiter(stream)) as chunks:
                 async for chunk in chunks:
+                    call.alive()
                     _note(chunk, call)
                     for choice in chunk.choices:
                         finish_reason = choice.finish_reason or finish_reason

@@ -95,6 +95,7 @@ class OpenAI(Backend):
         private = [turn.text or "", turn.personality, *(message.text for message in turn.history)]
         async with aclosing(self._server.events("chat/completions", body, call, private)) as events:
             async for event in events:
+                call.alive()  # a model that thinks first says nothing for a while
                 chunk = decode(event, _Chunk)
                 if chunk.error:
                     raise refusal(200, event, {}, private=private)

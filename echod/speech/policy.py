@@ -19,6 +19,7 @@ from echod.speech.base import HEAR_RATE, SPEAK_RATE, Backend, Call, Failure, Fun
 from echod.speech.run import Run
 from echod.speech.script import Script
 from echod.speech.slots import Slots
+from echod.speech.thoughts import Thoughts
 from echod.usage import Usage
 
 __all__ = ["Calls", "SpeechError"]
@@ -67,10 +68,16 @@ class Calls:
 
         async def attempt(call: Call) -> AsyncGenerator[str, None]:
             nonlocal said
+            thoughts = Thoughts()
             async with aclosing(backend.reply(turn, call)) as pieces:
                 async for piece in pieces:
-                    said += piece
-                    yield piece
+                    call.alive()
+                    if words := thoughts.feed(piece):
+                        said += words
+                        yield words
+            if words := thoughts.finish():
+                said += words
+                yield words
             if not said.strip():
                 raise Failure("protocol", "it is empty")
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 SAMPLES = 240  # of sound for each character
+THOUGHTS = 5
 USAGE = {"prompt_tokens": 57, "completion_tokens": 15, "total_tokens": 72}
 
 
@@ -88,11 +89,16 @@ def completion(model: str, answer: str, failure: str) -> dict[str, Any]:
 
 
 def chunks(model: str, answer: str, failure: str) -> Iterator[dict[str, Any]]:
-    """An answer in pieces: "eof" leaves its end out, "length" and "filtered" say that it was cut, and why."""
+    """An answer in pieces: "eof" leaves its end out, "length" and "filtered" say that it was cut, and why.
+
+    "thinks" says so before.
+    """
 
     def chunk(choices: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
         return {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": model, "choices": choices, **more}
 
+    for _ in range(THOUGHTS if failure == "thinks" else 0):
+        yield chunk([{"index": 0, "delta": {"content": "", "reasoning_content": "Hm."}, "finish_reason": None}])
     for start in range(0, len(answer), 6):
         yield chunk([{"index": 0, "delta": {"content": answer[start : start + 6]}, "finish_reason": None}])
     if failure != "eof":

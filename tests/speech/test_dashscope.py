@@ -13,7 +13,7 @@ import pytest
 
 from echod.speech.base import HEAR_RATE, Call, Message, Turn, Voice
 from echod.speech.dashscope import DashScope
-from tests.speech.dashscope_answers import sound_of, words_in
+from tests.speech.dashscope_answers import THOUGHTS, sound_of, words_in
 from tests.speech.dashscope_server import KEY, DashScopeServer, Frame
 
 CAPTURES = Path(__file__).parent / "captures"
@@ -100,6 +100,14 @@ async def test_replies_to_text(dashscope: DashScope, dashscope_server: DashScope
     """Words alone go as plain text, and an absent personality is not sent."""
     assert "".join([piece async for piece in dashscope.reply(Turn(text="Hello?"), reply_call())]) == "You said: Hello?"
     assert dashscope_server.sent(CHAT)[0]["messages"] == [{"role": "user", "content": "Hello?"}]
+
+
+async def test_thinking_is_no_silence(dashscope: DashScope) -> None:
+    """Whatever the server sends while it thinks says that it is alive."""
+    signs: list[None] = []
+    call = Call(model="qwen3.5-omni-flash@thinks", alive=lambda: signs.append(None))
+    assert "".join([piece async for piece in dashscope.reply(Turn(text="Hello?"), call)]) == "You said: Hello?"
+    assert len(signs) > THOUGHTS
 
 
 @pytest.mark.parametrize(

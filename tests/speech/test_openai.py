@@ -15,7 +15,7 @@ import pytest
 from echod.secret import Secret
 from echod.speech.base import HEAR_RATE, SPEAK_RATE, Call, Failure, Message, Turn, Voice
 from echod.speech.openai import OpenAI
-from tests.speech.dashscope_answers import SAMPLES, sound_of, words_in
+from tests.speech.dashscope_answers import SAMPLES, THOUGHTS, sound_of, words_in
 from tests.speech.openai_server import KEY, OpenAIServer
 
 CAPTURES = Path(__file__).parent / "captures"
@@ -125,6 +125,14 @@ async def test_server_without_stream_options(openai: OpenAI, openai_server: Open
 async def test_a_reply_cut_for_length(openai: OpenAI) -> None:
     """A reply as long as the model allows is a reply."""
     assert "".join(await replied(openai, Turn(text="Hello?"), "chat@length")) == "You said: Hello?"
+
+
+async def test_thinking_is_no_silence(openai: OpenAI) -> None:
+    """Whatever the server sends while it thinks says that it is alive."""
+    signs: list[None] = []
+    call = Call(model="chat@thinks", alive=lambda: signs.append(None))
+    assert "".join([piece async for piece in openai.reply(Turn(text="Hello?"), call)]) == "You said: Hello?"
+    assert len(signs) > THOUGHTS
 
 
 async def test_speaks(openai: OpenAI, openai_server: OpenAIServer) -> None:

@@ -179,6 +179,25 @@ async def test_slow_text_is_no_silence(tmp_path: Path) -> None:
     assert await Bench(tmp_path, echoes(), silence_timeout="0.1s").speak(text()) == b"one two"
 
 
+async def test_work_is_no_silence(tmp_path: Path) -> None:
+    """A model that thinks for longer than silence_timeout is waited for, as long as it is seen to."""
+
+    async def thinks(call: Call, text: AsyncIterator[str]) -> AsyncGenerator[str | bytes, None]:
+        for _ in range(60):
+            await asyncio.sleep(0.01)
+            call.alive()
+        yield "Yes."
+
+    assert await Bench(tmp_path, thinks, thinks, thinks, silence_timeout="0.5s").reply() == ["Yes."]
+
+
+async def test_thoughts_are_not_told(tmp_path: Path) -> None:
+    """A reply is what comes behind the thought it begins with, and none if there is nothing."""
+    assert await Bench(tmp_path, gives("<think>\nHm.", "\n</think>\n\n", "Yes.")).reply() == ["Yes."]
+    with pytest.raises(SpeechError, match="it is empty"):
+        await Bench(tmp_path, gives("<think>Hm.</think>\n")).reply()
+
+
 async def test_text_is_read_again(tmp_path: Path) -> None:
     """Another attempt gets the text from its beginning, also what was read while the first one ended."""
     loop = asyncio.get_running_loop()
