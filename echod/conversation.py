@@ -38,7 +38,6 @@ Modality: TypeAlias = Literal["text", "audio", "video"]
 
 PIECE = 48_000  # bytes of sound told at once: a second
 
-OPENING = "Please greet me."  # what a role answers to that is to speak first, and has no greeting
 SPOKEN_STYLE = (
     "You are heard, not read: answer in a few short, plain sentences, as people talk. No markdown, no lists, no emoji."
 )
@@ -126,6 +125,7 @@ class Turn:
     error: EchodError | None = None
     text: str = ""
     _voice: Voice | None = None
+    _language: str | None = None  # that the voice was found for
     _mute: bool = False
     _playing: set[str] = field(default_factory=set)
     _sentences: asyncio.Queue[Sentence | None] = field(default_factory=asyncio.Queue)
@@ -238,17 +238,23 @@ class Turn:
 
     async def _sound(self, sentence: Sentence) -> float:
         """Speak a sentence, and send it on its way; returns its seconds."""
-        if self._voice is None:
-            request = self.request
-            self._voice = await find_voice(self.calls, request.voice, sentence.spoken, request.language)
+        voice = await self._voice_for(sentence.spoken)
         if self.request.modality == "audio":
             seconds = 0.0
-            async for piece in self._spoken(sentence, self._voice):
+            async for piece in self._spoken(sentence, voice):
                 seconds += len(piece) / 2 / SPEAK_RATE
                 self.playback.add(len(piece) / 2 / SPEAK_RATE, self._now())
                 self.tell(Sound(piece))
             return seconds
-        return await self._clip(sentence, self._voice)
+        return await self._clip(sentence, voice)
+
+    async def _voice_for(self, words: str) -> Voice:
+        """One voice for the whole reply; where that is nobody's choice, a Chinese one once there are Chinese words."""
+        request, language = self.request, language_of(words)
+        if self._voice is None or (not request.voice and language not in (None, self._language)):
+            self._language = language
+            self._voice = await find_voice(self.calls, request.voice, words, request.language)
+        return self._voice
 
     async def _spoken(self, sentence: Sentence, voice: Voice) -> AsyncGenerator[bytes, None]:
         request = self.request

@@ -11,9 +11,12 @@ from echod.config import Config
 from echod.conversation import Modality
 from echod.ear import TurnDetection
 from echod.errors import EchodError
+from echod.hearing import Hearing
 from echod.history import History
 
-MAX_KEPT = 1000  # conversations nobody is connected to; the oldest go first
+# Conversations nobody is connected to, and bytes of what was said last in them; the oldest go first.
+MAX_KEPT = 1000
+MAX_SOUND = 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,7 @@ class Conversation:
     role: str | None
     settings: Settings = Settings()
     history: History = field(default_factory=History)
+    hearing: Hearing | None = None
     leave: Callable[[], None] | None = None
     left_at: float = 0.0
 
@@ -75,15 +79,26 @@ class Conversations:
     def left(self, conversation: Conversation) -> None:
         """Nobody is connected to it any more."""
         conversation.leave, conversation.left_at = None, self._clock()
+        kept = 0
+        for each in reversed(self._left()):
+            if each.hearing is not None:
+                kept += each.hearing.kept
+                if kept > MAX_SOUND:
+                    each.hearing.forget_sounds()
+
+    def _left(self) -> list[Conversation]:
+        """Those nobody is connected to, the first to be left first."""
+        left = [each for each in self._all.values() if each.leave is None]
+        return sorted(left, key=lambda each: each.left_at)
 
     def forget_account(self, account: str) -> None:
         for conversation in [each for each in self._all.values() if each.account == account]:
             del self._all[conversation.id]
 
     def _forget(self) -> None:
-        left = [each for each in self._all.values() if each.leave is None]
+        left = self._left()
         due = self._clock() - self.config.keep_conversations
         surplus = len(left) - MAX_KEPT
-        for number, conversation in enumerate(sorted(left, key=lambda each: each.left_at)):
+        for number, conversation in enumerate(left):
             if number < surplus or conversation.left_at <= due:
                 del self._all[conversation.id]

@@ -11,7 +11,6 @@ import itertools
 import logging
 import shutil
 import time
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -22,7 +21,7 @@ from echod import job_files, jobs
 from echod.config import Config
 from echod.errors import EchodError
 from echod.feed import PROGRESS, Feed
-from echod.jobqueue import JobQueue
+from echod.jobqueue import JobQueue, Lane
 from echod.jobs import Job
 from echod.journal import Journal, Replayed
 
@@ -111,7 +110,7 @@ class Desk:
         self._dispatcher: Dispatcher
         self._live: dict[str, Entry] = {}
         self._places = itertools.count()
-        self._accepting: Counter[str] = Counter()
+        self._accepting: list[Job] = []
         self._commits: set[asyncio.Task[None]] = set()
 
     async def open(self, dispatcher: Dispatcher) -> None:
@@ -151,17 +150,21 @@ class Desk:
 
     # Accept
 
-    def check_open(self, account: str) -> None:
-        """Refuse what would be refused anyway, before a byte of the request is read."""
+    def check_open(self, account: str, priority: int = jobs.BATCH) -> None:
+        """Refuse what would be refused anyway, before a byte of the request is read.
+
+        A conversation goes before all batch jobs: however many there are, they are none of its concern.
+        """
         if self.draining:
             raise EchodError("draining", "this daemon is shutting down; try again when it is back")
         if refusal := self._dispatcher.refusal():
             raise refusal
-        unspoken = [job.account for job in self.unspoken()]
-        waiting, limit = len(self.queue) + len(unspoken) + self._accepting.total(), self.config.queue_limit
+        queue: Lane | JobQueue = self.queue.conversation if priority >= jobs.CONVERSATION else self.queue
+        coming = [job.account for job in (*self.unspoken(), *self._accepting) if job.priority >= priority]
+        waiting, limit = len(queue) + len(coming), self.config.queue_limit
         if waiting >= limit:
             raise EchodError("queue_full", f"{waiting} jobs are queued and queue_limit is {limit}; try again later")
-        waiting = self.queue.waiting(account) + unspoken.count(account) + self._accepting[account]
+        waiting = queue.waiting(account) + coming.count(account)
         if waiting >= (limit := self.config.jobs_per_account):
             raise EchodError(
                 "quota_exceeded",
@@ -211,10 +214,10 @@ class Desk:
 
         Raises queue_full, quota_exceeded, draining, no_device, disk_full, model_not_loaded, idempotency_conflict.
         """
-        self.check_open(draft.account)
+        self.check_open(draft.account, draft.priority)
         job = self._job(draft)
         directory = self.directory(job.id)
-        self._accepting[job.account] += 1
+        self._accepting.append(job)
         try:
             await asyncio.to_thread(job_files.take_inputs, directory, draft.portrait_file, draft.speech_file)
             await self.journal.add_job(job, draft.idempotency_key, draft.fingerprint)
@@ -227,7 +230,7 @@ class Desk:
                 raise job_files.unstorable("the inputs", error) from error
             raise
         finally:
-            self._accepting[job.account] -= 1
+            self._accepting.remove(job)
         self._enter(job)
         return job
 

@@ -73,6 +73,11 @@ class Ear:
     def kept_ms(self) -> int:
         return len(self._kept) // BYTES_PER_MS
 
+    @property
+    def now_ms(self) -> int:
+        """Where the detector looks, in all the sound there was."""
+        return round(self._heard_ms - (len(self._kept) - self._looked) / BYTES_PER_MS)
+
     def feed(self, sound: bytes) -> list[Began | Stopped]:
         """Take in sound. What the detector notices comes in order."""
         more = self._resampler.feed(sound)
@@ -87,6 +92,12 @@ class Ear:
         sound = bytes(self._kept + rest)
         self.clear()
         return sound
+
+    def split(self) -> Stopped:
+        """What was said so far by somebody who goes on: the next utterance begins where this one ends."""
+        stopped = Stopped(self.now_ms, self._cut())
+        self._speaking = True
+        return stopped
 
     def clear(self) -> None:
         self._resampler = Resampler(INPUT_RATE, HEAR_RATE)  # the old one may keep half a sample
@@ -118,13 +129,12 @@ class Ear:
     def _judge(self, voice: float, detection: TurnDetection) -> list[Began | Stopped]:
         bound = detection.threshold - (RELEASE if self._speaking else 0.0)
         self._voiced, self._silent = (self._voiced + 1, 0) if voice >= bound else (0, self._silent + 1)
-        now = self._heard_ms - (len(self._kept) - self._looked) / BYTES_PER_MS
         if not self._speaking and self._voiced >= BEGIN_WINDOWS:
             self._speaking = True
             self._forget(detection.prefix_padding_ms + BEGIN_WINDOWS * WINDOW_MS)
             return [Began(round(self._heard_ms - len(self._kept) / BYTES_PER_MS))]
         if self._speaking and self._silent * WINDOW_MS >= detection.silence_duration_ms:
-            return [Stopped(round(now), self._cut())]
+            return [Stopped(self.now_ms, self._cut())]
         return []
 
     def _cut(self) -> bytes:

@@ -16,6 +16,8 @@ LETTERS_PER_TOKEN = 4  # of the others
 MESSAGE_TOKENS = 4  # around each message
 MAX_ITEMS = 400  # whatever their length
 ROOT = "root"  # the place before all items
+OPENING = "Please greet me."  # what a role answers to that speaks first
+UNSAID = "…"  # in the place of what was not heard, or is left out
 
 
 class Part(NamedTuple):
@@ -74,10 +76,23 @@ class History:
         raise KeyError(item_id)
 
     def messages(self, limit: int, before: Item | None = None) -> list[Message]:
-        """The newest messages that together have at most `limit` tokens, by an estimate; those `before` an item."""
+        """The newest messages that together have at most `limit` tokens, by an estimate; those `before` an item.
+
+        Users' and assistants' take turns, a user's first: many chat templates know no other order.
+        """
         end = self.items.index(before) if before is not None else len(self.items)
-        said = [item for item in self.items[:end] if item.author != "system" and item.text.strip()]
-        return [Message("user" if item.author == "user" else "assistant", item.text) for item in _fitting(said, limit)]
+        said = [item for item in self.items[:end] if item.author != "system" and _counts(item)]
+        fitting = _fitting(said, limit)
+        messages: list[Message] = []
+        for item in fitting:
+            author: Literal["user", "assistant"] = "user" if item.author == "user" else "assistant"
+            text = item.text if item.text.strip() else UNSAID
+            if messages and messages[-1].author == author:
+                text = f"{messages.pop().text}\n{text}"
+            messages.append(Message(author, text))
+        if messages and messages[0].author == "assistant":
+            messages.insert(0, Message("user", UNSAID if len(fitting) < len(said) else OPENING))
+        return messages
 
     def unanswered(self) -> list[Item]:
         """What the person has said since the last answer, or the one in the making."""
@@ -99,6 +114,10 @@ class History:
         if kept != item.parts or item.status == "in_progress":
             item.status = "incomplete"
         item.parts, item.text = kept, "".join(part.text for part in kept)
+
+
+def _counts(item: Item) -> bool:
+    return bool(item.text.strip()) or (item.author == "assistant" and item.status != "in_progress" and item.answered)
 
 
 def question(items: Sequence[Item], limit: int) -> str:

@@ -20,6 +20,10 @@ class Lane:
     def __len__(self) -> int:
         return sum(map(len, self.accounts.values()))
 
+    def waiting(self, account: str) -> int:
+        """How many jobs of an account are queued."""
+        return len(self.accounts.get(account, ()))
+
     def push(self, job: Job) -> None:
         # Sorted, so that a job that comes back takes the place it had.
         bisect.insort(self.accounts.setdefault(job.account, []), job, key=self._place)
@@ -70,7 +74,7 @@ class JobQueue:
 
     def waiting(self, account: str) -> int:
         """How many jobs of an account are queued."""
-        return sum(len(lane.accounts.get(account, ())) for lane in (self.conversation, self.batch))
+        return self.conversation.waiting(account) + self.batch.waiting(account)
 
     def push(self, job: Job) -> None:
         (self.conversation if job.priority >= CONVERSATION else self.batch).push(job)

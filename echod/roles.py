@@ -109,6 +109,11 @@ class Roles:
             raise EchodError("not_found", f"role {name!r} is broken; `echod roles list` shows admins why")
         return known.role
 
+    def latest(self, role: Role) -> Role | None:
+        """What has become of a role, as of the last look; None if it is gone or broken."""
+        known = self._known.get(role.name)
+        return known.role if known else None
+
     async def watch(self) -> None:
         """Look now and then, for ever."""
         while True:

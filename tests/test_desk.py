@@ -141,6 +141,18 @@ async def test_unstorable_inputs_leave_nothing(
     assert await office.desk.list(None) == ([], False)
 
 
+@pytest.mark.parametrize("limits", [{"queue_limit": 2}, {"jobs_per_account": 2}])
+async def test_a_conversation_is_not_held_up_by_a_full_queue(office: Office) -> None:
+    """Its clips go before all batch jobs, and are counted among themselves."""
+    sentence = changed(office.draft, priority=jobs.CONVERSATION)
+    for draft in (office.draft, office.draft, sentence, sentence):
+        await office.desk.accept(draft)
+    for draft in (office.draft, sentence):
+        with pytest.raises(EchodError) as refused:
+            await office.desk.accept(draft)
+        assert refused.value.code in ("queue_full", "quota_exceeded")
+
+
 @pytest.mark.parametrize("limits", [{"queue_limit": 2}])
 async def test_queue_limit_counts_what_is_being_accepted(office: Office) -> None:
     """Submits that arrive together never exceed the limit; the refusal names limit and setting."""

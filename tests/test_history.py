@@ -39,7 +39,7 @@ def test_what_a_reply_sees() -> None:
         history.add(said(author, text))
     question = said("user", "question")
     history.add(question)
-    assert history.messages(50, question) == [Message("assistant", "hello")]
+    assert history.messages(50, question) == [Message("user", "…"), Message("assistant", "hello")]
     assert len(history.messages(1000, question)) == 2
     assert history.messages(1000)[-1] == Message("user", "question")
     assert history.messages(0) == []

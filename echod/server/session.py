@@ -10,18 +10,18 @@ from contextlib import ExitStack
 from functools import partial
 from typing import Any
 
-from echod.conversation import OPENING, SPOKEN_STYLE, Modality, Request, Turn
-from echod.conversations import Conversation
+from echod.conversation import SPOKEN_STYLE, Request, Turn
+from echod.conversations import Conversation, Settings
 from echod.ear import INPUT_RATE, Began, Ear, Stopped
 from echod.errors import EchodError
-from echod.history import Item, Playback, question
+from echod.hearing import Hearing
+from echod.history import OPENING, Item, Playback, question
 from echod.roles import Role
-from echod.server.hearing import Hearing
 from echod.server.item_object import item_object, new_item_id, read_item
 from echod.server.refusals import body, invalid
 from echod.server.response import Reason, Response, Send, Status
 from echod.server.services import Addresses, Services
-from echod.server.session_object import changed, instructions, modality, session_object
+from echod.server.session_object import changed, of_response, session_object
 from echod.speech import base
 from echod.speech.resample import SAMPLE
 from echod.speech.voices import find_voice
@@ -54,20 +54,25 @@ class Session:
         self._model = model
         self._ear = Ear(conversation.settings.detection)
         self._utterance = new_item_id()  # of the item that what is being said will become
-        self._hearing = Hearing(services.calls, conversation.account, send)
+        at_work = partial(services.accounts.at_work, conversation.account)
+        self._hearing = conversation.hearing or Hearing(services.calls, conversation.account, at_work)
+        conversation.hearing = self._hearing
         self._committed_at = 0.0
         self._turn: Turn | None = None
-        self._response: asyncio.Task[None] | None = None
+        self._running: asyncio.Task[None] | None = None  # it, to its end
+        self._response_id = ""
         self._reason: Reason = "client_cancelled"
         self._waiting = False  # what was said meanwhile is to be answered after the turn in progress
+        self._left = False
         self._playing: tuple[Item, Playback] | None = None  # the last answer, which may still be heard
         send("session.created", session=self._object())
+        self._hearing.come(self._tell_heard)
 
     async def close(self) -> None:
-        """Stop the turn, and whatever is still being heard."""
-        self._waiting = False
+        """Stop the turn, and whatever is still being heard; who comes back is heard again."""
+        self._waiting, self._left = False, True
         await self._interrupt("client_cancelled")
-        await self._hearing.close()
+        await self._hearing.leave(self._tell_heard)
         self._ear.close()
 
     async def handle(self, event: dict[str, Any]) -> None:
@@ -95,17 +100,17 @@ class Session:
     async def _update(self, event: dict[str, Any]) -> None:
         before = self._conversation.settings
         settings = changed(before, event.get("session"))
-        self._check_modality(settings.modality)
-        if settings.voice not in (None, before.voice):
-            await find_voice(self._services.calls, settings.voice)
+        await self._check(settings)
         self._conversation.settings = settings
         if settings.detection != before.detection:
             self._ear.detect(settings.detection)
         self._send("session.updated", session=self._object())
 
-    def _check_modality(self, wanted: Modality) -> None:
-        if wanted == "video" and self._role is None:
+    async def _check(self, settings: Settings) -> None:
+        if settings.modality == "video" and self._role is None:
             raise invalid("video needs the portrait of a role: connect with ?model=role:<name>", "output_modalities")
+        if settings.voice not in (None, self._conversation.settings.voice):
+            await find_voice(self._services.calls, settings.voice)
 
     # What is said
 
@@ -128,7 +133,12 @@ class Session:
     async def _listen(self, sound: bytes, limit: float) -> None:
         for noticed in self._ear.feed(sound):
             await self._notice(noticed)
-        if self._ear.kept_ms > 1000 * limit:
+        if self._ear.kept_ms <= 1000 * limit:
+            return
+        if self._ear.detection is not None:  # nobody has decided to say so much at once: it is answered as a whole
+            self._stopped(self._ear.split())
+            self._send("input_audio_buffer.speech_started", audio_start_ms=self._ear.now_ms, item_id=self._utterance)
+        else:
             self._ear.clear()
             raise invalid(
                 f"an utterance may last max_utterance = {limit:g} s; what was said is dropped: commit sooner", "audio"
@@ -141,12 +151,15 @@ class Session:
                 self._send("input_audio_buffer.speech_started", audio_start_ms=ms, item_id=self._utterance)
                 if detection is not None and detection.interrupt_response:
                     await self._interrupt("turn_detected")
-            case Stopped(ms=ms, sound=sound):
-                self._send("input_audio_buffer.speech_stopped", audio_end_ms=ms, item_id=self._utterance)
-                self._take(sound)
+            case Stopped() as stopped:
+                self._stopped(stopped)
                 if detection is not None and detection.create_response:
                     self._waiting = True
                     self._answer_waiting()
+
+    def _stopped(self, stopped: Stopped) -> None:
+        self._send("input_audio_buffer.speech_stopped", audio_end_ms=stopped.ms, item_id=self._utterance)
+        self._take(stopped.sound)
 
     async def _commit(self, event: dict[str, Any]) -> None:
         if self._ear.kept_ms < MIN_UTTERANCE_MS:
@@ -171,6 +184,15 @@ class Session:
             self._hearing.keep(item, sound, self._services.config.max_utterance)
         if self._conversation.settings.transcribe or not self._omni:
             self._hearing.begin(item, sound, self._language)
+
+    def _tell_heard(self, item: Item, seconds: float, heard: str | EchodError) -> None:
+        told: dict[str, Any] = {"item_id": item.id, "content_index": 0}
+        kind = "conversation.item.input_audio_transcription"
+        if isinstance(heard, EchodError):
+            self._send(f"{kind}.failed", **told, error=body(heard)["error"])
+        else:
+            usage = {"type": "duration", "seconds": seconds}
+            self._send(f"{kind}.completed", **told, transcript=heard, usage=usage)
 
     @property
     def _omni(self) -> bool:
@@ -227,20 +249,20 @@ class Session:
 
     async def _create_response(self, event: dict[str, Any]) -> None:
         given = event.get("response") or {}
-        if not isinstance(given, dict):
-            raise invalid("response must be an object", "response")
-        for name in ("input", "tools"):
-            if given.get(name):
-                raise invalid(f"response.{name} is not supported here; leave it out", f"response.{name}")
+        settings = of_response(self._conversation.settings, given)
+        await self._check(settings)
         if self._turn is not None:
             if not self._history.unanswered():
                 raise invalid("a response is in progress; cancel it, or say something first")
             await self._interrupt("turn_detected")
-        self._answer(given)
+        self._answer(settings, given.get("metadata"))
 
     async def _cancel(self, event: dict[str, Any]) -> None:
-        if self._turn is None:
+        wanted = event.get("response_id") or self._response_id
+        if self._turn is None and not self._sounds():
             raise invalid("no response is in progress")
+        if wanted != self._response_id:
+            raise invalid(f"response {wanted!r} is not in progress; it is {self._response_id!r}", "response_id")
         await self._interrupt("client_cancelled")
 
     async def _interrupt(self, reason: Reason) -> None:
@@ -250,42 +272,41 @@ class Session:
         """
         if reason == "turn_detected":
             self._waiting = False
-        turn, response = self._turn, self._response
-        if turn is None or response is None:
+        turn, running = self._turn, self._running
+        if turn is None or running is None:
             self._stop_playing()
             return
         self._reason = reason
         await turn.stop()
-        await asyncio.wait([response])  # to await it would cancel it with us
+        await asyncio.wait([running])  # to await it would cancel it with us
+
+    def _sounds(self) -> bool:
+        """Whether the last answer is all sent, and still heard."""
+        return self._playing is not None and self._playing[1].heard(_now()) < self._playing[1].sent
 
     def _stop_playing(self) -> None:
-        if self._playing is not None:
+        if self._playing is not None and self._sounds():
             item, playback = self._playing
-            self._playing = None
-            if (heard := playback.heard(_now())) < playback.sent:
-                self._history.truncate(item, heard)
+            self._history.truncate(item, playback.heard(_now()))
+        self._playing = None
 
     def _answer_waiting(self) -> None:
         if self._waiting and self._turn is None:
             self._waiting = False
-            self._answer({})
+            self._answer(self._conversation.settings)
 
-    def _answer(self, given: Mapping[str, Any]) -> None:
-        """Begin a turn. `given` is what a response.create asks for beyond the session."""
+    def _answer(self, settings: Settings, metadata: Any = None) -> None:
+        """Begin a turn with the settings of the session, or others for this once."""
         if self._services.desk.draining:
             raise EchodError("draining", "this daemon is shutting down; come back when it is up again")
-        settings = self._conversation.settings
-        wanted = settings.modality
-        if given.get("output_modalities") is not None:
-            wanted = modality(given["output_modalities"], "response.output_modalities")
-            self._check_modality(wanted)
-        extra = instructions(given.get("instructions") or "", "response.instructions")
-        request = self._request(wanted, extra)
+        self._renew_role(settings)
+        request, wanted = self._request(settings), settings.modality
         with ExitStack() as working:
             working.enter_context(self._services.accounts.at_work(self._conversation.account))
             item = Item(id=new_item_id(), author="assistant", spoken=wanted != "text", status="in_progress")
             previous = self._add(item)
-            response = Response(self._send, item, wanted, self._conversation.id, self._addresses, given.get("metadata"))
+            response = Response(self._send, item, wanted, self._conversation.id, self._addresses, metadata)
+            self._response_id = response.id
             response.begin(previous)
             began = self._committed_at if request.heard or request.turn.sound else _now()
             self._turn = Turn(
@@ -293,10 +314,19 @@ class Session:
             )
             # The turn is started here, so that it can be stopped from now on.
             run = self._run(self._turn, self._turn.start(), response, working.pop_all())
-            self._response = asyncio.create_task(run)
+            self._running = asyncio.create_task(run)
 
-    def _request(self, wanted: Modality, extra: str) -> Request:
-        said, settings = self._history.unanswered(), self._conversation.settings
+    def _renew_role(self, settings: Settings) -> None:
+        """A role may have changed since the last turn; one that is gone goes on without its portrait."""
+        if self._role is None:
+            return
+        latest = self._services.roles.latest(self._role)
+        if latest is None and settings.modality == "video":
+            raise EchodError("not_found", f"role {self._role.name!r} is gone, or broken; `echod roles list` tells more")
+        self._role = latest or self._role
+
+    def _request(self, settings: Settings) -> Request:
+        said = self._history.unanswered()
         if not said and any(item.author == "assistant" for item in self._history.items):
             raise invalid("there is nothing to answer: create an item or commit sound first")
         limit = self._services.config.history_tokens
@@ -305,7 +335,7 @@ class Session:
         turn = base.Turn(
             text=question(said, limit) if said else OPENING,
             sound=self._hearing.sound_of(said) or None if self._omni else None,
-            personality=self._personality(wanted, extra),
+            personality=self._personality(settings),
             history=self._history.messages(limit, said[0] if said else None),
         )
         return Request(
@@ -313,7 +343,7 @@ class Session:
             turn=turn,
             heard=partial(self._all_heard, said, hearing) if hearing and not self._omni else None,
             words=greeting or None,
-            modality=wanted,
+            modality=settings.modality,
             role=self._role,
             voice=settings.voice or (self._role.file.voice if self._role else None),
             language=self._language,
@@ -327,11 +357,11 @@ class Session:
                 each.result()
         return question(said, self._services.config.history_tokens)
 
-    def _personality(self, wanted: Modality, extra: str) -> str:
-        style = SPOKEN_STYLE if wanted != "text" else ""
+    def _personality(self, settings: Settings) -> str:
+        style = SPOKEN_STYLE if settings.modality != "text" else ""
         language = f"Answer in this language: {self._language}." if self._language else ""
         own = self._role.file.personality if self._role else ""
-        theirs = self._conversation.settings.instructions, *self._history.instructions(), extra
+        theirs = settings.instructions, *self._history.instructions()
         return "\n\n".join(filter(None, (own, *theirs, style, language)))
 
     async def _run(self, turn: Turn, task: asyncio.Task[None], response: Response, working: ExitStack) -> None:
@@ -347,7 +377,7 @@ class Session:
         if turn.error is not None and status == "completed":
             status = "failed"
         self._remember(response.item, turn, status)
-        self._turn = self._response = None
+        self._turn = self._running = None
         response.end(status, turn.text, turn.timings, turn.error, self._reason if status == "cancelled" else None)
         self._services.metrics.turned(status, turn.timings)
         log.info("turn %s", status, extra={"account": self._conversation.account, **vars(turn.timings)})
@@ -365,7 +395,7 @@ class Session:
         item.answered = bool(item.text)
         if item.answered:
             self._hearing.answered(self._before(item))
-        elif self._reason == "client_cancelled":
+        elif self._reason == "client_cancelled" and not self._left:
             self._hearing.forget(self._before(item))
 
     def _before(self, answer: Item) -> Sequence[Item]:

@@ -51,6 +51,14 @@ def changed(settings: Settings, session: Any) -> Settings:
     })  # fmt: skip
 
 
+def of_response(settings: Settings, response: Any) -> Settings:
+    """The settings for one response, as far as a response.create asks for others; its instructions come on top."""
+    return _apply(settings, response, "response", {
+        "output_modalities": _modalities, "instructions": _more_instructions, "audio": _audio, "tools": _no_tools,
+        "conversation": _in_this_conversation, "input": _no_input, "metadata": lambda settings, value, name: settings,
+    })  # fmt: skip
+
+
 Change = Callable[[Settings, Any, str], Settings]
 
 
@@ -58,30 +66,39 @@ def _apply(settings: Settings, given: Any, name: str, changes: Mapping[str, Chan
     for key, value in _object(given, name).items():
         if key in changes:
             settings = changes[key](settings, value, f"{name}.{key}")
-        elif name != "session" or key not in IGNORED:
+        elif name not in ("session", "response") or key not in IGNORED:
             raise invalid(f"there is no field {name}.{key}; known are {', '.join(changes)}", f"{name}.{key}")
     return settings
 
 
-def modality(value: Any, name: str) -> Any:
-    """The one output modality a client asks for."""
+def _modalities(settings: Settings, value: Any, name: str) -> Settings:
     if not (isinstance(value, list) and len(value) == 1 and value[0] in MODALITIES):
         raise invalid(f"{name} = {value!r}: it must be a list of one of {', '.join(MODALITIES)}", name)
-    return value[0]
-
-
-def _modalities(settings: Settings, value: Any, name: str) -> Settings:
-    return replace(settings, modality=modality(value, name))
-
-
-def instructions(value: Any, name: str) -> str:
-    if not isinstance(value, str) or len(value) > MAX_INSTRUCTIONS:
-        raise invalid(f"{name} must be text of at most {MAX_INSTRUCTIONS} characters", name)
-    return value
+    return replace(settings, modality=value[0])
 
 
 def _instructions(settings: Settings, value: Any, name: str) -> Settings:
-    return replace(settings, instructions=instructions(value or "", name))
+    value = value or ""
+    if not isinstance(value, str) or len(value) > MAX_INSTRUCTIONS:
+        raise invalid(f"{name} must be text of at most {MAX_INSTRUCTIONS} characters", name)
+    return replace(settings, instructions=value)
+
+
+def _more_instructions(settings: Settings, value: Any, name: str) -> Settings:
+    both = settings.instructions, _instructions(settings, value, name).instructions
+    return replace(settings, instructions="\n\n".join(filter(None, both)))
+
+
+def _in_this_conversation(settings: Settings, value: Any, name: str) -> Settings:
+    if value not in (None, "auto"):
+        raise invalid(f"{name} = {value!r}: every response here is part of the conversation; leave it out", name)
+    return settings
+
+
+def _no_input(settings: Settings, value: Any, name: str) -> Settings:
+    if value is not None:
+        raise invalid(f"{name} is not supported here: create items first, and leave it out", name)
+    return settings
 
 
 def _no_tools(settings: Settings, value: Any, name: str) -> Settings:

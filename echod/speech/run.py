@@ -114,9 +114,7 @@ class Run(Generic[T]):
     async def _attempted(self) -> AsyncGenerator[T, None]:
         self.attempts += 1
         self._paused_at = None
-        self._call = Call(
-            model=self.model, language=self.language, spoken=self._call.spoken, alive=self._rearm
-        )
+        self._call = Call(model=self.model, language=self.language, spoken=self._call.spoken, alive=self._rearm)
         async with aclosing(self.attempt(self._call)) as pieces:
             while (piece := await self._next(pieces)) is not END:
                 self._begun_part = self._call.spoken

@@ -12,9 +12,10 @@ from echod.speech.policy import Calls
 HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 
 
-async def list_voices(calls: Calls) -> list[Voice]:
-    """Every voice known by name; a server may have more, which are named in full."""
-    found = await asyncio.gather(*(backend.voices() for backend in calls.backends.values()))
+async def list_voices(calls: Calls, backend: str | None = None) -> list[Voice]:
+    """Every voice known by name, of that backend or of all; a server may have more, which are named in full."""
+    asked = [each for name, each in calls.backends.items() if backend in (None, name)]
+    found = await asyncio.gather(*(each.voices() for each in asked))
     named = [Voice.parse(voice) for voice in (calls.config.voice, *calls.config.voices) if voice]
     return list(dict.fromkeys([*named, *(voice for voices in found for voice in voices)]))
 
@@ -43,7 +44,8 @@ async def find_voice(calls: Calls, name: str | None, text: str = "", language: s
     named = _in_full(name)
     if named and named.backend != "local" and named.backend in calls.backends:
         return named  # its server knows more voices than we do, and need not be asked
-    matching = [voice for voice in await list_voices(calls) if name in (str(voice), voice.name)]
+    known = await list_voices(calls, named.backend if named else None)
+    matching = [voice for voice in known if name in (str(voice), voice.name)]
     if len(matching) == 1:
         return matching[0]
     if len(matching) > 1:

@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import pytest
 
+from echod.hearing import BYTES_PER_SECOND, Hearing, Tell
 from echod.history import Item
-from echod.server.hearing import BYTES_PER_SECOND, Hearing
 from echod.speech.base import Call, Failure
-from tests.server.conftest import Daemon
-from tests.speech.scripted import fails
+from tests.server.conftest import Daemon, until
+from tests.speech.scripted import fails, gives
 
 
 def said(*names: str) -> list[Item]:
@@ -23,11 +24,15 @@ def told() -> list[str]:
 
 
 @pytest.fixture
-def hearing(daemon: Daemon, told: list[str]) -> Hearing:
-    def send(type: str, **fields: Any) -> None:
-        told.append(type.rpartition(".")[2])
+def tell(told: list[str]) -> Tell:
+    return lambda item, seconds, heard: told.append("completed" if isinstance(heard, str) else "failed")
 
-    return Hearing(daemon.calls, "local", send)
+
+@pytest.fixture
+def hearing(daemon: Daemon, tell: Tell) -> Hearing:
+    hearing = Hearing(daemon.calls, "local", contextlib.nullcontext)
+    hearing.come(tell)
+    return hearing
 
 
 def test_only_so_much_sound(hearing: Hearing) -> None:
@@ -63,8 +68,8 @@ async def test_forgotten(daemon: Daemon, hearing: Hearing, told: list[str]) -> N
     assert (gone.cancelled(), await answered, told) == (True, "yes", ["failed", "completed"])
 
 
-async def test_closing(daemon: Daemon, hearing: Hearing) -> None:
-    """Nothing is heard any more afterwards, not even what was forgotten a moment before."""
+async def test_leaving(daemon: Daemon, hearing: Hearing, told: list[str], tell: Tell) -> None:
+    """Nothing is heard while nobody is there, nor what was forgotten a moment before; who is back is heard again."""
 
     async def never(call: Call, text: AsyncIterator[str]) -> AsyncGenerator[str | bytes, None]:
         await asyncio.Event().wait()
@@ -76,8 +81,25 @@ async def test_closing(daemon: Daemon, hearing: Hearing) -> None:
         hearing.begin(item, b"12", None)
     await daemon.backend.begun.wait()
     hearing.forget(items[:1])
-    await hearing.close()
-    assert daemon.backend.running == 0
+    await hearing.leave(tell)
+    assert (daemon.backend.running, told) == (0, [])
+    daemon.backend.attempts = [gives("yes")]
+    hearing.come(tell)
+    [again] = hearing.of(items)
+    assert (await again, items[1].text) == ("yes", "yes")
+    await until(lambda: told == ["completed"])
+    assert hearing.kept == 0
+
+
+async def test_taken_over(daemon: Daemon, hearing: Hearing, tell: Tell) -> None:
+    """Where somebody else listens already, the one who leaves ends nothing."""
+    heard = []
+    hearing.come(lambda item, seconds, words: heard.append(words))
+    daemon.backend.attempts = [gives("yes")]
+    items = said("a")
+    hearing.begin(items[0], b"12", None)
+    await hearing.leave(tell)
+    await until(lambda: heard == ["yes"])
 
 
 async def test_a_failure_nobody_waits_for(daemon: Daemon, hearing: Hearing, told: list[str]) -> None:

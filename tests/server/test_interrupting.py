@@ -257,6 +257,18 @@ async def test_speaking_after_the_last_answer(daemon: Daemon, talk: Talk, monkey
     assert history(daemon) == [("user", "hi"), ("assistant", LONG[0])]
 
 
+async def test_cancelling_while_the_last_answer_sounds(daemon: Daemon, talk: Talk) -> None:
+    """So does one that is cancelled then; another answer cannot be meant."""
+    daemon.backend.attempts = twenty_seconds()
+    done = await talk.answer("hi")
+    error = await talk.refused({"type": "response.cancel", "response_id": "resp_earlier"})
+    assert error.param == "response_id"
+    await talk.connection.response.cancel(response_id=done.id)
+    daemon.backend.attempts = [gives("Fine."), gives(SECOND)]
+    await talk.answer("go on")
+    assert history(daemon)[1][1].endswith("…")
+
+
 async def test_leaving_while_the_last_answer_sounds(daemon: Daemon, client: AsyncOpenAI) -> None:
     """Who comes back is remembered to have heard what was played until they left."""
     async with client.realtime.connect(model="auto") as connection:
@@ -293,7 +305,7 @@ async def test_nothing_heard_of_an_answer(daemon: Daemon, talk: Talk) -> None:
     await talk.until("conversation.item.truncated")
     daemon.backend.attempts = [gives("Two."), gives(SECOND)]
     await talk.answer("go on")
-    assert (daemon.backend.turns[-1].text, history(daemon)) == ("go on", [("user", "hi")])
+    assert (daemon.backend.turns[-1].text, history(daemon)) == ("go on", [("user", "hi"), ("assistant", "…")])
 
 
 # Speech that cannot be stored

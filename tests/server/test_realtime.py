@@ -16,9 +16,9 @@ from openai import AsyncOpenAI
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
 from websockets.exceptions import ConnectionClosed
 
-from echod.speech.base import Failure
-from tests.server.conftest import SECOND, Daemon, history, make_role, until
-from tests.speech.scripted import fails, gives
+from echod.speech.base import Failure, Voice
+from tests.server.conftest import PORTRAIT, SECOND, Daemon, history, make_role, until
+from tests.speech.scripted import VOICE, fails, gives
 from tests.talking import HANG, Talk, message
 
 
@@ -263,6 +263,21 @@ async def test_a_reply_that_fails(daemon: Daemon, talk: Talk, output: str) -> No
     assert (await talk.answer("again")).status == "completed"
 
 
+async def test_the_voice_follows_the_words(daemon: Daemon, talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A voice of nobody's choice is a Chinese one from the first Chinese sentence on; one that was chosen stays."""
+
+    async def default_voice(language: str | None) -> Voice:
+        return Voice("scripted", f"model-{language}", "anna")
+
+    monkeypatch.setattr(daemon.backend, "default_voice", default_voice)
+    for voices in (["model-None", "model-zh", "model-zh"], ["model-s"] * 3):
+        daemon.backend.calls.clear()
+        daemon.backend.attempts = [gives("OK! ", "没问题。", "Bye."), *[gives(SECOND)] * 3]
+        await talk.answer("hi")
+        assert [call.model for call in daemon.backend.calls[1:]] == voices
+        await talk.update(audio={"output": {"voice": str(VOICE)}})
+
+
 async def test_a_voice_that_fails(daemon: Daemon, talk: Talk) -> None:
     """Without a voice the words still come, and the response says what failed."""
     daemon.backend.attempts = [gives("One sentence. ", "Another one."), fails(Failure("auth", "wrong key"))]
@@ -322,6 +337,11 @@ PICTURE = {"type": "message", "role": "user", "content": [{"type": "input_image"
         ({"type": "conversation.item.truncate", "item_id": "none", "content_index": 0, "audio_end_ms": 1}, "item_id"),
         ({"type": "response.create", "response": {"tools": [{}]}}, "response.tools"),
         ({"type": "response.create", "response": 7}, "response"),
+        ({"type": "response.create", "response": {"colour": "red"}}, "response.colour"),
+        ({"type": "response.create", "response": {"input": []}}, "response.input"),
+        ({"type": "response.create", "response": {"conversation": "none"}}, "response.conversation"),
+        ({"type": "response.create", "response": {"output_modalities": ["video"]}}, "output_modalities"),
+        ({"type": "response.create", "response": {"audio": {"output": {"voice": "nobody"}}}}, "voice"),
         ({"type": "response.cancel"}, None),
         ({"type": "no.such.event"}, "type"),
         ({"type": 7}, "type"),
@@ -353,7 +373,7 @@ async def test_a_greeting(daemon: Daemon, ada: Talk) -> None:
     assert ada.words() == "Hello, I am Ada." and not daemon.backend.turns
     daemon.backend.attempts = [gives("Yes."), gives(SECOND)]
     await ada.answer("really?")
-    assert history(daemon) == [("assistant", "Hello, I am Ada.")]
+    assert history(daemon) == [("user", "Please greet me."), ("assistant", "Hello, I am Ada.")]
     assert "You are Ada." in daemon.backend.turns[0].personality
 
 
@@ -361,6 +381,24 @@ async def test_personality_stays_inside(ada: Talk) -> None:
     """What makes a role think is not shown to who talks to it."""
     created = await ada.until("session.created")
     assert "You are Ada" not in str(created.to_dict()) and created.session.model == "role:ada"
+
+
+async def test_a_role_that_changes(daemon: Daemon, ada: Talk) -> None:
+    """Whoever is talking to a role goes on with what has become of it, and hears when it has gone."""
+    await ada.update(output_modalities=["video"])
+    answer = await daemon.http.put("/v1/roles/ada", files={"portrait": ("q.png", PORTRAIT + b"!")})
+    assert answer.status_code == 200, answer.text
+    daemon.backend.attempts = [gives("One."), gives(SECOND)]
+    await ada.ask("hi")
+    await ada.until("response.output_video.added")
+    await daemon.hands.complete(await daemon.hands.begin())
+    assert (await ada.done()).status == "completed"
+    await daemon.http.delete("/v1/roles/ada")
+    await ada.connection.conversation.item.create(item=message("and now?"))  # type: ignore[arg-type]
+    assert (await ada.refused({"type": "response.create"})).code == "not_found"
+    daemon.backend.attempts = [gives("Two."), gives(SECOND)]
+    await ada.connection.response.create(response={"output_modalities": ["audio"]})
+    assert (await ada.done()).status == "completed"
 
 
 async def test_video(daemon: Daemon, ada: Talk) -> None:
@@ -458,6 +496,32 @@ async def test_coming_back(daemon: Daemon, client: AsyncOpenAI) -> None:
         daemon.backend.attempts = [gives("Two.")]
         await talk.answer("second")
     assert history(daemon) == [("user", "first"), ("assistant", "One.")]
+
+
+async def test_cut_off_while_heard(daemon: Daemon, client: AsyncOpenAI) -> None:
+    """What somebody said is heard again when they are back, and answered."""
+
+    async def never(call: Any, text: AsyncIterator[str]) -> AsyncIterator[str]:
+        await asyncio.Event().wait()
+        yield ""
+
+    daemon.backend.attempts = [never]  # type: ignore[list-item]
+    async with client.realtime.connect(model="auto") as connection:
+        talk = Talk(connection)
+        created = await talk.until("session.created")
+        await talk.say(SECOND)
+        await talk.until("response.created")
+        await until(lambda: daemon.backend.running == 1)
+    [conversation] = daemon.conversations._all.values()
+    await until(lambda: conversation.leave is None)
+    assert daemon.backend.running == 0
+    daemon.backend.attempts = [gives("What time is it?"), gives("Noon."), gives(SECOND)]
+    async with client.realtime.connect(model="auto", extra_query={"conversation": created.session.id}) as connection:
+        talk = Talk(connection)
+        await connection.response.create()
+        assert (await talk.done()).status == "completed"
+        assert "conversation.item.input_audio_transcription.completed" in [event.type for event in talk.events]
+    assert daemon.backend.turns[-1].text == "What time is it?"
 
 
 async def test_only_one_connection(daemon: Daemon, client: AsyncOpenAI) -> None:

@@ -55,6 +55,24 @@ async def test_an_utterance_too_long(daemon: Daemon, talk: Talk) -> None:
     assert "0 ms" in (await talk.refused({"type": "input_audio_buffer.commit"})).message
 
 
+@pytest.mark.parametrize("limits", [{"max_utterance": 2}])
+async def test_somebody_who_goes_on(daemon: Daemon, talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the daemon listens for the end, what is longer than max_utterance becomes two items, answered together."""
+    monkeypatch.setattr(Ear, "_voice_in", lambda self, window: float(any(window)))
+    await talk.update(output_modalities=["text"], audio={"input": {"turn_detection": {"type": "server_vad"}}})
+    daemon.backend.attempts = [gives("It was"), gives("a long day."), gives("Rest.")]
+    await talk.append(b"\1\1" * 24_000 * 3)
+    await talk.append(bytes(2 * 24_000))
+    assert (await talk.done()).status == "completed"
+    assert daemon.backend.turns[0].text == "It was\na long day."
+    kinds = [(event.type.rpartition(".")[2], event.item_id) for event in talk.events if "buffer" in event.type]
+    first, second = kinds[0][1], kinds[-1][1]
+    assert kinds == [
+        (kind, item) for item in (first, second) for kind in ("speech_started", "speech_stopped", "committed")
+    ]
+    assert first != second
+
+
 async def test_a_long_piece_holds_up_nobody(daemon: Daemon, talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is heard a second at a time, and between two everybody else gets their turn."""
     beats, heard, feed = 0, [], Ear.feed
@@ -117,7 +135,7 @@ async def test_before_all_others(daemon: Daemon, talk: Talk) -> None:
     await talk.send({"type": "conversation.item.create", "previous_item_id": "root", "item": message("Once.")})
     assert (await talk.until("conversation.item.done")).previous_item_id is None
     await talk.answer("go on")
-    assert history(daemon) == [("user", "Once."), ("user", "hi"), ("assistant", "One.")]
+    assert history(daemon) == [("user", "Once.\nhi"), ("assistant", "One.")]
     error = await talk.refused({"type": "conversation.item.create", "item": {**message("x"), "id": "root"}})
     assert error.param == "item.id"
 
