@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -282,12 +282,17 @@ class Daemon:
                 notify(STATUS=self._status())
 
     async def _sweep(self) -> None:
+        usage = UsageRecords(self.desk.journal)
+        sweeps: tuple[Callable[[], Awaitable[None]], ...] = (
+            lambda: self.files.sweep(self.clock()),  # what frees bytes first: a full disk has no room for the others
+            self.desk.sweep,
+            lambda: self.accounts.sweep(self.clock()),
+            lambda: usage.sweep(self.clock() - self.config.keep_usage),
+        )
         while True:
-            try:
-                await self.files.sweep(self.clock())
-                await self.accounts.sweep(self.clock())
-                await self.desk.sweep()
-                await UsageRecords(self.desk.journal).sweep(self.clock() - self.config.keep_usage)
-            except Exception:
-                log.exception("what has expired could not be removed")
+            for sweep in sweeps:
+                try:
+                    await sweep()
+                except Exception:
+                    log.exception("what has expired could not be removed")
             await asyncio.sleep(SWEEP_INTERVAL)

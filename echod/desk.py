@@ -11,13 +11,13 @@ import itertools
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Protocol
 
 import msgspec
 
-from echod import job_files, jobs
+from echod import job_files, jobs, removal
 from echod.config import Config
 from echod.errors import EchodError
 from echod.feed import PROGRESS, Feed
@@ -329,19 +329,27 @@ class Desk:
         """Cancel the job, wait for its end, remove its files and its row."""
         await self.cancel(job_id, account)
         await self.ended(job_id)
-        await self.journal.remove_job(job_id)
-        await asyncio.to_thread(job_files.remove, [self.directory(job_id)])
+        await removal.remove(self.directory(job_id), lambda: self.journal.remove_job(job_id))
 
     async def sweep(self) -> None:
         """Remove ended jobs that have expired, then the oldest ones until all clips fit into `clips_cap`."""
         ended = await self.journal.finished_jobs()
-        sizes = await asyncio.to_thread(lambda: {job.id: job_files.size(self.directory(job.id)) for job in ended})
-        total, now = sum(sizes.values()), self.clock()
-        for job in ended:
-            if total <= self.config.clips_cap and (job.expires_at is None or job.expires_at > now):
-                break
-            total -= sizes[job.id]
+        doomed = await asyncio.to_thread(self._doomed, ended)
+        for job in doomed:  # all of them before any row: the first may have nothing that makes room for the journal
+            await asyncio.to_thread(removal.empty, self.directory(job.id))
+        for job in doomed:
             await self.remove(job.id, None)
+
+    def _doomed(self, ended: Sequence[Job]) -> Sequence[Job]:
+        sizes = {job.id: job_files.size(self.directory(job.id)) for job in ended}
+        total, now = sum(sizes.values()), self.clock()
+        doomed = []
+        for job in ended:
+            expired = job.expires_at is not None and job.expires_at <= now
+            if expired or total > self.config.clips_cap or removal.is_cut_short(self.directory(job.id)):
+                total -= sizes[job.id]
+                doomed.append(job)
+        return doomed
 
     # The fleet's side
 

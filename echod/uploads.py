@@ -21,6 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
+from echod import removal
 from echod.config import Config
 from echod.errors import EchodError
 from echod.inspection import PREPARED, Inspected, Inspector, Want
@@ -91,21 +92,25 @@ class FileStore:
 
     async def sweep(self, now: float) -> None:
         """Remove expired files, and what an earlier daemon left half received."""
-        for record in await self.journal.files(None):
-            if self._expired(record, now):
-                await self._remove(record)
+        records = await self.journal.files(None)
+        doomed = [record for record in records if self._expired(record, now) or self._cut_short(record)]
+        for record in doomed:  # bytes before rows: the journal may need the room
+            await asyncio.to_thread(removal.empty, self.root / record.id)
         for directory in self.root.iterdir():
             if directory.name not in self.unfinished and await self.journal.file(directory.name) is None:
                 await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+        for record in doomed:
+            await self._remove(record)
 
     @staticmethod
     def _expired(record: Record, now: float) -> bool:
         return record.expires_at is not None and record.expires_at <= now
 
+    def _cut_short(self, record: Record) -> bool:
+        return removal.is_cut_short(self.root / record.id)
+
     async def _remove(self, record: Record) -> None:
-        # The row first: bytes without a row are swept, a row without bytes would be a broken promise.
-        await self.journal.remove_file(record.id)
-        await asyncio.to_thread(shutil.rmtree, self.root / record.id, ignore_errors=True)
+        await removal.remove(self.root / record.id, lambda: self.journal.remove_file(record.id))
 
 
 class Receiving:

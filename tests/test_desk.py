@@ -400,6 +400,38 @@ async def test_oldest_clips_make_room(office: Office) -> None:
     assert [job.id for job in (await office.desk.list(None))[0]] == made[:0:-1]
 
 
+async def test_removal_frees_bytes_before_the_journal_is_written(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a full disk the journal has room only then; a removal that was cut short is finished by the next sweep."""
+    job, kept = await office.desk.accept(office.draft), await office.desk.accept(office.draft)
+    for each in (job, kept):
+        await office.run(each, done())
+    directory = office.desk.directory(job.id)
+
+    async def full(job_id: str) -> None:
+        assert list(directory.iterdir()) == []
+        raise EchodError("disk_full", "no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(office.desk.journal, "remove_job", full)
+        with pytest.raises(EchodError, match="no room"):
+            await office.desk.remove(job.id, "a")
+    await office.desk.sweep()
+    assert [left.id for left in (await office.desk.list(None))[0]] == [kept.id]
+    assert not directory.exists()
+
+
+async def test_clips_that_are_out_of_sight_are_kept(office: Office) -> None:
+    """A row whose directory is missing stays: the disk with it may come back."""
+    job = await office.desk.accept(office.draft)
+    await office.run(job, done())
+    aside = office.desk.root.rename(office.desk.root.with_name("aside"))
+    await office.desk.sweep()
+    aside.rename(office.desk.root)
+    assert (await office.desk.find(job.id, "a")).status == "completed"
+
+
 async def test_attempts_leave_nothing_half_done(office: Office) -> None:
     """After its end a job's directory holds no part and no stream, and without success no clip."""
     job = await office.desk.accept(office.draft)

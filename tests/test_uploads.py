@@ -220,6 +220,22 @@ async def test_expiry(bench: Bench, speech: bytes) -> None:
     assert await bench.journal.files() == [young]
 
 
+async def test_removal_that_was_cut_short(bench: Bench, speech: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytes go before the journal, which may need their room, is written; the next sweep finishes what that breaks."""
+    record, kept = await bench.upload(speech), await bench.upload(speech)
+
+    async def full(file_id: str) -> None:
+        assert list((bench.store.root / file_id).iterdir()) == []
+        raise EchodError("disk_full", "no room")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.journal, "remove_file", full)
+        assert (await refusal(bench.store.delete(record.id, "ann"))).code == "disk_full"
+    await bench.store.sweep(bench.now)
+    assert await bench.journal.files() == [kept]
+    assert bench.left == [kept.id]
+
+
 async def test_what_a_death_left_is_swept(bench: Bench, speech: bytes) -> None:
     """After a restart directories without a row are removed; finished files stay."""
     record = await bench.upload(speech)

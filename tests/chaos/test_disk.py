@@ -140,6 +140,24 @@ def test_full_while_inputs_arrive(tmp_path: Path, disk: SmallDisk) -> None:
         visitor.makes_a_clip()
 
 
+def test_room_is_made_on_a_full_disk(tmp_path: Path, disk: SmallDisk) -> None:
+    """Clips and uploads can be deleted when not a byte is free, and then the next clip is made."""
+    with RunningDaemon(tmp_path, **NO_CHECK) as daemon, visiting(daemon) as visitor:
+        clips = [visitor.ended(visitor.submit())["id"] for _ in range(2)]
+        disk.fill()
+        for path in (f"/v1/videos/{clips[0]}", f"/v1/files/{visitor.ids['input_reference']['file_id']}"):
+            deleted = visitor.http.delete(path)
+            assert deleted.status_code == 200, deleted.text
+            assert code(visitor.http.get(path)) == code(visitor.http.get(f"{path}/content")) == (404, "not_found")
+            disk.fill()
+        assert [video["id"] for video in visitor.http.get("/v1/videos").json()["data"]] == clips[1:]
+        visitor.http.delete(f"/v1/videos/{clips[1]}").raise_for_status()
+        assert kept(disk.directory / "jobs") == set()
+        disk.clear()
+        visitor.upload()
+        visitor.makes_a_clip()
+
+
 def test_full_while_a_clip_is_made(tmp_path: Path, disk: SmallDisk) -> None:
     """The job fails with disk_full, its worker lives on, and the next job is made once there is room."""
     with RunningDaemon(tmp_path, **NO_CHECK) as daemon, visiting(daemon, seconds=60.0) as visitor:
