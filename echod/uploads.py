@@ -128,9 +128,13 @@ class Receiving:
 
     async def __aenter__(self) -> Self:
         self._check_space()
-        with self._room():
-            self._directory.mkdir()
-            self._upload.touch()
+        try:
+            with self._room():
+                self._directory.mkdir()
+                self._upload.touch()
+        except BaseException:
+            self._leave_nothing()
+            raise
         self._store.unfinished.add(self.id)
         return self
 
@@ -139,7 +143,10 @@ class Receiving:
     ) -> None:
         self._store.unfinished.discard(self.id)
         if not self._kept:
-            shutil.rmtree(self._directory, ignore_errors=True)
+            self._leave_nothing()
+
+    def _leave_nothing(self) -> None:
+        shutil.rmtree(self._directory, ignore_errors=True)
 
     async def write(self, data: bytes) -> None:
         """Append to the file. Raises EchodError: payload_too_large, disk_full."""
@@ -188,7 +195,11 @@ class Receiving:
             speech=inspected.speech,
         )
         self._kept = True  # from here on, even if this is cancelled, there may be a row; without one it is swept
-        await self._store.journal.add_file(record)
+        try:
+            await self._store.journal.add_file(record)
+        except EchodError:
+            self._kept = False
+            raise
         return record
 
     def _check_space(self) -> None:

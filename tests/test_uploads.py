@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import stat
@@ -167,6 +168,18 @@ async def test_a_disk_that_fills_up(bench: Bench) -> None:
         upload.symlink_to("/dev/full")
         error = await refusal(receiving.write(bytes(BLOCK)))
     assert error.code == "disk_full"
+    assert bench.left == []
+
+
+@pytest.mark.parametrize("place", ["directory", "journal"])
+async def test_no_room_for_the_rest(bench: Bench, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """An upload leaves nothing either when the disk is full after its directory is made, or before its row is."""
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, "full") if place == "directory" else EchodError("disk_full", "full")
+
+    monkeypatch.setattr(*((Path, "touch", full) if place == "directory" else (bench.journal, "add_file", full)))
+    assert (await refusal(bench.upload(PORTRAIT))).code == "disk_full"
     assert bench.left == []
 
 

@@ -140,6 +140,29 @@ def test_full_while_inputs_arrive(tmp_path: Path, disk: SmallDisk) -> None:
         visitor.makes_a_clip()
 
 
+def test_full_at_the_end_of_an_upload(tmp_path: Path, disk: SmallDisk) -> None:
+    """Whichever block is the first without room, of its files or of the journal, a refused upload leaves nothing."""
+    with RunningDaemon(tmp_path, **NO_CHECK) as daemon, visiting(daemon) as visitor:
+        files = disk.directory / "files"
+        blocks = sum(
+            path.stat().st_blocks // 8 for path in (files / visitor.ids["input_reference"]["file_id"]).iterdir()
+        )
+        before, refused = kept(files), 0
+        for leave in range(blocks - 6, blocks + 10):
+            disk.fill(leave * 4096)
+            answer = visitor.http.post(
+                "/v1/files", files={"file": (EXAMPLES / "portrait.png").read_bytes()}, data={"purpose": "user_data"}
+            )
+            if answer.status_code == 507:
+                refused += 1
+                assert kept(files) == before, leave
+            else:
+                visitor.http.delete(f"/v1/files/{answer.raise_for_status().json()['id']}").raise_for_status()
+        assert refused
+        disk.clear()
+        visitor.makes_a_clip()
+
+
 def test_room_is_made_on_a_full_disk(tmp_path: Path, disk: SmallDisk) -> None:
     """Clips and uploads can be deleted when not a byte is free, and then the next clip is made."""
     with RunningDaemon(tmp_path, **NO_CHECK) as daemon, visiting(daemon) as visitor:
