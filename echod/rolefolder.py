@@ -20,6 +20,9 @@ from echod.rolefile import NAME, RoleFile, dump, line_of, read
 ROLE_FILE = "role.toml"
 MAX_ROLE_FILE = 64 * 1024  # bytes
 
+# No room, no descriptors, no memory: the machine's fault, which passes, and not the folder's.
+PASSING = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM))
+
 UNFINISHED = re.compile(r"\.[0-9a-f]{16}")
 
 Stamp: TypeAlias = tuple[object, ...]  # changes when a folder does
@@ -84,20 +87,27 @@ def sweep(root: Path) -> None:
             shutil.rmtree(path, ignore_errors=True)
 
 
+def look_at_portrait(folder: Path, limit: int) -> tuple[RoleFile, str]:
+    """The role's file and its portrait's sha256."""
+    with open_role(folder) as (file, portrait):
+        return file, _copy(portrait, None, limit, folder / file.portrait)
+
+
 def copy_portrait(folder: Path, target: Path, limit: int) -> tuple[RoleFile, str]:
-    """The role's file and its portrait's sha256. A copy, so that what is inspected is what was checked."""
+    """The same. A copy, so that what is inspected is what was checked."""
     with open_role(folder) as (file, portrait), target.open("xb") as copy:
         return file, _copy(portrait, copy, limit, folder / file.portrait)
 
 
-def _copy(source: BinaryIO, target: BinaryIO, limit: int, shown: Path) -> str:
+def _copy(source: BinaryIO, target: BinaryIO | None, limit: int, shown: Path) -> str:
     digest, size = hashlib.sha256(), 0
     while block := source.read(2**20):
         size += len(block)
         if size > limit:
             raise EchodError("payload_too_large", f"{shown} has more than {limit} bytes (setting max_upload)")
         digest.update(block)
-        target.write(block)
+        if target:
+            target.write(block)
     return digest.hexdigest()
 
 
@@ -153,6 +163,8 @@ def _open_folder(folder: Path) -> Iterator[int]:
     try:
         directory = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError as error:
+        if error.errno in PASSING:
+            raise
         linked = folder.is_symlink()
         why = "is a symbolic link, and these are not followed: copy the folder" if linked else f"{error.strerror}"
         raise _invalid(f"{folder}: {why}") from None
@@ -167,6 +179,8 @@ def _open_file(directory: int, name: str, shown: str) -> BinaryIO:
     try:
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=directory)
     except OSError as error:
+        if error.errno in PASSING:
+            raise
         linked = error.errno == errno.ELOOP
         why = "is a symbolic link, and these are not followed: copy the file" if linked else error.strerror
         raise _invalid(f"{shown}: {why}") from None

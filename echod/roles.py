@@ -3,8 +3,9 @@
     roles/<name>/{role.toml, portrait.*}                what people write, and what `/v1/roles` writes for them
     cache/roles/<sha256>/{portrait.png, portrait.json}  what inspection made of a portrait; workers and jobs read it
 
-Whoever asks for roles gets them as they are on disk. A folder is read again when something in it has changed; one that
-cannot be used is told of once, and the others go on. A picture is inspected once, however often echod starts.
+Whoever asks for roles gets them as they are on disk. A folder is read again when something in it has changed, or when
+the machine had no room for it; one that cannot be used is told of once, and the others go on. A picture is inspected
+once, however often echod starts.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from echod.errors import EchodError
 from echod.inspection import PREPARED, Inspector
 from echod.options import check_options
 from echod.rolefile import NAME, RoleFile, check_name, check_role
-from echod.rolefolder import Stamp
+from echod.rolefolder import PASSING, Stamp
 
 log = logging.getLogger("echod.roles")
 
@@ -64,11 +65,12 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Known(NamedTuple):
-    """A folder as it was last read: a role, or why it is none."""
+    """A folder as it was last read: a role, or why it is none. `passing` is the code of a fault of the machine."""
 
     stamp: Stamp
-    role: Role | None
-    problem: str
+    role: Role | None = None
+    problem: str = ""
+    passing: str | None = None
 
 
 class Roles:
@@ -100,11 +102,13 @@ class Roles:
         return {name: known.problem for name, known in self._known.items() if not known.role}
 
     async def find(self, name: str) -> Role:
-        """EchodError not_found."""
+        """EchodError not_found; disk_full or internal while the machine cannot read it."""
         await self.look()
         known = self._known.get(name)
         if known is None:
             raise EchodError("not_found", f"there is no role {name!r}; `echod roles list` shows all there are")
+        if known.passing:
+            raise EchodError(known.passing, f"role {name!r} cannot be read at present, the log says why; try again")
         if known.role is None:
             raise EchodError("not_found", f"role {name!r} is broken; `echod roles list` shows admins why")
         return known.role
@@ -136,7 +140,9 @@ class Roles:
             known: dict[str, Known] = {}
             for name, stamp in (await asyncio.to_thread(rolefolder.stamps, self.root)).items():
                 before = self._known.get(name)
-                known[name] = before if before and _fresh(before, stamp, again) else await self._load(name, stamp)
+                known[name] = (
+                    before if before and _fresh(before, stamp, again) else await self._load(name, stamp, before)
+                )
             await self._take(known)
 
     async def _take(self, known: dict[str, Known]) -> None:
@@ -145,24 +151,30 @@ class Roles:
             log.info("role %s is gone", name)
         if {name: each.role for name, each in before.items()} != {name: each.role for name, each in known.items()}:
             self.on_change()
-            await asyncio.to_thread(_keep_only, self.cache, {role.portrait.sha256 for role in self.loaded})
+            await self._clean_cache()
 
-    async def _load(self, name: str, stamp: Stamp) -> Known:
+    async def _clean_cache(self) -> None:
+        await asyncio.to_thread(_keep_only, self.cache, {role.portrait.sha256 for role in self.loaded})
+
+    async def _load(self, name: str, stamp: Stamp, before: Known | None) -> Known:
         try:
             role = await self._read(name)
         except (EchodError, OSError) as error:
-            log.error("role %s is broken: %s", name, error)
-            return Known(stamp, None, str(error))
+            known = _broken(stamp, error)
+            if not (before and before.passing and before.problem == known.problem):
+                log.error("role %s is broken: %s", name, known.problem)
+            return known
         log.info("role %s loaded", name)
-        return Known(stamp, role, "")
+        return Known(stamp, role)
 
     async def _read(self, name: str) -> Role:
-        folder = self.root / check_name(name)
-        with self._scratch() as scratch:
-            upload = scratch / "upload"
-            file, sha256 = await asyncio.to_thread(rolefolder.copy_portrait, folder, upload, self.config.max_upload)
-            facts = _facts(self.cache / sha256)
-            if facts is None:
+        folder, limit = self.root / check_name(name), self.config.max_upload
+        file, sha256 = await asyncio.to_thread(rolefolder.look_at_portrait, folder, limit)
+        facts = _facts(self.cache / sha256)
+        if facts is None:
+            with self._scratch() as scratch:
+                upload = scratch / "upload"
+                file, sha256 = await asyncio.to_thread(rolefolder.copy_portrait, folder, upload, limit)
                 try:
                     facts = await self._inspect(upload, scratch)
                 except EchodError as error:
@@ -210,16 +222,27 @@ class Roles:
             if folder.is_symlink():
                 raise _invalid(f"{folder} is a symbolic link; remove the role first", "name")
             file = check_role({**fields, "portrait": _portrait_name(picture, filename, before)})
+            try:
+                await self._store(folder, file, picture, before)
+            except BaseException:
+                await self._clean_cache()
+                raise
+        try:
+            role = await self.find(name)
+        except EchodError:
+            if not exists:
+                await self.remove(name)
+            raise
+        log.info("role %s %s", name, "replaced" if exists else "added")
+        return role
+
+    async def _store(self, folder: Path, file: RoleFile, picture: Path | None, before: Role | None) -> None:
+        with _storing():
             if picture is not None:
                 with self._scratch() as scratch:
                     await self._inspect(picture, scratch)
-            with _storing():
-                await asyncio.to_thread(
-                    rolefolder.write, folder, file, picture, before.file.portrait if before else None
-                )
-        role = await self.find(name)
-        log.info("role %s %s", name, "replaced" if exists else "added")
-        return role
+            former = before.file.portrait if before else None
+            await asyncio.to_thread(rolefolder.write, folder, file, picture, former)
 
     async def remove(self, name: str) -> None:
         """Jobs made with the role have their own copy of its portrait. EchodError not_found."""
@@ -233,9 +256,17 @@ class Roles:
 
 def _fresh(known: Known, stamp: Stamp, again: bool) -> bool:
     """Whether what is known still holds: the folder is as it was, and nobody has emptied the cache."""
-    if known.stamp != stamp:
+    if known.stamp != stamp or known.passing:
         return False
     return known.role.picture.exists() if known.role else not again
+
+
+def _broken(stamp: Stamp, error: EchodError | OSError) -> Known:
+    if isinstance(error, EchodError):
+        return Known(stamp, problem=error.message, passing=error.code if error.code == "disk_full" else None)
+    if error.errno not in PASSING:
+        return Known(stamp, problem=str(error))
+    return Known(stamp, problem=str(error.strerror), passing=_code(error))  # without the path: it is another each time
 
 
 def _facts(home: Path) -> jobs.Portrait | None:
@@ -267,8 +298,11 @@ def _storing() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        code = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "internal"
-        raise EchodError(code, f"the role cannot be stored: {error.strerror}") from error
+        raise EchodError(_code(error), f"the role cannot be stored: {error.strerror}") from error
+
+
+def _code(error: OSError) -> str:
+    return "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "internal"
 
 
 def _invalid(message: str, param: str) -> EchodError:

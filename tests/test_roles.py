@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from echod import rolefolder
 from echod import roles as roles_module
 from echod.config import Config
 from echod.errors import EchodError
@@ -164,6 +167,51 @@ async def test_unreadable_picture(bench: Bench) -> None:
     assert bench.cached() == []
 
 
+@pytest.mark.parametrize(
+    ("fault", "code"),
+    [
+        (EchodError("disk_full", "the disk is full"), "disk_full"),
+        (OSError(errno.ENOSPC, "no space"), "disk_full"),
+        (OSError(errno.EMFILE, "too many open files"), "internal"),
+    ],
+)
+async def test_no_room_for_now(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: Exception, code: str
+) -> None:
+    """What the machine has no room for is no fault of the role's: it says so, once, and loads as soon as there is."""
+    bench.put()
+
+    async def fail(*_: object) -> None:
+        raise fault
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.inspector, "inspect", fail)
+        for _ in range(2):
+            with pytest.raises(EchodError, match="cannot be read at present") as refusal:
+                await bench.roles.find("ada")
+            assert refusal.value.code == code
+    assert len([record for record in caplog.records if record.levelname == "ERROR"]) == 1
+    assert (await bench.roles.find("ada")).picture.read_bytes() == PICTURE
+
+
+async def test_no_descriptors_for_now(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same where the folder cannot be opened."""
+    folder = bench.put()
+    really = os.open
+
+    def fail(path: object, *arguments: Any, **options: Any) -> int:
+        if path == folder:
+            raise OSError(errno.EMFILE, "too many open files")
+        return really(path, *arguments, **options)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", fail)
+        with pytest.raises(EchodError) as refusal:
+            await bench.roles.find("ada")
+        assert refusal.value.code == "internal"
+    assert await bench.names() == ["ada"]
+
+
 async def test_too_large(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither file may be larger than its limit."""
     folder = bench.put(text="#" * 70_000)
@@ -294,6 +342,22 @@ async def test_write(bench: Bench, picture: Path) -> None:
     assert 'personality = """\none\ntwo"""\n' in (folder / "role.toml").read_text()
     assert bench.inspector.inspections == 1
     assert sorted(path.name for path in bench.roles.root.iterdir()) == ["ada"]
+
+
+@pytest.mark.parametrize("place", ["inspect", "write", "look_at_portrait"])
+async def test_no_room_to_write(bench: Bench, picture: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """Wherever the room ends, the role is refused with disk_full and nothing is kept."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(bench.inspector if place == "inspect" else rolefolder, place, fail)
+        with pytest.raises(EchodError) as refusal:
+            await bench.roles.write("ada", {}, picture, "a.png", replace=False)
+    assert refusal.value.code == "disk_full"
+    assert (list(bench.roles.root.iterdir()), bench.cached()) == ([], [])
+    await bench.roles.write("ada", {}, picture, "a.png", replace=False)
 
 
 @pytest.mark.parametrize("filename", ["../../x.sh", "/etc/passwd", "a/b.png\0.sh", "role.toml", "", "x" * 5000])

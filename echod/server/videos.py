@@ -171,6 +171,8 @@ async def _role(served: Services, model: Any) -> Role | None:
     try:
         return await served.roles.find(model.removeprefix("role:"))
     except EchodError as error:
+        if error.code != "not_found":
+            raise
         raise EchodError("model_not_loaded", error.message, param="model") from None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -161,6 +162,30 @@ def test_full_at_the_end_of_an_upload(tmp_path: Path, disk: SmallDisk) -> None:
         assert refused
         disk.clear()
         visitor.makes_a_clip()
+
+
+def test_full_while_a_role_is_made(tmp_path: Path, disk: SmallDisk) -> None:
+    """A role there is no room for is refused and leaves nothing; one that cannot be read comes back by itself."""
+    portrait = (EXAMPLES / "portrait.png").read_bytes()
+    with RunningDaemon(tmp_path, **NO_CHECK) as daemon, daemon.http() as http:
+        http.post("/v1/roles", files={"portrait": portrait}, data={"name": "ada"}).raise_for_status()
+        blocks = sum(path.stat().st_blocks // 8 for path in disk.directory.glob("*/**/portrait.*"))
+        http.delete("/v1/roles/ada").raise_for_status()
+        for leave in (0, 1, 2, *range(blocks // 2, blocks * 2, 16)):
+            disk.fill(leave * 4096)
+            answer = http.post("/v1/roles", files={"portrait": portrait}, data={"name": "ada"})
+            if answer.status_code == 200:
+                break
+            assert code(answer) == (507, "disk_full"), (leave, answer.text)
+            assert kept(disk.directory / "roles") == kept(disk.directory / "cache" / "roles") == set()
+        disk.clear()
+        assert answer.status_code == 200, answer.text
+        shutil.rmtree(disk.directory / "cache" / "roles")
+        disk.fill()
+        assert http.get("/v1/roles/ada").json()["error"]
+        assert code(http.get("/v1/roles/ada/portrait")) == (507, "disk_full")
+        disk.clear()
+        assert http.get("/v1/roles/ada").json()["error"] is None
 
 
 def test_room_is_made_on_a_full_disk(tmp_path: Path, disk: SmallDisk) -> None:
