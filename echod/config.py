@@ -320,7 +320,7 @@ def _from_file(path: Path) -> Iterator[_Given]:
     import tomllib  # most commands read no settings
 
     try:
-        table = tomllib.loads(path.read_text("utf-8"))
+        table = tomllib.loads(path.read_text("utf-8-sig"))  # Windows editors begin a file with a mark
     except FileNotFoundError:
         return
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

@@ -99,7 +99,7 @@ def read(data: bytes, path: Path) -> RoleFile:
     """The role that the bytes of the file `path` describe. Raises as `check_role`, naming the file and the line."""
     line, text = 1, ""
     try:
-        text = data.decode()
+        text = data.decode("utf-8-sig")  # Windows editors begin a file with a mark
         return check_role(tomllib.loads(text))
     except UnicodeDecodeError as error:
         line, failure = data[: error.start].count(b"\n") + 1, _invalid("the file is not UTF-8 text")

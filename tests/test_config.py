@@ -48,6 +48,11 @@ def test_the_two_files_are_read_where_documented(tmp_path: Path) -> None:
     assert (settings.port, settings.origins["port"]) == (4321, str(file))
 
 
+def test_byte_order_mark(tmp_path: Path) -> None:
+    """The mark with which some editors begin a file is none of its text."""
+    assert load(tmp_path, "\ufeffport = 4321\n").port == 4321
+
+
 @pytest.mark.parametrize(
     ("name", "text", "value"),
     [

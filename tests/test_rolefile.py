@@ -57,6 +57,12 @@ def test_every_key() -> None:
     )
 
 
+def test_byte_order_mark() -> None:
+    """The mark with which some editors begin a file is none of its text."""
+    assert read(b"\xef\xbb\xbf" + WHOLE.encode(), PATH) == read(WHOLE.encode(), PATH)
+    assert f"{PATH}:2:" in refused(b'\xef\xbb\xbfportrait = "p.png"\ntitel = 1').message
+
+
 def test_portrait_is_enough() -> None:
     """Everything but the portrait may be left out; engine auto is the same as none."""
     assert read(b'portrait = "p.png"', PATH) == RoleFile(portrait="p.png")
