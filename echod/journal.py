@@ -12,6 +12,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +22,7 @@ from echod.errors import ConfigurationError, EchodError
 from echod.jobs import Job, Portrait, Speech
 
 T = TypeVar("T")
+Row = TypeVar("Row", Job, "Record")
 Work = Callable[[sqlite3.Connection], T]
 Outcome = tuple[asyncio.Future[Any], Any, Exception | None]
 
@@ -110,7 +112,10 @@ class Journal:
             self._db.execute("PRAGMA synchronous=FULL")
             self._check()
             self._migrate()
+            self._check_rows()
         except (OSError, sqlite3.Error) as error:
+            if _is_full(error):
+                raise EchodError("disk_full", f"{self.path} cannot be used: {error}. Free some space.") from error
             raise ConfigurationError(
                 f"{self.path} cannot be used as the journal: {error}. Move the file away to start afresh, "
                 "or name another directory with --state-dir."
@@ -132,6 +137,23 @@ class Journal:
             )
         for target in range(version + 1, SCHEMA_VERSION + 1):
             self._db.executescript(f"BEGIN; {MIGRATIONS[target]} PRAGMA user_version={target}; COMMIT;")
+        with contextlib.closing(sqlite3.connect(":memory:")) as fresh:
+            fresh.executescript("".join(MIGRATIONS.values()))
+            lacking = sorted(_columns(fresh) - _columns(self._db))
+        if lacking:  # its version is the number of another program
+            raise sqlite3.DatabaseError(f"it is not of echod, it has no {lacking[0]}")
+
+    def _check_rows(self) -> None:
+        """Now, when somebody is there to repair them, and not in the middle of a night's work."""
+        for table, decode in (("jobs", partial(_decode, Job)), ("files", partial(_decode, Record))):
+            for id, data in self._db.execute(f"SELECT id, data FROM {table}"):
+                try:
+                    decode(id, data)
+                except EchodError as error:
+                    raise ConfigurationError(
+                        f"{self.path}: {error.message}. Restore the file from a copy, or give up this row and what "
+                        f"""belongs to it: `sqlite3 {self.path} "DELETE FROM {table} WHERE id = '{id}'"`"""
+                    ) from None
 
     async def close(self) -> None:
         """Commit what waits, then close the file."""
@@ -240,8 +262,8 @@ class Journal:
 
     def job(self, job_id: str) -> asyncio.Future[Job | None]:
         def work(db: sqlite3.Connection) -> Job | None:
-            row = db.execute("SELECT data FROM jobs WHERE id = ?", (job_id,)).fetchone()
-            return _job(row[0]) if row else None
+            row = db.execute("SELECT id, data FROM jobs WHERE id = ?", (job_id,)).fetchone()
+            return _decode(Job, *row) if row else None
 
         return self.do(work)
 
@@ -251,19 +273,19 @@ class Journal:
         """Jobs in the order they were accepted, or the other way round, from the one behind `after` on."""
         beyond, order = ("<", "DESC") if newest_first else (">", "ASC")
         query = (
-            "SELECT data FROM jobs WHERE (?1 IS NULL OR account = ?1) "
+            "SELECT id, data FROM jobs WHERE (?1 IS NULL OR account = ?1) "
             f"AND (?2 IS NULL OR seq {beyond} (SELECT seq FROM jobs WHERE id = ?2)) ORDER BY seq {order} LIMIT ?3"
         )
-        return self.do(lambda db: [_job(data) for (data,) in db.execute(query, (account, after, limit))])
+        return self.do(lambda db: [_decode(Job, *row) for row in db.execute(query, (account, after, limit))])
 
     def unfinished_jobs(self) -> asyncio.Future[list[Job]]:
-        query = "SELECT data FROM jobs WHERE status IN ('queued', 'in_progress') ORDER BY seq"
-        return self.do(lambda db: [_job(data) for (data,) in db.execute(query)])
+        query = "SELECT id, data FROM jobs WHERE status IN ('queued', 'in_progress') ORDER BY seq"
+        return self.do(lambda db: [_decode(Job, *row) for row in db.execute(query)])
 
     def finished_jobs(self) -> asyncio.Future[list[Job]]:
         """Ended jobs, those that expire first in front."""
-        query = "SELECT data FROM jobs WHERE status NOT IN ('queued', 'in_progress') ORDER BY expires_at, seq"
-        return self.do(lambda db: [_job(data) for (data,) in db.execute(query)])
+        query = "SELECT id, data FROM jobs WHERE status NOT IN ('queued', 'in_progress') ORDER BY expires_at, seq"
+        return self.do(lambda db: [_decode(Job, *row) for row in db.execute(query)])
 
     # Files
 
@@ -273,14 +295,14 @@ class Journal:
 
     def file(self, file_id: str) -> asyncio.Future[Record | None]:
         def work(db: sqlite3.Connection) -> Record | None:
-            row = db.execute("SELECT data FROM files WHERE id = ?", (file_id,)).fetchone()
-            return msgspec.json.decode(row[0], type=Record) if row else None
+            row = db.execute("SELECT id, data FROM files WHERE id = ?", (file_id,)).fetchone()
+            return _decode(Record, *row) if row else None
 
         return self.do(work)
 
     def files(self, account: str | None = None) -> asyncio.Future[list[Record]]:
-        query = "SELECT data FROM files WHERE ?1 IS NULL OR account = ?1 ORDER BY seq"
-        return self.do(lambda db: [msgspec.json.decode(data, type=Record) for (data,) in db.execute(query, (account,))])
+        query = "SELECT id, data FROM files WHERE ?1 IS NULL OR account = ?1 ORDER BY seq"
+        return self.do(lambda db: [_decode(Record, *row) for row in db.execute(query, (account,))])
 
     def remove_file(self, file_id: str) -> asyncio.Future[None]:
         return self.do(lambda db: _run(db, "DELETE FROM files WHERE id = ?", (file_id,)))
@@ -315,11 +337,27 @@ def _encode(job: Job) -> bytes:
     return msgspec.json.encode(job)
 
 
-def _job(data: bytes) -> Job:
-    return msgspec.json.decode(data, type=Job)
+def _decode(kind: type[Row], id: str, data: bytes) -> Row:
+    try:
+        row = msgspec.json.decode(data, type=kind)
+        why = "it names another"
+    except (msgspec.MsgspecError, ValueError, TypeError) as error:  # ValueError: no UTF-8
+        row, why = None, str(error)
+    if row is None or row.id != id:  # the directory of the one and of the other would be taken for a stray
+        raise EchodError("internal", f"the journal's row of {id} is damaged: {why}")
+    return row
+
+
+def _columns(db: sqlite3.Connection) -> set[str]:
+    query = "SELECT t.name || '.' || c.name FROM sqlite_master t, pragma_table_info(t.name) c WHERE t.type = 'table'"
+    return {name for (name,) in db.execute(query)}
+
+
+def _is_full(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or "full" in str(error)
 
 
 def _journal_error(error: sqlite3.Error) -> EchodError:
-    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or "full" in str(error):
+    if _is_full(error):
         return EchodError("disk_full", f"the journal cannot be written: {error}. Free some space and try again.")
     return EchodError("internal", f"the journal cannot be written: {error}")

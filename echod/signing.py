@@ -61,14 +61,16 @@ def load_key(path: Path) -> bytes:
         return _make_key(path)
     except OSError as error:
         raise ConfigurationError(f"the signing key {path} cannot be read: {error.strerror}") from None
-    with os.fdopen(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_mode & 0o077 or status.st_uid != os.getuid():
             raise ConfigurationError(
                 f"the signing key {path} must be a file that only its owner, this daemon's user, may read: "
                 "`chmod 600` it, or remove it and every address given out so far stops working"
             )
-        key = file.read(KEY_BYTES + 1)
+        key = os.read(descriptor, KEY_BYTES + 1)
+    finally:
+        os.close(descriptor)
     if len(key) != KEY_BYTES:
         raise ConfigurationError(
             f"the signing key {path} is damaged: it must have {KEY_BYTES} bytes. Restore it, or remove it and "

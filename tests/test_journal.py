@@ -3,14 +3,14 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 
 import msgspec
 import pytest
 
 from echod import jobs
-from echod.errors import ConfigurationError
+from echod.errors import ConfigurationError, EchodError
 from echod.journal import SCHEMA_VERSION, Journal, Record, Replayed
 from tests.test_jobs import job, running
 
@@ -170,3 +170,62 @@ async def test_newer_schema_is_refused(tmp_path: Path) -> None:
     db.close()
     with pytest.raises(ConfigurationError, match=f"schema {SCHEMA_VERSION + 1}"):
         Journal(path).open()
+
+
+async def test_database_of_another_program(tmp_path: Path) -> None:
+    """One whose version happens to be ours is refused by name, though no page is torn."""
+    path = tmp_path / "j"
+    with closing(sqlite3.connect(path)) as db:
+        db.executescript(f"CREATE TABLE jobs (id TEXT); PRAGMA user_version={SCHEMA_VERSION}")
+    with pytest.raises(ConfigurationError, match="/j cannot be used as the journal: it is not of echod"):
+        Journal(path).open()
+
+
+def damage(path: Path, table: str, id: str, data: bytes) -> None:
+    with closing(sqlite3.connect(path)) as db, db:
+        db.execute(f"UPDATE {table} SET data = ? WHERE id = ?", (data, id))
+
+
+RECORD = Record(
+    id="2", account="a", filename="s.wav", bytes=3, created_at=1.0, expires_at=2.0, purpose="user_data", kind="speech"
+)
+
+
+@pytest.mark.parametrize(("table", "id"), [("jobs", "1"), ("files", "2")])
+async def test_damaged_row(tmp_path: Path, table: str, id: str) -> None:
+    """A start is refused that finds one, with file and row; one that a running daemon meets is an internal error."""
+    path = tmp_path / "j"
+    async with opened(path) as journal:
+        await journal.add_job(job(id="1"))
+        await journal.add_file(RECORD)
+        damage(path, table, id, b"{broken")
+        for look in (journal.job("1"), journal.jobs()) if table == "jobs" else (journal.file("2"), journal.files()):
+            with pytest.raises(EchodError, match=f"the journal's row of {id} is damaged") as refusal:
+                await look
+            assert refusal.value.code == "internal"
+    with pytest.raises(
+        ConfigurationError, match=f"^{path}: the journal's row of {id} is .*DELETE FROM {table} WHERE id"
+    ):
+        Journal(path).open()
+
+
+async def test_one_flipped_bit(tmp_path: Path) -> None:
+    """Whatever bit of a row flips, the row is taken as it is or refused; nothing else happens."""
+    path = tmp_path / "j"
+    async with opened(path) as journal, AsyncExitStack() as stack:
+        db = stack.enter_context(closing(sqlite3.connect(path, isolation_level=None)))
+        db.execute("PRAGMA synchronous=OFF")
+        await journal.add_job(job(id="1", prompt="h\u00e9"))
+        whole = msgspec.json.encode(await journal.job("1"))
+        refused = 0
+        for bit in range(0, 8 * len(whole), 5):
+            flipped = bytearray(whole)
+            flipped[bit // 8] ^= 1 << bit % 8
+            db.execute("UPDATE jobs SET data = ?", (bytes(flipped),))
+            try:
+                found = await journal.job("1")
+            except EchodError:
+                refused += 1
+            else:
+                assert found is not None and found.id == "1"
+        assert refused

@@ -105,6 +105,13 @@ def test_damaged_key(tmp_path: Path, size: int) -> None:
     assert path.stat().st_size == size
 
 
+def test_key_that_is_a_directory(tmp_path: Path) -> None:
+    """What is no file is refused by name."""
+    (tmp_path / "signing.key").mkdir(mode=0o700)
+    with pytest.raises(ConfigurationError, match=r"signing\.key must be a file"):
+        load_key(tmp_path / "signing.key")
+
+
 def test_key_that_is_a_link(tmp_path: Path) -> None:
     """A symbolic link in the key's place is not followed."""
     load_key(tmp_path / "other")
