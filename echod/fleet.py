@@ -34,6 +34,8 @@ from echod.worker import Main, Worker
 log = logging.getLogger("echod.fleet")
 
 DEATHS_BEFORE_READY = 5  # then a device counts as failed
+WATCH_INTERVAL = 1.0  # seconds between two looks for stalled workers
+LATE = 2.0  # seconds after which a look is late: the machine stood still, and its workers with it
 STALL_FACTOR = 20  # rolling steps without a report
 STALL_FIRST = {"cpu": 1800.0, "cuda": 300.0}  # seconds, until a device has timed one step
 DUMP_SECONDS = 2.0  # between SIGABRT, which dumps the stacks, and SIGKILL
@@ -91,7 +93,7 @@ class LocalFleet:
         Path(self._reports_path).unlink(missing_ok=True)
         self._reports.bind(f"ipc://{self._reports_path}")
         self._reader = asyncio.create_task(self._read())
-        self._watch_timer = self._loop.call_later(1.0, self._watch)
+        self._plan_watch()
         for worker in self.workers:
             self._spawn(worker)
 
@@ -367,8 +369,16 @@ class LocalFleet:
 
     # Stall watch
 
+    def _plan_watch(self) -> None:
+        self._watch_due = time.monotonic() + WATCH_INTERVAL
+        self._watch_timer = self._loop.call_later(WATCH_INTERVAL, self._watch)
+
     def _watch(self) -> None:
-        self._watch_timer = self._loop.call_later(1.0, self._watch)
+        now = time.monotonic()
+        if (late := now - self._watch_due) > LATE:
+            for worker in self.workers:
+                worker.last_report = min(now, worker.last_report + late)
+        self._plan_watch()
         for worker in self.workers:
             # One whose job is still being committed has nothing to report: it may have been idle for hours.
             busy = worker.state == "busy" and (worker.sent or worker.suspended)

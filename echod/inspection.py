@@ -26,6 +26,7 @@ Want: TypeAlias = Literal["portrait", "speech", "any"]
 
 START_TIMEOUT = 120.0  # seconds: importing torch from a cold disk on a busy machine
 BEGIN_TIMEOUT = 10.0  # seconds until an idle child takes up a file; one that hangs is replaced
+SLICE = 1.0  # seconds: a machine that stands still for an hour takes one of these from a file's time, not all
 UNREADABLE = {"portrait": "portrait_unreadable", "speech": "speech_unreadable", "any": "unsupported_media"}
 PREPARED = {"portrait": "portrait.png", "speech": "speech.flac"}
 
@@ -178,11 +179,14 @@ class Inspector:
     async def _line(self, child: Process, timeout: float) -> bytes | None:
         """The child's next line: empty when it has ended, None when it says nothing in time."""
         assert child.stdout
+        line = asyncio.ensure_future(child.stdout.readline())
         try:
-            async with asyncio.timeout(timeout):
-                return await child.stdout.readline()
-        except TimeoutError:
-            return None
+            while timeout > 0 and not line.done():
+                await asyncio.wait([line], timeout=min(timeout, SLICE))
+                timeout -= SLICE
+            return line.result() if line.done() else None
+        finally:
+            line.cancel()
 
     async def _kill(self) -> None:
         if child := self._child:

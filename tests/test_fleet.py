@@ -311,6 +311,24 @@ async def test_idle_worker_is_not_stalled(tmp_path: Path, monkeypatch: pytest.Mo
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("paused", [True, False])
+async def test_machine_that_stood_still(tmp_path: Path, paused: bool) -> None:
+    """Silence counts only while there was somebody to hear: a paused machine costs its jobs no attempt."""
+    async with bench(tmp_path) as one:
+        job = await one.accept(scripted.GATED)
+        await one.file(job, "waiting")
+        (worker,) = one.fleet.workers
+        one.fleet._watch_timer.cancel()
+        worker.last_report -= 3600.0
+        if paused:
+            one.fleet._watch_due -= 3600.0
+        one.fleet._watch()
+        assert worker.stalled is not paused
+        if paused:
+            one.open_gate(job)
+            assert (await one.ended(job)).attempt == 1
+
+
 async def test_job_that_avoids_a_device_which_fails(tmp_path: Path) -> None:
     """A job that waits for another device than the one that died under it runs there after all if no other is left."""
     async with bench(tmp_path, devices=2, main=scripted.second_refuses) as two:

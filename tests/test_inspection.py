@@ -99,6 +99,25 @@ async def test_several_faces(inspector: Inspector, tmp_path: Path) -> None:
     assert found.portrait.box[0] > 800
 
 
+async def test_machine_that_stood_still(inspector: Inspector, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An hour in which nothing ran is not the file's: the child that had it goes on."""
+    await inspector.start()
+    child, loop = child_of(inspector), asyncio.get_running_loop()
+    os.kill(child, signal.SIGSTOP)
+    task = asyncio.create_task(inspector.inspect(PORTRAIT, tmp_path, "portrait"))
+    now = loop.time
+    try:
+        for _ in range(10):  # until it waits
+            await asyncio.sleep(0)
+        monkeypatch.setattr(loop, "time", lambda: now() + 3600.0)
+        for _ in range(10):  # until what is due has been done
+            await asyncio.sleep(0)
+    finally:
+        os.kill(child, signal.SIGCONT)
+    assert (await task).kind == "portrait"
+    assert child_of(inspector) == child
+
+
 async def test_a_recording(inspector: Inspector, tmp_path: Path) -> None:
     """A recording is written as FLAC, and its length, rate, channels and hash are told."""
     source = write_wav(tmp_path / "given.wav", seconds=0.5, rate=22050)
