@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -46,12 +47,15 @@ class Conversation:
 
 
 class Conversations:
-    """All of them, by id."""
+    """All of them, by id. In `scratch` lies speech on its way into a job."""
 
     def __init__(self, config: Config, clock: Callable[[], float] = time.monotonic) -> None:
         self.config = config
         self._clock = clock
         self._all: dict[str, Conversation] = {}
+        self.scratch = config.state_dir / "cache" / "speech"
+        shutil.rmtree(self.scratch, ignore_errors=True)  # of a daemon that was killed while somebody spoke
+        self.scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
 
     def open(self, account: str, role: str | None) -> Conversation:
         self._forget()

@@ -25,6 +25,15 @@ def conversations(config: Config, clock: Clock) -> Conversations:
     return Conversations(config, clock)
 
 
+def test_speech_of_a_killed_daemon(config: Config) -> None:
+    """What was being spoken when a daemon was killed is gone after the next start, and only its owner reads what is."""
+    left = config.state_dir / "cache" / "speech" / "0123456789abcdef.flac.part"
+    left.parent.mkdir(parents=True)
+    left.write_bytes(b"half a sentence")
+    scratch = Conversations(config).scratch
+    assert (scratch, list(scratch.iterdir()), scratch.stat().st_mode & 0o777) == (left.parent, [], 0o700)
+
+
 def test_kept_for_a_while(conversations: Conversations, clock: Clock) -> None:
     """A conversation waits keep_conversations for its person, counted from when they left, and no longer."""
     left = conversations.open("ann", "ada")

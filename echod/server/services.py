@@ -60,8 +60,8 @@ class Services:
 
     @property
     def scratch(self) -> Path:
-        """Where files lie while they are made."""
-        return self.config.state_dir / "cache"
+        """Where speech lies while it is made."""
+        return self.conversations.scratch
 
     def caller(
         self,

@@ -39,7 +39,7 @@ class Endless:
 
 
 def scratch(daemon: Daemon) -> list[Path]:
-    return list((daemon.config.state_dir / "cache").glob("*.flac*"))
+    return list(daemon.conversations.scratch.iterdir())
 
 
 async def made(daemon: Daemon) -> list[Job]:

@@ -422,7 +422,7 @@ async def test_video(daemon: Daemon, ada: Talk) -> None:
     response = (await ada.until("response.done")).response
     assert response.status == "completed" and ada.words() == "One. Two." and not ada.sound()
     assert response.echod["video_first_frame_ms"] is not None
-    assert not list((daemon.config.state_dir / "cache").glob("*.flac*"))
+    assert not list(daemon.conversations.scratch.iterdir())
 
 
 async def test_the_last_sentence_waits_for_the_first_clip(daemon: Daemon, ada: Talk) -> None:
