@@ -132,7 +132,7 @@ class Desk:
         if again is not job:
             await self.journal.save_job(again)
         if again.terminal:
-            await asyncio.to_thread(job_files.tidy, self.directory(job.id), False)
+            await self._tidy(again)
         else:
             self._live[job.id] = Entry(again, next(self._places))
             self._line_up(again)
@@ -332,13 +332,18 @@ class Desk:
         await removal.remove(self.directory(job_id), lambda: self.journal.remove_job(job_id))
 
     async def sweep(self) -> None:
-        """Remove ended jobs that have expired, then the oldest ones until all clips fit into `clips_cap`."""
+        """Remove ended jobs that have expired, then the oldest ones until all clips fit into `clips_cap`.
+
+        Of the others what their attempts left: at their end that may have failed.
+        """
         ended = await self.journal.finished_jobs()
         doomed = await asyncio.to_thread(self._doomed, ended)
         for job in doomed:  # all of them before any row: the first may have nothing that makes room for the journal
             await asyncio.to_thread(removal.empty, self.directory(job.id))
         for job in doomed:
             await self.remove(job.id, None)
+        for job in ended:
+            await self._tidy(job)
 
     def _doomed(self, ended: Sequence[Job]) -> Sequence[Job]:
         sizes = {job.id: job_files.size(self.directory(job.id)) for job in ended}
@@ -404,7 +409,13 @@ class Desk:
         log.info(job.status, extra={"job": job.id, "device": job.device, "attempt": job.attempt, **self._reason(job)})
         self._dispatcher.wake()
         if job.terminal:
+            await self._tidy(job)
+
+    async def _tidy(self, job: Job) -> None:
+        try:
             await asyncio.to_thread(job_files.tidy, self.directory(job.id), job.status == "completed")
+        except OSError as error:  # the next sweep tries again
+            log.warning("what its attempts left cannot be removed: %s", error, extra={"job": job.id})
 
     def _reason(self, job: Job) -> dict[str, str]:
         """Why a job has failed, for the log: without what a speech server says to the words, which it may repeat."""

@@ -444,6 +444,30 @@ async def test_attempts_leave_nothing_half_done(office: Office) -> None:
     shutil.rmtree(directory)
 
 
+async def test_end_that_cannot_be_tidied(
+    office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """In a directory that is read-only a job ends and the next daemon starts all the same; a later sweep tidies it."""
+    ended, doomed = [await office.desk.accept(office.draft) for _ in range(2)]
+    for job in (ended, doomed):
+        await office.run(job)
+        (office.desk.directory(job.id) / "thumbnail.jpg").touch()
+    await office.desk.cancel(doomed.id, "a")
+
+    def read_only(path: Path, missing_ok: bool = False) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", read_only)
+        await office.desk.apply(ended.id, jobs.Failed(attempt=1, code="internal", message="broke"))
+        desk = (await open_office(office.desk.config, office.desk.journal, tmp_path)).desk
+    warned = [record.job for record in caplog.records if record.levelname == "WARNING"]  # type: ignore[attr-defined]
+    assert warned == [ended.id, doomed.id]
+    await desk.sweep()
+    for job in (ended, doomed):
+        assert {path.name for path in desk.directory(job.id).iterdir()} == {"portrait.png", "speech.flac"}
+
+
 async def test_deleted_while_its_end_is_tidied(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
     """A job whose directory vanishes between two looks at it has ended all the same."""
     job = await office.desk.accept(office.draft)

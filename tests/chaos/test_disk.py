@@ -335,6 +335,27 @@ def test_directories_that_turn_unwritable(tmp_path: Path) -> None:
         visitor.makes_a_clip()
 
 
+@pytest.mark.usefixtures("disk")
+def test_directory_that_turns_unwritable_under_a_clip(tmp_path: Path) -> None:
+    """What the attempt left cannot be removed then: the job ends, a start comes up, and what was left goes later."""
+    with RunningDaemon(tmp_path, **NO_CHECK) as daemon, visiting(daemon, seconds=20.0) as visitor:
+        job = visitor.submit()
+        visitor.until(job, "in_progress")
+        directory = daemon.state_dir / "jobs" / job
+        until(lambda: (directory / "stream.1.mp4").exists())
+        with read_only(daemon.state_dir / "jobs"):
+            video = visitor.ended(job)
+            assert (video["status"], video["error"]["code"]) == ("failed", "internal"), video
+            assert kept(directory) > {"portrait.png", "speech.flac"}
+            daemon.kill()
+            daemon.start()
+        daemon.kill()
+        daemon.start()
+        until(lambda: kept(directory) == {"portrait.png", "speech.flac"})
+        log = daemon.log.read_text()
+        assert "cannot be removed" in log and "a step of a job failed" not in log, log
+
+
 @contextlib.contextmanager
 def read_only(directory: Path) -> Iterator[None]:
     subprocess.run(["mount", "--bind", directory, directory], check=True)
