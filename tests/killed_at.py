@@ -14,7 +14,7 @@ from typing import Any
 from echod import daemon, desk, feed, fleet, gpu_proc, job_files, jobs, messages, worker
 from echod.cli import main
 
-POINTS = ("inputs", "row", "dispatch", "publish", "done", "terminal")
+POINTS = ("inputs", "row", "attempt", "sent", "publish", "done", "terminal")
 
 
 def die(pid: int | None = None) -> None:
@@ -53,6 +53,10 @@ def publishing(spec: gpu_proc.Spec) -> None:
     gpu_proc.main(spec)
 
 
+def _is_run(_worker: worker.Worker, order: messages.Order) -> bool:
+    return isinstance(order, messages.Run)
+
+
 def arm(point: str) -> None:
     """Patch one function."""
     own: Any = desk.Desk, worker.Worker, feed.Feed
@@ -62,8 +66,10 @@ def arm(point: str) -> None:
             job_files.take_inputs = dying(job_files.take_inputs, after=True)
         case "row":  # it is committed, and the answer not sent
             the_desk._enter = dying(the_desk._enter)
-        case "dispatch":  # the attempt is committed, and the worker not told
-            the_worker.send = dying(the_worker.send, lambda _, order: isinstance(order, messages.Run))
+        case "attempt":  # it is committed, and the worker not told
+            the_worker.send = dying(the_worker.send, _is_run)
+        case "sent":  # the worker is told, and may have begun
+            the_worker.send = dying(the_worker.send, _is_run, after=True)
         case "publish":
             vars(daemon)["LocalFleet"] = functools.partial(fleet.LocalFleet, main=publishing)
         case "done":  # the daemon has been told, and has committed nothing

@@ -31,7 +31,8 @@ class Fate(NamedTuple):
 FATES = {
     "inputs": Fate(answered=False, accepted=False, attempts=1),
     "row": Fate(answered=False, accepted=True, attempts=1),
-    "dispatch": Fate(answered=True, accepted=True, attempts=2),
+    "attempt": Fate(answered=True, accepted=True, attempts=2),
+    "sent": Fate(answered=True, accepted=True, attempts=2),
     "publish": Fate(answered=True, accepted=True, attempts=2),
     "done": Fate(answered=True, accepted=True, attempts=2),
     "terminal": Fate(answered=True, accepted=True, attempts=1),
