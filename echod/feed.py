@@ -56,12 +56,18 @@ class Feed:
 
         missed = self._missed(after)
         if missed is None:
-            missed = [self._snapshot(job) for job in self._live()]
+            return Watcher(self, wants, self._snapshots([job for job in self._live() if wants(job)]))
         return Watcher(self, wants, [event for event in missed if wants(event.job)])
 
     def watch_job(self, job: Job) -> Watcher:
         """One job: its present state, then every change."""
         return Watcher(self, lambda other: other.id == job.id, [self._snapshot(job)])
+
+    def _snapshots(self, jobs: list[Job]) -> list[Event]:
+        """All but the last carry a seq that nothing can be resumed from: who saw only some of them gets all again."""
+        snapshots = [self._snapshot(job) for job in jobs]
+        unknown = [msgspec.structs.replace(snapshot, seq=self._first - 1) for snapshot in snapshots[:-1]]
+        return unknown + snapshots[-1:]
 
     def _snapshot(self, job: Job) -> Event:
         return Event("job.snapshot", self._seq, self._clock(), job)

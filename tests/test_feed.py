@@ -87,6 +87,17 @@ async def test_resumes_after_a_known_seq() -> None:
     assert [event.type for event in await take(feed.watch(None, seen), 2)] == ["job.first_frame", "job.completed"]
 
 
+@pytest.mark.parametrize("seen", [1, 2, 3])
+async def test_resumes_in_the_middle_of_snapshots(seen: int) -> None:
+    """Who was cut off before the last snapshot is told of every live job again; after it, of changes alone."""
+    feed = feed_of(job(id="1"), job(id="2"), job(id="3"))
+    feed.publish("job.queued", job(id="3"))
+    last = (await take(feed.watch(None), seen))[-1].seq
+    feed.publish("job.started", job(id="1"))
+    events = await take(feed.watch(None, last), 1 if seen == 3 else 3)
+    assert [event.job.id for event in events] == (["1"] if seen == 3 else ["1", "2", "3"])
+
+
 @pytest.mark.parametrize("after", [0, 5, (1 << 32) - 1, 1 << 40])
 async def test_unknown_seq_gives_snapshots(after: int) -> None:
     """A seq of another start of the daemon, or none that ever was, starts over."""
