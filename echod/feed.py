@@ -88,6 +88,7 @@ class Watcher(AsyncIterator[Event]):
         # Progress waits under its job's id, anything else under a number of its own.
         self._pending: dict[str | int, Event] = dict(enumerate(start, start=-len(start)))
         self._told: dict[str, float] = {}
+        self._seq = 0  # the highest that was told
         self._wake = asyncio.Event()
         self.lagged = False
         feed.watchers.add(self)
@@ -110,9 +111,7 @@ class Watcher(AsyncIterator[Event]):
         while True:
             key, wait = self._next()
             if key is not None:
-                event = self._pending.pop(key)
-                self._note(event)
-                return event
+                return self._tell(self._pending.pop(key))
             if self not in self._feed.watchers:
                 raise StopAsyncIteration
             self._wake.clear()
@@ -132,8 +131,11 @@ class Watcher(AsyncIterator[Event]):
             wait = min(due - now, wait if wait is not None else due - now)
         return None, wait
 
-    def _note(self, event: Event) -> None:
+    def _tell(self, event: Event) -> Event:
         if event.job.terminal:
             self._told.pop(event.job.id, None)
         else:
             self._told[event.job.id] = time.monotonic()
+        # Other events overtake progress that waits. With its own seq it would have them told again on resuming.
+        self._seq = max(self._seq, event.seq)
+        return msgspec.structs.replace(event, seq=self._seq) if event.type == PROGRESS else event

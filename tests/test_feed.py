@@ -87,6 +87,22 @@ async def test_resumes_after_a_known_seq() -> None:
     assert [event.type for event in await take(feed.watch(None, seen), 2)] == ["job.first_frame", "job.completed"]
 
 
+async def test_progress_that_was_overtaken() -> None:
+    """`seq` never goes back, and resuming after progress that had to wait repeats nothing."""
+    feed = feed_of()
+    watcher = feed.watch(None)
+    feed.publish(PROGRESS, job(id="1", progress=0.1))
+    events = await take(watcher, 1)
+    feed.publish(PROGRESS, job(id="1", progress=0.2))  # too soon after the other
+    feed.publish("job.queued", job(id="2"))
+    events += await take(watcher, 2)
+    assert [event.type for event in events] == [PROGRESS, "job.queued", PROGRESS]
+    assert [event.seq for event in events] == sorted(event.seq for event in events)
+    again = feed.watch(None, events[-1].seq)
+    again.close()
+    assert [event async for event in again] == []
+
+
 @pytest.mark.parametrize("seen", [1, 2, 3])
 async def test_resumes_in_the_middle_of_snapshots(seen: int) -> None:
     """Who was cut off before the last snapshot is told of every live job again; after it, of changes alone."""
