@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import threading
@@ -52,6 +53,37 @@ def test_a_target_that_cannot_be_written(tmp_path: Path) -> None:
     assert caught.value.exit_code == 2
     Target(tmp_path / "clip.mp4", "speech").check()
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_link(tmp_path: Path) -> None:
+    """What a link points to is replaced, on its own disk, or made; the link stays."""
+    (tmp_path / "there").mkdir()
+    for name in ("old.mp4", "new.mp4"):
+        (tmp_path / name).symlink_to(f"there/{name}")
+    (tmp_path / "there/old.mp4").write_bytes(b"old")
+    for name in ("old.mp4", "new.mp4"):
+        target = Target(tmp_path / name, "speech")
+        target.check()
+        assert target.write(b"CLIP") == tmp_path / name
+        assert (tmp_path / name).is_symlink() and (tmp_path / "there" / name).read_bytes() == b"CLIP"
+    assert len(list(tmp_path.rglob("*"))) == 5
+
+
+def test_a_pipe(stub: Stub, tmp_path: Path) -> None:
+    """A pipe is written to and stays one; whether it can be is found out without opening it."""
+    os.mkfifo(pipe := tmp_path / "pipe")
+    Target(pipe, "speech").check()
+    with open(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK), "rb") as reader:  # noqa: PTH123
+        assert save(stub, pipe) == pipe
+        assert reader.read() == b"CLIP"
+    assert pipe.is_fifo() and list(tmp_path.iterdir()) == [pipe]
+
+
+def test_stdout_is_for_the_path() -> None:
+    """`-o -` is refused, and makes no file of that name."""
+    with pytest.raises(EchodError, match="stdout is for the path") as refused:
+        Target(Path("-"), "speech")
+    assert refused.value.exit_code == 2
 
 
 def test_a_full_disk(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

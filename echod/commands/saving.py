@@ -6,6 +6,8 @@ import errno
 import itertools
 import os
 import secrets
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,16 +20,29 @@ if TYPE_CHECKING:
 
 
 class Target:
-    """Where something goes: a file named with -o is replaced, a name of our own making is never one that is taken."""
+    """Where something goes: a file named with -o is replaced, a name of our own making is never one that is taken.
+
+    Of a link, what it points to is replaced; a pipe or a device is written to.
+    """
 
     def __init__(self, named: Path | None, stem: str, suffix: str = ".mp4") -> None:
+        if named == Path("-"):
+            raise EchodError(
+                "invalid_request", "stdout is for the path alone: name a file, or a pipe (mkfifo)", param="output"
+            )
         self._replaces = named is not None and not named.is_dir()
         self._path = named if named and self._replaces else (named or Path()) / f"{stem}{suffix}"
+        self._place = Path(os.path.realpath(self._path)) if self._replaces else self._path
+        self._pours = self._replaces and self._path.exists() and not self._path.is_file()
 
     def check(self) -> None:
         """Refuse a target that cannot be written, before anybody works for it."""
-        with self._errors(None), self._part():
-            pass
+        with self._errors(None):
+            if not self._pours:
+                with self._part():
+                    pass
+            elif not os.access(self._path, os.W_OK):  # opening a pipe would wait for its reader
+                raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     def save(self, client: Client, video_id: str) -> Path:
         """Download the clip; it appears under its name once it is complete."""
@@ -40,16 +55,26 @@ class Target:
             return self._fill(lambda file: file.write(data))
 
     def _fill(self, fill: Callable[[BinaryIO], object]) -> Path:
+        if self._pours:
+            self._pour(fill)
+            return self._path
         with self._part() as (part, file):
             fill(file)
             file.flush()
             path = self._path if self._replaces else self._free_name()
-            part.replace(path)
+            part.replace(self._place if self._replaces else path)
         return path
+
+    def _pour(self, fill: Callable[[BinaryIO], object]) -> None:
+        with tempfile.TemporaryFile() as whole:  # a download that breaks off starts again, and a pipe cannot
+            fill(whole)
+            whole.seek(0)
+            with self._path.open("wb") as file:
+                shutil.copyfileobj(whole, file)
 
     @contextmanager
     def _part(self) -> Iterator[tuple[Path, BinaryIO]]:
-        part = self._path.with_name(f".{self._path.name[:200]}.{secrets.token_hex(4)}.part")
+        part = self._place.with_name(f".{self._place.name[:200]}.{secrets.token_hex(4)}.part")
         try:
             with part.open("xb") as file:
                 yield part, file
