@@ -40,6 +40,15 @@ def test_names_of_our_own(stub: Stub, tmp_path: Path, monkeypatch: pytest.Monkey
     assert Path("a.b-3.mp4").read_bytes() == b"CLIP"
 
 
+def test_long_names(tmp_path: Path) -> None:
+    """A name as long as file names can be is taken; one of our own making is cut to fit, with its number too."""
+    longest = tmp_path / ("语" * 83 + "12.mp4")
+    assert len(os.fsencode(longest.name)) == 255
+    assert Target(longest, "speech").write(b"CLIP") == longest
+    names = [Target(tmp_path, longest.stem).write(b"CLIP").name for _ in range(2)]
+    assert names == ["语" * 80 + ".mp4", "语" * 80 + "-1.mp4"]
+
+
 def test_permissions(stub: Stub, tmp_path: Path) -> None:
     """A clip is readable to whom the umask lets it be, like any file."""
     (tmp_path / "like").touch()

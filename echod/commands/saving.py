@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from echod.client import Client
 
 
+MAX_STEM = 240  # bytes: file names have 255, and a number and the suffix take some
+
+
 class Target:
     """Where something goes: a file named with -o is replaced, a name of our own making is never one that is taken.
 
@@ -31,7 +34,7 @@ class Target:
                 "invalid_request", "stdout is for the path alone: name a file, or a pipe (mkfifo)", param="output"
             )
         self._replaces = named is not None and not named.is_dir()
-        self._path = named if named and self._replaces else (named or Path()) / f"{stem}{suffix}"
+        self._path = named if named and self._replaces else (named or Path()) / f"{_cut(stem)}{suffix}"
         self._place = Path(os.path.realpath(self._path)) if self._replaces else self._path
         self._pours = self._replaces and self._path.exists() and not self._path.is_file()
 
@@ -74,7 +77,7 @@ class Target:
 
     @contextmanager
     def _part(self) -> Iterator[tuple[Path, BinaryIO]]:
-        part = self._place.with_name(f".{self._place.name[:200]}.{secrets.token_hex(4)}.part")
+        part = self._place.with_name(f".{secrets.token_hex(8)}.part")  # short: the name itself may be as long as can be
         try:
             with part.open("xb") as file:
                 yield part, file
@@ -100,3 +103,9 @@ class Target:
             code = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "invalid_request"
             again = f"; the daemon still has the clip: `echod fetch {video_id} -o FILE`" if video_id else ""
             raise EchodError(code, f"cannot write {self._path}: {error.strerror}{again}", param="output") from None
+
+
+def _cut(stem: str) -> str:
+    while len(os.fsencode(stem)) > MAX_STEM:
+        stem = stem[:-1]
+    return stem
