@@ -297,15 +297,15 @@ class Desk:
         entry = self._live.get(job_id)
         job = entry.shown if entry else await self.journal.job(job_id)
         if job is None or account not in (None, job.account):
-            raise EchodError("not_found", f"there is no video {job_id!r} here; `echod ps --all` lists them")
+            raise _no_job(job_id)
         return job
 
     async def list(
         self, account: str | None, *, after: str | None = None, limit: int = 20, newest_first: bool = True
     ) -> tuple[list[Job], bool]:
         """A page of jobs, and whether there are more."""
-        if after is not None:
-            await self.find(after, account)
+        if after is not None and not await self.journal.had("jobs", after, account):
+            raise _no_job(after)
         rows = await self.journal.jobs(account, after=after, limit=limit + 1, newest_first=newest_first)
         page = [self._live[row.id].shown if row.id in self._live else row for row in rows[:limit]]
         return page, len(rows) > limit
@@ -436,3 +436,7 @@ class Desk:
                 await asyncio.sleep(COMMIT_RETRY)
             else:
                 return True
+
+
+def _no_job(job_id: str) -> EchodError:
+    return EchodError("not_found", f"there is no video {job_id!r} here; `echod ps --all` lists them")

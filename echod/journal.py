@@ -14,7 +14,7 @@ import threading
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -27,6 +27,7 @@ Work = Callable[[sqlite3.Connection], T]
 Outcome = tuple[asyncio.Future[Any], Any, Exception | None]
 
 IDEMPOTENCY_SECONDS = 86400
+REMOVED = 10_000  # jobs, and files, whose place is remembered
 
 SCHEMA_VERSION = 3
 MIGRATIONS = {
@@ -66,6 +67,13 @@ MIGRATIONS = {
     CREATE INDEX usage_by_time ON usage (at);
     """,
 }
+
+
+# A list that is read page by page goes on after a row that was removed meanwhile: after its last page was deleted, say.
+PLACES = """
+    CREATE TEMP TABLE removed_{0} (id TEXT PRIMARY KEY, account TEXT NOT NULL, seq INTEGER NOT NULL);
+    CREATE TEMP VIEW {0}_places AS SELECT id, account, seq FROM {0} UNION ALL SELECT * FROM removed_{0};
+"""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,6 +121,8 @@ class Journal:
             self._check()
             self._migrate()
             self._check_rows()
+            self._db.execute("PRAGMA temp_store=MEMORY")
+            self._db.executescript(PLACES.format("jobs") + PLACES.format("files"))
         except (OSError, sqlite3.Error) as error:
             if _is_full(error):
                 raise EchodError("disk_full", f"{self.path} cannot be used: {error}. Free some space.") from error
@@ -255,7 +265,7 @@ class Journal:
 
     def remove_job(self, job_id: str) -> asyncio.Future[None]:
         def work(db: sqlite3.Connection) -> None:
-            db.execute("DELETE FROM jobs WHERE id = ?", (job_id,))
+            _remove(db, "jobs", job_id)
             db.execute("DELETE FROM idempotency WHERE job = ?", (job_id,))
 
         return self.do(work)
@@ -274,7 +284,8 @@ class Journal:
         beyond, order = ("<", "DESC") if newest_first else (">", "ASC")
         query = (
             "SELECT id, data FROM jobs WHERE (?1 IS NULL OR account = ?1) "
-            f"AND (?2 IS NULL OR seq {beyond} (SELECT seq FROM jobs WHERE id = ?2)) ORDER BY seq {order} LIMIT ?3"
+            f"AND (?2 IS NULL OR seq {beyond} (SELECT seq FROM jobs_places WHERE id = ?2)) "
+            f"ORDER BY seq {order} LIMIT ?3"
         )
         return self.do(lambda db: [_decode(Job, *row) for row in db.execute(query, (account, after, limit))])
 
@@ -300,12 +311,27 @@ class Journal:
 
         return self.do(work)
 
-    def files(self, account: str | None = None) -> asyncio.Future[list[Record]]:
-        query = "SELECT id, data FROM files WHERE ?1 IS NULL OR account = ?1 ORDER BY seq"
-        return self.do(lambda db: [_decode(Record, *row) for row in db.execute(query, (account,))])
+    def files(
+        self, account: str | None = None, *, after: str | None = None, newest_first: bool = False
+    ) -> asyncio.Future[list[Record]]:
+        """Files in the order they came, or the other way round, from the one behind `after` on."""
+        beyond, order = ("<", "DESC") if newest_first else (">", "ASC")
+        query = (
+            "SELECT id, data FROM files WHERE (?1 IS NULL OR account = ?1) "
+            f"AND (?2 IS NULL OR seq {beyond} (SELECT seq FROM files_places WHERE id = ?2)) ORDER BY seq {order}"
+        )
+        found = (account, after)
+        return self.do(lambda db: [_decode(Record, *row) for row in db.execute(query, found)])
 
     def remove_file(self, file_id: str) -> asyncio.Future[None]:
-        return self.do(lambda db: _run(db, "DELETE FROM files WHERE id = ?", (file_id,)))
+        return self.do(lambda db: _remove(db, "files", file_id))
+
+    # Both
+
+    def had(self, table: Literal["jobs", "files"], row_id: str, account: str | None) -> asyncio.Future[bool]:
+        """Whether it is in the account's list (None: in anybody's), or was not long ago, to go on after it."""
+        query = f"SELECT 1 FROM {table}_places WHERE id = ?1 AND (?2 IS NULL OR account = ?2)"
+        return self.do(lambda db: db.execute(query, (row_id, account)).fetchone() is not None)
 
 
 def _resolve(outcomes: list[Outcome]) -> None:
@@ -331,6 +357,12 @@ def _claim(db: sqlite3.Connection, job: Job, key: str, fingerprint: str) -> None
 
 def _run(db: sqlite3.Connection, statement: str, values: tuple[Any, ...]) -> None:
     db.execute(statement, values)
+
+
+def _remove(db: sqlite3.Connection, table: Literal["jobs", "files"], row_id: str) -> None:
+    db.execute(f"INSERT INTO removed_{table} SELECT id, account, seq FROM {table} WHERE id = ?", (row_id,))
+    db.execute(f"DELETE FROM removed_{table} WHERE rowid <= (SELECT max(rowid) FROM removed_{table}) - ?", (REMOVED,))
+    db.execute(f"DELETE FROM {table} WHERE id = ?", (row_id,))
 
 
 def _encode(job: Job) -> bytes:

@@ -66,17 +66,11 @@ class FileStore:
         self, account: str | None, after: str | None = None, limit: int = 20, order: Literal["asc", "desc"] = "desc"
     ) -> tuple[list[Record], bool]:
         """Up to `limit` files following `after`, and whether there are more. Raises EchodError: not_found."""
-        now = self.clock()
-        records = [record for record in await self.journal.files(account) if not self._expired(record, now)]
-        if order == "desc":
-            records.reverse()
-        start = 0
-        if after is not None:
-            ids = [record.id for record in records]
-            if after not in ids:
-                raise EchodError("not_found", f"there is no file {display_name(after)} to list after", param="after")
-            start = ids.index(after) + 1
-        return records[start : start + limit], start + limit < len(records)
+        if after is not None and not await self.journal.had("files", after, account):
+            raise EchodError("not_found", f"there is no file {display_name(after)} to list after", param="after")
+        now, rows = self.clock(), await self.journal.files(account, after=after, newest_first=order == "desc")
+        records = [record for record in rows if not self._expired(record, now)]
+        return records[:limit], limit < len(records)
 
     async def delete(self, file_id: str, account: str | None) -> None:
         """Forget the file and remove its bytes; jobs made with it keep theirs. Raises EchodError: not_found."""

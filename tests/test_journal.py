@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from echod import jobs
+from echod import journal as journals
 from echod.errors import ConfigurationError, EchodError
 from echod.journal import SCHEMA_VERSION, Journal, Record, Replayed
 from tests.test_jobs import job, running
@@ -62,6 +63,20 @@ async def test_pages(journal: Journal) -> None:
         journal.jobs("b"), journal.jobs(after="2"),
     )]  # fmt: skip
     assert ids == [["0", "1", "2", "3", "4"], ["4", "3"], ["2", "1"], ["1", "3"], ["3", "4"]]
+
+
+async def test_pages_after_what_is_gone(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The place of a removed job is known for a while, to its own account and to admins."""
+    monkeypatch.setattr(journals, "REMOVED", 2)
+    for index in range(5):
+        await journal.add_job(job(id=str(index), account="a"))
+    for index in (1, 2, 3):
+        await journal.remove_job(str(index))
+    assert [found.id for found in await journal.jobs("a", after="2")] == ["4"]
+    assert [found.id for found in await journal.jobs("a", after="2", newest_first=True)] == ["0"]
+    asked = [("2", "a"), ("2", None), ("0", "a"), ("2", "b"), ("0", "b"), ("1", "a"), ("none", None)]
+    assert [await journal.had("jobs", *each) for each in asked] == [True] * 3 + [False] * 4
+    assert not await journal.had("files", "2", "a")
 
 
 async def test_unfinished_and_finished(journal: Journal) -> None:

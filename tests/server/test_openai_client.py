@@ -125,6 +125,20 @@ async def test_options_and_paging(daemon: Daemon, client: AsyncOpenAI) -> None:
     assert (await client.videos.poll(made[0].id)).status == str(cancelled.status) == "cancelled"
 
 
+async def test_cleaning_up(daemon: Daemon, client: AsyncOpenAI) -> None:
+    """What is deleted while it is listed does not keep the list from going on."""
+    portrait = await client.files.create(file=PORTRAIT, purpose="vision")
+    speech = await client.files.create(file=SPEECH, purpose="user_data")
+    extras = {"input_reference": {"file_id": portrait.id}, "audio_reference": {"file_id": speech.id}}
+    for _ in range(3):
+        await client.videos.create(prompt="x", extra_body=extras)
+    async for video in client.videos.list(limit=1):
+        await client.videos.delete(video.id)
+    async for file in client.files.list(limit=1):
+        await client.files.delete(file.id)
+    assert not (await client.videos.list()).data and not (await client.files.list()).data
+
+
 async def test_typed_errors(daemon: Daemon, client: AsyncOpenAI) -> None:
     """An error becomes the client's own type, with code and param."""
     with pytest.raises(openai.BadRequestError) as refused:
