@@ -38,7 +38,7 @@ class Connection:
         self.patience = patience
         self.tell = tell
         self._met = False
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
+        self._headers = _credentials(token or "")
         self._http = httpx.Client(
             base_url=self.address.url,
             headers={"User-Agent": f"echod/{__version__}", **self._headers},
@@ -125,6 +125,16 @@ class Connection:
         return DaemonUnreachable(
             f"no daemon answers at {self.address} ({reason}); start one with `echod serve`, or name it with --url"
         )
+
+
+def _credentials(token: str) -> dict[str, str]:
+    token = token.strip()  # a file that it was read from may end its lines in any way
+    if not (token.isascii() and token.isprintable()):
+        raise EchodError(
+            "unauthorized",
+            "the token (ECHOD_TOKEN) has characters that no token has; `echod tokens create` prints a new one",
+        )
+    return {"Authorization": f"Bearer {token}"} if token else {}
 
 
 def pause() -> None:

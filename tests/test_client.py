@@ -224,6 +224,18 @@ def test_voices_and_usage(stub: Stub) -> None:
     assert path == "/v1/usage?days=7"
 
 
+def test_a_token_with_more_around_it(stub: Stub) -> None:
+    """Ends of lines are no part of a token; a character that cannot be sent is refused, naming the setting."""
+    stub.on("GET /v1/voices", says({"object": "list", "data": []}))
+    with Client(stub.url, "secret\r\n") as client:
+        client.voices()
+    assert stub.seen[0][2]["Authorization"] == "Bearer secret"
+    for token in ("schlüssel", "sec\rret", "sec\udcffret"):
+        with pytest.raises(EchodError, match="ECHOD_TOKEN") as refused:
+            Client(stub.url, token)
+        assert (refused.value.code, token in refused.value.message) == ("unauthorized", False)
+
+
 def test_no_proxy_before_the_daemon(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     """A proxy in the environment is not for the daemon."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
