@@ -14,6 +14,7 @@ the EchodError the daemon answered with; no daemon at all is DaemonUnreachable.
 from __future__ import annotations
 
 import json
+import os
 import re
 import secrets
 import time
@@ -263,7 +264,8 @@ class Client(People):
 def _part(stack: ExitStack, source: Source, name: str) -> tuple[str, BinaryIO]:
     """A multipart file part: httpx reads it in blocks, and from its start again when it is sent again."""
     if isinstance(source, str | Path):
-        return Path(source).name, stack.enter_context(Path(source).open("rb"))
+        shown = os.fsencode(Path(source).name).decode(errors="replace")  # a name need not be text
+        return shown, stack.enter_context(Path(source).open("rb"))
     return name, source
 
 

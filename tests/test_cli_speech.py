@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import shutil
 import signal
 import threading
@@ -12,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from echod.commands.say import say
+from echod.commands.submit import submit
 from tests.running import LIGHT, RunningDaemon
 from tests.stub import Handler, Stub, refuses, says, serving, tells, video
 from tests.terminal import PORTRAIT, Cli, accepted, duration, until
@@ -46,6 +49,18 @@ def test_the_name_of_a_clip(stub: Stub, tmp_path: Path, monkeypatch: pytest.Monk
     command = [str(PORTRAIT), text, "-q", "--url", stub.url]
     assert [CliRunner().invoke(say, command).stdout for _ in range(2)] == [f"{name}.mp4\n", f"{name}-1.mp4\n"]
     assert {path.name for path in tmp_path.iterdir()} == {f"{name}.mp4", f"{name}-1.mp4"}
+
+
+def test_names_that_are_no_text(stub: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recording may have a name that is not UTF-8, and so has its clip; in JSON too."""
+    monkeypatch.chdir(tmp_path)
+    speech = tmp_path / os.fsdecode(b"caf\xe9.wav")
+    speech.write_bytes(b"SOUND")
+    command = [str(PORTRAIT), str(speech), "-q", "--url", stub.url]
+    assert CliRunner().invoke(submit, command).stdout_bytes == b"caf\xe9.mp4\n"
+    shown = json.loads(CliRunner().invoke(submit, [*command, "--json"]).stdout)
+    assert os.fsencode(shown["path"]) == b"caf\xe9-1.mp4"
+    assert 'filename="caf\N{REPLACEMENT CHARACTER}.wav"'.encode() in stub.requests("POST /v1/videos")[0][2]
 
 
 def test_text_from_stdin(stub: Stub, tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from echod.commands.options import (
     note,
     print_json,
     print_json_line,
+    print_path,
     quiet,
     to_daemon,
 )
@@ -157,4 +158,4 @@ def rm(job_ids: tuple[str, ...], quiet: bool, url: str | None, reconnect: float)
 def fetch(job_id: str, output: Path | None, url: str | None, reconnect: float) -> None:
     """Save a finished job's clip, and print its path. Without -o it is saved here as ID.mp4, never replacing a file."""
     with connect(url, reconnect) as client:
-        click.echo(Target(output, job_id).save(client, job_id))
+        print_path(Target(output, job_id).save(client, job_id))

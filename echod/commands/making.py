@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import click
 
-from echod.commands.options import as_json, connect, note, print_json, quiet, to_daemon
+from echod.commands.options import as_json, connect, note, print_json, print_path, quiet, to_daemon
 from echod.commands.progress import Progress
 from echod.commands.saving import Target
 from echod.errors import TABLE, EchodError
@@ -99,7 +99,7 @@ def _finish(client: Client, video: Video, target: Target, as_json: bool) -> None
     """Save the clip of a job that ended well and print where; raise the error of one that did not."""
     if video["status"] == "completed":
         path = target.save(client, video["id"])
-        print_json({**video, "path": str(path)}) if as_json else click.echo(path)
+        print_json({**video, "path": str(path)}) if as_json else print_path(path)
         return
     if as_json:
         print_json(video)

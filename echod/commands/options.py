@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -50,9 +51,17 @@ def note(message: str, quiet: bool = False) -> None:
         click.echo(f"echod: {message}", err=True)
 
 
+def print_path(path: Path) -> None:
+    click.echo(os.fsencode(path))  # a path need not be text
+
+
 def print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    _print_text(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def print_json_line(value: Any) -> None:
-    click.echo(json.dumps(value, separators=(",", ":"), ensure_ascii=False))
+    _print_text(json.dumps(value, separators=(",", ":"), ensure_ascii=False))
+
+
+def _print_text(text: str) -> None:
+    click.echo(text.encode(errors="backslashreplace"))  # what is no text, in a path, becomes an escape that JSON knows
