@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import ipaddress
+import math
 import os
 import re
 import tempfile
@@ -46,7 +47,9 @@ def _quantity(value: Any, units: Mapping[str, float], example: str) -> float:
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", str(value))
     if isinstance(value, bool) or match is None or match[2] not in units:
         raise ValueError(f"must be a number, or a number with a unit, such as {example}")
-    return float(match[1]) * units[match[2]]
+    if math.isinf(number := float(match[1]) * units[match[2]]):
+        raise ValueError("is more than can be counted")
+    return number
 
 
 def _size(value: Any) -> int:
@@ -85,9 +88,12 @@ def _switch(value: Any) -> bool:
 
 
 def _path(value: Any) -> Path:
-    if not isinstance(value, str | Path):
+    if not isinstance(value, str | Path) or "\0" in str(value):
         raise ValueError("must be a path")
-    return Path(os.path.abspath(Path(value).expanduser()))  # noqa: PTH100  (Path.absolute keeps "..")
+    try:
+        return Path(os.path.abspath(Path(value).expanduser()))  # noqa: PTH100  (Path.absolute keeps "..")
+    except RuntimeError:
+        raise ValueError("must be a path, and ~ in it somebody who has a home") from None
 
 
 def _runtime_dir(value: Any) -> Path:
@@ -97,8 +103,15 @@ def _runtime_dir(value: Any) -> Path:
     return path
 
 
+def _names(value: Any) -> tuple[str, ...]:
+    names = value.split(",") if isinstance(value, str) else value
+    if not (isinstance(names, list | tuple) and all(isinstance(name, str) for name in names)):
+        raise ValueError("must be names: a list, or joined by commas")
+    return tuple(name.strip() for name in names if name.strip())
+
+
 def _devices(value: Any) -> tuple[str, ...]:
-    names = tuple(name.strip() for name in (value.split(",") if isinstance(value, str) else value))
+    names = _names(value)
     if names != ("auto",) and not (names and all(re.fullmatch(r"cpu|cuda:\d+", name) for name in names)):
         raise ValueError("must be auto, or devices such as cuda:0,cuda:1 or cpu,cpu (one worker each)")
     return names
@@ -149,8 +162,7 @@ def _voice(value: Any) -> str:
 
 
 def _voices(value: Any) -> tuple[str, ...]:
-    names = value.split(",") if isinstance(value, str) else value
-    return tuple(_voice(name) for name in names if name.strip())
+    return tuple(_voice(name) for name in _names(value))
 
 
 def _choice(*words: str) -> Kind:
@@ -323,7 +335,7 @@ def _from_file(path: Path) -> Iterator[_Given]:
         table = tomllib.loads(path.read_text("utf-8-sig"))  # Windows editors begin a file with a mark
     except FileNotFoundError:
         return
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # ValueError: no UTF-8, no TOML, or thousands of digits
         raise ConfigurationError(f"{path} cannot be read: {error}") from None
     seen: set[str] = set()
     for section, name, value in _flat(table):
@@ -354,7 +366,7 @@ def _meant(name: str) -> str:
 def _parse(given: _Given) -> Any:
     try:
         return SETTINGS[given.name].metadata["kind"].parse(given.value)
-    except (ValueError, TypeError, AttributeError) as error:
+    except ValueError as error:
         message = f"{given.name} = {given.value!r} (from {given.origin}) {error}"
         raise ConfigurationError(message, param=given.name) from None
 

@@ -92,6 +92,8 @@ def test_text_is_read(tmp_path: Path, name: str, text: str, value: object) -> No
         ("jobs_per_account", "0", "1 or more"),
         ("public_url", "clips.example.org", "https://"),
         ("runtime_dir", "/" + "x" * 100, "101 bytes"),
+        ("state_dir", "~nosuchuser/x", "a home"),
+        ("max_upload", "9" * 400, "more than"),
     ],
 )
 def test_refusal_names_value_limit_and_origin(tmp_path: Path, name: str, text: str, limit: str) -> None:
@@ -104,11 +106,19 @@ def test_refusal_names_value_limit_and_origin(tmp_path: Path, name: str, text: s
         assert part in caught.value.message
 
 
-@pytest.mark.parametrize("toml", ['port = "x"', "devices = [1]", "devices = []", "engine = 3", "port = true"])
+@pytest.mark.parametrize(
+    "toml",
+    [
+        *('port = "x"', "engine = 3", "port = true", f"port = {'9' * 5000}", r'state_dir = "a\u0000b"'),
+        *("devices = [1]", "devices = []", "devices = 1", "voices = [1]", "voices = 1"),
+    ],
+    ids=lambda toml: toml[:20],
+)
 def test_refusal_of_wrong_toml_types(tmp_path: Path, toml: str) -> None:
     """A TOML value of the wrong type is a configuration error that names the file."""
-    with pytest.raises(ConfigurationError, match=r"config\.toml"):
+    with pytest.raises(ConfigurationError, match=r"config\.toml") as refused:
         load(tmp_path, toml)
+    assert "object" not in refused.value.message  # words of Python's own
 
 
 def test_settings_under_their_section(tmp_path: Path) -> None:
