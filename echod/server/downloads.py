@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal
 
+from starlette.datastructures import Headers
 from starlette.responses import FileResponse
+from starlette.staticfiles import NotModifiedResponse
 from starlette.types import Message, Receive, Scope, Send
 
 from echod.errors import EchodError
@@ -16,6 +18,10 @@ class Download(FileResponse):
     """A file that may be asked for in ranges."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        known = Headers(scope=scope).get("if-none-match", "")
+        if known == "*" or self.headers["etag"] in [tag.strip().removeprefix("W/") for tag in known.split(",")]:
+            await NotModifiedResponse(self.headers)(scope, receive, send)
+            return
         refused: list[Message] = []
 
         async def checked(message: Message) -> None:

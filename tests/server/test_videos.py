@@ -109,6 +109,22 @@ async def test_content(daemon: Daemon) -> None:
     assert (head.status_code, head.headers["content-length"], head.content) == (200, "10", b"")
 
 
+async def test_files_that_are_known(daemon: Daemon) -> None:
+    """Clips, thumbnails and uploads are not sent again to who has them, whatever range of them is asked for."""
+    file_id, job_id = await daemon.upload(PORTRAIT), await daemon.submit()
+    await daemon.hands.complete(await daemon.hands.begin())
+    clip = f"/v1/videos/{job_id}/content"
+    for url in (clip, f"{clip}?variant=thumbnail", f"/v1/videos/{job_id}/stream", f"/v1/files/{file_id}/content"):
+        tag = (await daemon.http.get(url)).headers["etag"]
+        for known in (tag, f'"another", W/{tag}', "*"):
+            headers = {"If-None-Match": known, "Range": "bytes=0-1"}
+            for method in ("GET", "HEAD"):
+                answer = await daemon.http.request(method, url, headers=headers)
+                assert (answer.status_code, answer.content, answer.headers["etag"]) == (304, b"", tag)
+                assert answer.headers["cache-control"] == "private"
+        assert (await daemon.http.get(url, headers={"If-None-Match": '"another"'})).status_code == 200
+
+
 async def test_refused_ranges(daemon: Daemon) -> None:
     """A range outside the clip, and one that is no range, are answered in the error table's shape."""
     job_id = await daemon.submit()
