@@ -21,6 +21,7 @@ from echod.server.downloads import Download, download
 T = TypeVar("T")
 
 CHUNK = 64 * 1024
+GROWING = {"Cache-Control": "no-store"}
 GROWTH_INTERVAL = 0.1  # seconds between two looks at a file that grows; fragments come at most a few times a second
 
 
@@ -45,8 +46,7 @@ class Stream(Response):
                 await source(scope, receive, send)
                 return
             with source as file:
-                headers = {"Cache-Control": "no-store"}
-                await StreamingResponse(self._follow(file), media_type="video/mp4", headers=headers)(
+                await StreamingResponse(self._follow(file), media_type="video/mp4", headers=GROWING)(
                     scope, receive, send
                 )
         except AttemptLost:
@@ -57,10 +57,8 @@ class Stream(Response):
     async def _begin(self) -> BinaryIO | Download:
         async for event in self._watcher:
             self._job = event.job
-            if self._job.status == "completed":
-                return clip(self._desk, self._job)
             if self._job.terminal:
-                raise EchodError("not_ready", f"there is no clip: {why_none(self._job)}")
+                return _ended(self._desk, self._job)
             if self._job.streaming and (file := self._open()):
                 return file
         raise EchodError("internal", "the stream lost sight of its job")
@@ -91,6 +89,21 @@ class Stream(Response):
                     raise AttemptLost
         finally:
             changes.cancel()
+
+
+def stream_head(desk: Desk, job: Job) -> Response:
+    """What HEAD is answered, at once: nobody knows yet how long a clip will be that is being made."""
+    if job.terminal:
+        return _ended(desk, job)
+    head = Response(media_type="video/mp4", headers=GROWING)
+    del head.headers["content-length"]
+    return head
+
+
+def _ended(desk: Desk, job: Job) -> Download:
+    if job.status != "completed":
+        raise EchodError("not_ready", f"there is no clip: {why_none(job)}")
+    return clip(desk, job)
 
 
 def clip(desk: Desk, job: Job) -> Download:

@@ -22,7 +22,7 @@ from echod.server.multipart import parts
 from echod.server.refusals import blaming, invalid
 from echod.server.schemas import SUBMISSION_BODY
 from echod.server.services import Addresses, Addressing, Calling, Served, Services
-from echod.server.stream import Stream, clip, why_none
+from echod.server.stream import Stream, clip, stream_head, why_none
 from echod.server.submission import REFERENCES, Submission, check, nest, no_file
 from echod.server.video_object import video_object
 from echod.speech.voices import find_voice
@@ -97,9 +97,7 @@ async def content(
 @router.get("/{video_id}/stream", summary="The clip while it is made: fragmented mp4", response_class=Response)
 async def stream(video_id: str, request: Request, served: Served, caller: Calling) -> Response:
     job = await served.desk.find(video_id, caller.sees)
-    if request.method == "HEAD":
-        return Response(media_type="video/mp4")
-    return Stream(served.desk, job)
+    return stream_head(served.desk, job) if request.method == "HEAD" else Stream(served.desk, job)
 
 
 def listing(rows: list[dict[str, Any]], more: bool) -> dict[str, Any]:

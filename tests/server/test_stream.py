@@ -89,6 +89,21 @@ async def test_finished_clip(daemon: Daemon) -> None:
     assert (answer.status_code, answer.content) == (206, b"remuxed")
 
 
+async def test_head(daemon: Daemon) -> None:
+    """HEAD says at once what GET will: of a queued job no length, of an ended one that of its clip, or a refusal."""
+    jobs = [await daemon.submit() for _ in range(2)]
+    completed, failed = (f"/v1/videos/{job}/stream" for job in jobs)
+    head = await daemon.http.head(completed)
+    assert (head.status_code, head.headers["content-type"]) == (200, "video/mp4")
+    assert "content-length" not in head.headers
+    await daemon.hands.complete(await daemon.hands.begin(), b"the remuxed file")
+    await daemon.hands.fail(await daemon.hands.begin(), "internal")
+    assert (await daemon.http.head(completed)).headers["content-length"] == "16"
+    head, get = await daemon.http.head(failed), await daemon.http.get(failed)
+    assert (head.status_code, head.headers["content-length"]) == (409, str(len(get.content)))
+    assert (await daemon.http.head("/v1/videos/video_none/stream")).status_code == 404
+
+
 async def test_completed_before_a_fragment(daemon: Daemon) -> None:
     """A clip that is finished before it could be watched is served as the final file."""
     job_id = await daemon.submit()
@@ -154,14 +169,6 @@ async def test_client_that_goes_away(daemon: Daemon, growing: bool) -> None:
     while tasks:
         await asyncio.wait(tasks, timeout=10)
     assert not daemon.desk.feed.watchers
-
-
-async def test_head(daemon: Daemon) -> None:
-    """HEAD is answered at once, even of a queued job."""
-    job_id = await daemon.submit()
-    answer = await daemon.http.head(f"/v1/videos/{job_id}/stream")
-    assert (answer.status_code, answer.headers["content-type"]) == (200, "video/mp4")
-    assert (await daemon.http.head("/v1/videos/video_none/stream")).status_code == 404
 
 
 async def test_unknown_job(daemon: Daemon) -> None:
