@@ -54,6 +54,14 @@ def test_importing_is_light() -> None:
     assert not {"torch", "httpx", "zmq", "numpy", "websockets", "msgspec", "fastapi", "av", "asyncio"} & set(loaded)
 
 
+def test_interrupt_while_it_is_imported(tmp_path: Path) -> None:
+    """Ctrl-C before a command has begun ends it like any later one, without a traceback."""
+    (tmp_path / "click.py").write_text("import signal\nsignal.raise_signal(signal.SIGINT)\n")
+    code = "import sys; sys.path.insert(0, '.'); from echod.__main__ import main; main()"
+    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "")
+
+
 def test_help_lists_the_commands(tmp_path: Path) -> None:
     """Every command is there, with a line about it, and each has its own help."""
     listed = run("--help", home=tmp_path)
