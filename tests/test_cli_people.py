@@ -68,7 +68,8 @@ def test_users(echod: Run) -> None:
         (("passwd", "nobody"), PASSWORD, 2, "no account 'nobody'"),
         (("rm", "nobody", "--yes"), "", 2, "no account 'nobody'"),
         (("rm", "anna", "--yes"), "", 6, "last admin"),
-        (("rm", "bert"), "n\n", 130, "with all jobs"),
+        (("rm", "bert"), "n\n", 1, "with all jobs, clips, files and tokens? [y/N]: echod: nothing removed\n"),
+        (("rm", "bert"), "", 2, "--yes"),
     ):
         refused = echod("users", *arguments, input=given)
         assert (refused.returncode, refused.stdout) == (code, ""), arguments

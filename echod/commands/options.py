@@ -51,6 +51,20 @@ def note(message: str, quiet: bool = False) -> None:
         click.echo(f"echod: {message}", err=True)
 
 
+def confirm_removal(question: str) -> None:
+    """Ask the person at the terminal; unless they agree the command ends."""
+    try:
+        agreed = click.confirm(question, err=True)
+    except click.Abort as error:
+        if isinstance(error.__context__, EOFError):  # else it was Ctrl-C
+            click.echo(err=True)
+            raise click.UsageError("stdin has no answer; --yes removes without asking") from None
+        raise
+    if not agreed:
+        note("nothing removed")
+        raise click.exceptions.Exit(1)
+
+
 def print_path(path: Path) -> None:
     click.echo(os.fsencode(path))  # a path need not be text
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from echod.commands.options import as_json, connect, note, print_json, quiet, to_daemon
+from echod.commands.options import as_json, confirm_removal, connect, note, print_json, quiet, to_daemon
 from echod.commands.tables import fact_lines, table_lines
 
 name_argument = click.argument("name", metavar="NAME")
@@ -82,7 +82,7 @@ def add(folder: Path, name: str | None, replace: bool, quiet: bool, url: str | N
 def rm(names: tuple[str, ...], yes: bool, quiet: bool, url: str | None, reconnect: float) -> None:
     """Remove roles. Jobs made with them go on. For admins."""
     if not yes and sys.stdin.isatty():
-        click.confirm(f"Remove {', '.join(names)}, portraits and all?", abort=True, err=True)
+        confirm_removal(f"Remove {', '.join(names)}, portraits and all?")
     with connect(url, reconnect, quiet) as client:
         for name in names:
             client.remove_role(name)

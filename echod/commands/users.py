@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from echod.commands.options import as_json, connect, note, print_json, quiet, to_daemon
+from echod.commands.options import as_json, confirm_removal, connect, note, print_json, quiet, to_daemon
 from echod.commands.tables import day, table_lines
 from echod.errors import EchodError
 
@@ -70,7 +70,7 @@ def passwd(name: str, quiet: bool, url: str | None, reconnect: float) -> None:
 def rm(name: str, yes: bool, quiet: bool, url: str | None, reconnect: float) -> None:
     """Remove an account with its jobs, clips, files and tokens."""
     if not yes:
-        click.confirm(f"Remove {name} with all jobs, clips, files and tokens?", abort=True, err=True)
+        confirm_removal(f"Remove {name} with all jobs, clips, files and tokens?")
     with connect(url, reconnect, quiet) as client:
         client.remove_account(name)
     note(f"{name} removed", quiet)
