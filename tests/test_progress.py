@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from echod.client import Video
-from echod.commands.progress import bar, clock, summary
+from echod.commands.progress import Progress, bar, clock, summary
 
 
 def video(status: str, progress: int = 0, **extras: Any) -> Video:
@@ -49,3 +49,11 @@ def test_bar() -> None:
 def test_clock(seconds: float, text: str) -> None:
     """Times read like a clock."""
     assert clock(seconds) == text
+
+
+def test_without_stderr(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command whose stderr is closed tells nobody, and goes on."""
+    monkeypatch.setattr("sys.stderr", None)
+    with Progress(quiet=False) as progress:
+        progress.show(video("in_progress"))
+        progress.note("hello")

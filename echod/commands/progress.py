@@ -21,7 +21,8 @@ class Progress:
 
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
-        self._bar = not quiet and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
+        shown = sys.stderr is not None and sys.stderr.isatty()  # None where it is closed: 2>&-
+        self._bar = not quiet and shown and os.environ.get("TERM") != "dumb"
         self._drawn = ""
         self._told: tuple[str, str | None, int] | None = None
 

@@ -130,7 +130,7 @@ def _calm(quiet: bool) -> None:
 
     from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
-    if quiet or not sys.stderr.isatty():
+    if quiet or sys.stderr is None or not sys.stderr.isatty():
         disable_progress_bars()
     if quiet:
         logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
