@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -101,17 +103,25 @@ def _line(event: Event) -> str:
 @to_daemon
 def wait(job_ids: tuple[str, ...], as_json: bool, quiet: bool, url: str | None, reconnect: float) -> None:
     """Wait until jobs have ended, and print how each did. Ctrl-C leaves them running."""
-    videos: list[Video] = []
-    with connect(url, reconnect, quiet) as client:
+    with connect(url, reconnect, quiet) as client, _gathering(job_ids, as_json) as videos:
         for name in job_ids:
             videos.append(_ended(client, name, quiet))
             if not as_json:
                 click.echo(f"{name} {videos[-1]['status']}")
-    if as_json:
-        print_json(videos if len(job_ids) > 1 else videos[0])
     for video in videos:
         if video["status"] != "completed":
             raise outcome(video)
+
+
+@contextmanager
+def _gathering(job_ids: tuple[str, ...], as_json: bool) -> Iterator[list[Video]]:
+    """The jobs that a command comes by, printed with --json, also where it ends at one that is refused."""
+    videos: list[Video] = []
+    try:
+        yield videos
+    finally:
+        if as_json and (videos or len(job_ids) > 1):
+            print_json(videos if len(job_ids) > 1 else videos[0])
 
 
 def _ended(client: Client, job_id: str, quiet: bool) -> Video:
@@ -129,14 +139,11 @@ def _ended(client: Client, job_id: str, quiet: bool) -> Video:
 @to_daemon
 def cancel(job_ids: tuple[str, ...], as_json: bool, quiet: bool, url: str | None, reconnect: float) -> None:
     """Cancel jobs: at once those that wait, at their next checkpoint those that run."""
-    with connect(url, reconnect, quiet) as client:
-        videos = [client.cancel(name) for name in job_ids]
-    if as_json:
-        print_json(videos if len(videos) > 1 else videos[0])
-        return
-    for video in videos:
-        word = "ends at its next checkpoint" if video["status"] == "in_progress" else f"is {video['status']}"
-        note(f"{video['id']} {word}", quiet)
+    with connect(url, reconnect, quiet) as client, _gathering(job_ids, as_json) as videos:
+        for name in job_ids:
+            videos.append(video := client.cancel(name))
+            word = "ends at its next checkpoint" if video["status"] == "in_progress" else f"is {video['status']}"
+            note(f"{video['id']} {word}", quiet or as_json)
 
 
 @click.command()
