@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -15,6 +16,12 @@ RETRY_AFTER = 5  # seconds, where nobody knows better
 
 def invalid(message: str, param: str | None = None) -> EchodError:
     return EchodError("invalid_request", message, param=param)
+
+
+def no_json(what: str, encoded: bytes, error: Exception) -> EchodError:
+    """What msgspec could not decode. Half a surrogate pair shortly before the end it takes for an end too early."""
+    half = "truncated" in str(error) and re.search(rb"\\u[Dd][89ABab]..(?!\\u)", encoded)
+    return invalid(f"the {what} is no JSON object: {'half a surrogate pair is no text' if half else error}")
 
 
 @contextmanager

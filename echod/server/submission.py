@@ -85,7 +85,8 @@ def check(fields: Mapping[str, Any], uploaded: Collection[str], role: Role | Non
 def _text(given: Mapping[str, Any], name: str, limit: int) -> str | None:
     value = given.get(name)
     if value is not None and not (isinstance(value, str) and len(value) <= limit):
-        raise invalid(f"{name} must be text of at most {limit} characters", name)
+        found = f"it has {len(value)}" if isinstance(value, str) else "it is none"
+        raise invalid(f"{name} must be text of at most {limit} characters; {found}", name)
     return value or None
 
 

@@ -285,6 +285,14 @@ async def test_no_json_object(daemon: Daemon, body: bytes) -> None:
     assert refusal(answer)[:2] == (400, "invalid_request")
 
 
+async def test_half_a_surrogate_pair(daemon: Daemon) -> None:
+    """Text that is none is told from a body that breaks off."""
+    for body, why in ((rb'{"prompt": "\ud800"}', "surrogate"), (rb'{"prompt": "\ud83d\ude00', "truncated")):
+        answer = await daemon.http.post("/v1/videos", content=body, headers={"Content-Type": "application/json"})
+        assert refusal(answer)[:2] == (400, "invalid_request")
+        assert why in answer.json()["error"]["message"]
+
+
 @pytest.mark.parametrize("kind", ["text/plain", "application/x-www-form-urlencoded", ""])
 async def test_other_content_types(daemon: Daemon, kind: str) -> None:
     """Bodies of other types are refused, naming the two that are read."""
