@@ -29,6 +29,7 @@ from echod.commands import (
     voices,
     weights,
 )
+from echod.commands.options import note
 from echod.errors import EchodError
 
 INTERRUPTED = 130
@@ -90,9 +91,9 @@ def main() -> NoReturn:
 
 
 def _complain(message: str, context: click.Context | None = None) -> None:
-    click.echo(f"echod: {message}", err=True)
+    note(message)
     if context is not None:
-        click.echo(f"echod: `{context.command_path} --help` tells more", err=True)
+        note(f"`{context.command_path} --help` tells more")
 
 
 def _terminated(number: int, frame: FrameType | None) -> NoReturn:

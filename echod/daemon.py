@@ -32,6 +32,7 @@ from echod.inspection import Inspector
 from echod.journal import Journal
 from echod.leaving import finish_removals
 from echod.metrics import Metrics
+from echod.redaction import redact
 from echod.roles import Roles
 from echod.sdnotify import notify, watchdog_interval
 from echod.server.app import Services, create_app
@@ -56,7 +57,7 @@ def run(config: Config, reload: Callable[[], Config] | None = None) -> int:
         with lock(config.state_dir):
             asyncio.run(Daemon(config, reload or (lambda: config)).serve())
     except EchodError as error:
-        print(f"echod: {error.message}", file=sys.stderr)
+        print(f"echod: {redact(error.message)}", file=sys.stderr)
         return error.exit_code
     return 0
 

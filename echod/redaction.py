@@ -7,6 +7,7 @@ import re
 TOKEN_PREFIX = "echod_"  # so that this, and scanners for leaked secrets, can tell
 TOKEN = re.compile(TOKEN_PREFIX + r"[\w-]{40,}", re.ASCII)
 KEY = re.compile(r"\bsk-[\w-]{6,}", re.ASCII)  # DashScope's, OpenAI's and those made after their pattern
+USERINFO = re.compile(r"(?<=://)[^\s/]+(?=@)")  # a name, or a name and a password, in a URL
 
 MIN_HIDDEN = 8  # characters
 
@@ -22,4 +23,4 @@ def hide(secret: str) -> None:
 def redact(text: str) -> str:
     for secret in _hidden:
         text = text.replace(secret, "...")
-    return KEY.sub("sk-...", TOKEN.sub(TOKEN_PREFIX + "...", text))
+    return USERINFO.sub("...", KEY.sub("sk-...", TOKEN.sub(TOKEN_PREFIX + "...", text)))

@@ -39,8 +39,15 @@ def find_secret(
     try:
         value = file.read_text("utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"the key file {file} cannot be read: {error}", param=setting) from None
+        reason = (isinstance(error, OSError) and error.strerror) or "it is no text"
+        raise ConfigurationError(f"{setting} = {_shown(file)} cannot be read: {reason}", param=setting) from None
     return Secret(_checked(value, f"the key file {file}", setting))
+
+
+def _shown(file: Path) -> str:
+    """Its path, unless that may be the key itself, given in the place of a file."""
+    plausible = file.exists() or (file.parent.is_dir() and file.parent != Path.cwd())
+    return f"the key file {file}" if plausible else "... (if that is the key: it should be the path of a file with it)"
 
 
 def _checked(value: str, where: str, param: str) -> str:

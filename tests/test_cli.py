@@ -190,6 +190,16 @@ def test_bad_settings(tmp_path: Path, arguments: list[str], environ: dict[str, s
     assert refused.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("ECHOD_OPENAI_URL", "http://bob:hunter2secret@127.0.0.1:1/v1"), ("ECHOD_DASHSCOPE_URL", "sk-hunter2secret")],
+)
+def test_secrets_in_bad_settings(tmp_path: Path, name: str, value: str) -> None:
+    """A secret where none belongs is refused without being repeated."""
+    refused = run("config", "show", home=tmp_path, **{name: value})
+    assert (refused.returncode, name in refused.stderr, "hunter2secret" in refused.stderr) == (78, True, False)
+
+
 def test_bad_config_file(tmp_path: Path) -> None:
     """A misspelt key in the user's file ends the daemon's start with exit code 78 and the likely meaning."""
     file = tmp_path / ".config/echod/config.toml"

@@ -39,8 +39,17 @@ def test_files_that_hold_no_key(tmp_path: Path, content: bytes) -> None:
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     """The path, and the reason it cannot be read."""
-    with pytest.raises(ConfigurationError, match="No such file"):
+    with pytest.raises(ConfigurationError, match=r"/none cannot be read: No such file"):
         find(tmp_path / "none")
+
+
+@pytest.mark.parametrize("key", ["a-key-0123456789", "a/key/with+slashes"])
+def test_a_key_in_the_place_of_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str) -> None:
+    """What is no file may be the key itself, and is not repeated."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigurationError, match=r"a_key_file = .* should be the path") as refused:
+        find(tmp_path / key)
+    assert key not in refused.value.message
 
 
 def test_never_shown() -> None:
@@ -49,6 +58,7 @@ def test_never_shown() -> None:
     assert KEY not in repr(secret) + str(secret) + f"{secret}"
     assert KEY not in redact(f"Authorization: Bearer {KEY}")
     assert redact("sk-abcdefghijkl is a key, a sk-il is not") == "sk-... is a key, a sk-il is not"
+    assert redact("http://bob:p@ss@h:1/v1 and http://h/@v1") == "http://...@h:1/v1 and http://h/@v1"
 
 
 def test_short_words_stay() -> None:

@@ -8,6 +8,7 @@ import click
 
 from echod.commands.options import as_json, at_url, connect, print_json, to_daemon
 from echod.commands.tables import table_lines
+from echod.redaction import redact
 
 
 @click.command()
@@ -47,7 +48,7 @@ def doctor(as_json: bool, url: str | None) -> None:
     """
     from echod.doctor import examine
 
-    checks = list(examine(url))
+    checks = [check._replace(finding=redact(check.finding)) for check in examine(url)]
     if as_json:
         print_json([check._asdict() for check in checks])
     else:

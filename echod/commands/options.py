@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from echod.redaction import redact
+
 if TYPE_CHECKING:
     from echod.client import Client
 
@@ -46,9 +48,9 @@ def connect(url: str | None, reconnect: float, quiet: bool = False) -> Client:
 
 
 def note(message: str, quiet: bool = False) -> None:
-    """A line for the person at the terminal."""
+    """A line for the person at the terminal. A secret that was given in the wrong place is not repeated."""
     if not quiet:
-        click.echo(f"echod: {message}", err=True)
+        click.echo(f"echod: {redact(message)}", err=True)
 
 
 def confirm_removal(question: str) -> None:

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
+from echod.commands.options import note
+
 if TYPE_CHECKING:
     from echod.client import Video
 
@@ -49,8 +51,7 @@ class Progress:
         """A line of its own, above the bar."""
         drawn = self._drawn
         self.clear()
-        if not self._quiet:
-            click.echo(f"echod: {message}", err=True)
+        note(message, self._quiet)
         if drawn:
             self._draw(drawn)
 
@@ -67,7 +68,7 @@ class Progress:
         now = (video["status"], video["echod"].get("stage"), video["echod"].get("attempt") or 0)
         if now != self._told:
             self._told = now
-            click.echo(f"echod: {video['id']}: {summary(video)}", err=True)
+            note(f"{video['id']}: {summary(video)}")
 
 
 def bar(percent: int, words: str, width: int) -> str:
