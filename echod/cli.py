@@ -14,6 +14,7 @@ import click
 
 from echod import __version__
 from echod.commands import (
+    bench,
     chat,
     devices,
     jobs,
@@ -64,6 +65,7 @@ for command in (
     usage.usage,
     devices.devices,
     devices.doctor,
+    bench.bench,
     weights.weights,
     settings.config,
     service.service,

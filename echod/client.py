@@ -61,6 +61,7 @@ class Extras(TypedDict, total=False):
     voice: str | None
     faces: int | None
     crop: list[int] | None
+    frames: int
     url: str | None
     timings_ms: dict[str, int]
 
@@ -175,6 +176,16 @@ class Client(People):
                 raise self._lost(error) from None
 
         self.patiently(download)
+
+    def stream(self, video_id: str) -> Iterator[bytes]:
+        """The clip in pieces while it is made, from its first fragment on. Raises if it breaks off with its attempt."""
+        try:
+            with self._http.stream("GET", f"/v1/videos/{_segment(video_id)}/stream") as answer:
+                if answer.is_error:
+                    raise refusal(answer.status_code, answer.read())
+                yield from answer.iter_bytes()
+        except httpx.TransportError as error:
+            raise self._lost(error) from None
 
     # -- events
 

@@ -20,7 +20,7 @@ from tests.conftest import ECHOD
 
 COMMANDS = (
     *("serve", "submit", "say", "ps", "show", "watch", "wait", "cancel", "rm", "fetch", "devices", "config", "doctor"),
-    *("service", "weights", "users", "tokens", "roles", "voices", "usage", "chat"),
+    *("service", "weights", "users", "tokens", "roles", "voices", "usage", "chat", "bench"),
 )
 
 

@@ -9,8 +9,9 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from echod.commands import jobs
+from echod.commands import bench, jobs
 from echod.errors import EchodError
+from tests.media import EXAMPLES
 from tests.stub import Stub, refuses, says, serving, tells, video
 
 
@@ -30,3 +31,25 @@ def test_json_of_several_of_which_one_is_refused(stub: Stub, command: click.Comm
     done = CliRunner().invoke(command, ["video_1", "video_2", "--json", "-q", "--url", stub.url])
     assert isinstance(done.exception, EchodError) and done.exception.code == "not_found"
     assert [each["id"] for each in json.loads(done.stdout)] == ["video_1"]
+
+
+def test_bench(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One job is timed, from handing it in to its end, and removed again; a failed one too."""
+    command = ["--json", "-q", "--url", stub.url]
+    made = video("completed") | {"size": "512x512"}
+    made["echod"] = {"frames": 100, "device": "cpu", "timings_ms": {"decode": 7}}
+    failed = video("failed") | {"error": {"code": "poison", "message": "died"}}
+    stub.on("POST /v1/videos", says(video("queued")))
+    stub.on("GET /v1/videos/video_1/stream", lambda handler: handler.answer(b"CLIP"), refuses("not_ready"))
+    stub.on("GET /v1/videos/video_1", says(made), says(failed))
+    stub.on("DELETE /v1/videos/video_1", says({"object": "video.deleted"}))
+    done = CliRunner().invoke(bench.bench, command)
+    told = json.loads(done.stdout)
+    assert 0 < told["first_fragment_s"] <= told["total_s"]
+    assert (told["frames"], told["device"], told["timings_ms"]) == (100, "cpu", {"decode": 7})
+    assert (EXAMPLES / "portrait.png").read_bytes() in stub.requests("POST /v1/videos")[0][2]
+    done = CliRunner().invoke(bench.bench, command)
+    assert isinstance(done.exception, EchodError) and done.exception.exit_code == 1
+    assert len(stub.requests("DELETE /v1/videos/video_1")) == 2
+    monkeypatch.setattr(bench, "EXAMPLES", EXAMPLES / "none")
+    assert CliRunner().invoke(bench.bench, command).exit_code == 2

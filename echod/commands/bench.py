@@ -1,0 +1,90 @@
+"""`echod bench`: how fast the daemon makes a clip."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from echod.commands.making import outcome
+from echod.commands.options import as_json, connect, note, print_json, quiet, to_daemon
+from echod.commands.tables import fact_lines
+from echod.errors import EchodError
+
+if TYPE_CHECKING:
+    from echod.client import Client, Video
+
+readable = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+EXAMPLES = Path(__file__).parents[2] / "examples"  # of a checkout; what is installed has none
+
+
+@click.command()
+@click.argument("portrait", type=readable, required=False)
+@click.argument("speech", type=readable, required=False)
+@click.option("--engine", metavar="NAME", help="What makes the frames; default: the daemon's main engine.")
+@click.option("--size", metavar="WxH", help="Size of the clip. [default: 512x512]")
+@as_json
+@quiet
+@to_daemon
+def bench(
+    portrait: Path | None,
+    speech: Path | None,
+    engine: str | None,
+    size: str | None,
+    as_json: bool,
+    quiet: bool,
+    url: str | None,
+    reconnect: float,
+) -> None:
+    """Time one job of PORTRAIT and SPEECH, and print what it took; the job is removed again.
+
+    In a checkout both may be left out: examples/ has some. Times count from handing in the job, so with upload,
+    inspection and the wait for a worker; those of stages are the worker's own. Ctrl-C cancels the job.
+    """
+    portrait, speech = portrait or EXAMPLES / "portrait.png", speech or EXAMPLES / "speech.wav"
+    if not (portrait.exists() and speech.exists()):
+        raise click.UsageError("name a PORTRAIT and a SPEECH: there is no checkout with examples here")
+    with connect(url, reconnect, quiet) as client:
+        began = time.monotonic()
+        video = client.submit(portrait, speech, engine=engine, size=size)
+        try:
+            note(f"{video['id']} accepted, engine {video['model']}", quiet)
+            report = _report(client, video["id"], began)
+        finally:
+            client.remove(video["id"])
+    if as_json:
+        print_json(report)
+        return
+    for line in fact_lines(report):
+        click.echo(line)
+
+
+def _report(client: Client, video_id: str, began: float) -> dict[str, Any]:
+    first: float | None = None
+    with contextlib.suppress(EchodError):  # what became of the job, it tells itself
+        for _ in client.stream(video_id):
+            first = first or time.monotonic() - began
+    video = _ended(client, video_id)
+    total = time.monotonic() - began
+    if video["status"] != "completed":
+        raise outcome(video)
+    extras = video["echod"]
+    return {
+        "engine": video["model"],
+        "device": extras["device"],
+        "size": video["size"],
+        "frames": extras["frames"],
+        "first_fragment_s": first and round(first, 3),
+        "total_s": round(total, 3),
+        "frames_per_s": round(extras["frames"] / total, 2),
+        "timings_ms": extras["timings_ms"],
+    }
+
+
+def _ended(client: Client, video_id: str) -> Video:
+    for event in client.follow(video_id):
+        video = event["video"]
+    return video
