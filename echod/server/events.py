@@ -11,7 +11,7 @@ from uvicorn.protocols.utils import get_local_addr
 from websockets.exceptions import ConnectionClosed
 
 from echod.feed import Event, Watcher
-from echod.server.front import Connection
+from echod.server.connection import Connection
 from echod.server.services import Addresses, Services
 from echod.server.video_object import video_object
 

@@ -11,17 +11,13 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from email.utils import formatdate
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-import msgspec
 from starlette.types import ASGIApp
 from uvicorn import Config
 from uvicorn.lifespan.on import LifespanOn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 from uvicorn.server import ServerState
 from websockets.asyncio.server import Server, ServerConnection, unix_serve
 from websockets.exceptions import InvalidHandshake
@@ -29,111 +25,14 @@ from websockets.http11 import Request, Response
 
 from echod.errors import EchodError
 from echod.server.accounts import Address, Caller
+from echod.server.connection import Connection
+from echod.server.http import HEAD_TIMEOUT, content
 from echod.server.listening import bind_unix, listen, url
-from echod.server.refusals import body
 
-HEAD_TIMEOUT = 10.0  # seconds for a request's line and headers to arrive
-MAX_HEAD = 64 * 1024  # bytes of them
-MAX_UPGRADE_FIELD = 8000  # bytes of the address, or of one header, that asks for a WebSocket; `websockets` reads 8192
-MAX_UPGRADE_HEADERS = 128  # likewise
 KEEP_ALIVE = 75.0  # seconds; longer than clients keep idle connections, so that they close first
 MAX_MESSAGE = 64 * 1024  # bytes of one WebSocket message from a client
 
 SERVICE_RESTART = 1012  # RFC 6455, IANA registry of close codes
-
-
-class Connection(ServerConnection):
-    """A connection of the `websockets` server: HTTP until the client upgrades, then a WebSocket of `caller`."""
-
-    front: Front
-    caller: Caller
-    addresses: tuple[Address | None, Address | None]  # this end's and the client's; the socket of one who left has none
-    lent = False
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        if self.lent:  # handed back by uvicorn: the client upgrades
-            super().connection_made(transport)
-            return
-        self.lent = True
-        self.addresses = get_local_addr(transport), get_remote_addr(transport)
-        protocol = Http(self.front, self)
-        transport.set_protocol(protocol)
-        protocol.connection_made(transport)
-
-
-class Http(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, with limits on the head of a request, and `abort` in the request's state."""
-
-    _deadline: asyncio.TimerHandle | None = None  # set while a head is awaited
-    _head_size = 0
-
-    def __init__(self, front: Front, connection: Connection) -> None:
-        super().__init__(front.config, front.state, front.app_state)
-        self.ws_protocol_class = lambda **_: connection  # type: ignore[assignment]
-        self._front = front
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        if self._front.closing:
-            transport.abort()
-        self._await_head()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._head_arrived()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        self.server_state.default_headers = standard_headers()
-        if self._deadline is None and (self.cycle is None or self.cycle.response_complete):
-            self._await_head()
-        self._head_size += len(data)
-        super().data_received(data)
-        if self._deadline is not None and self._head_size > MAX_HEAD and not self.transport.is_closing():
-            self._refuse_head(f"the address and headers of a request may have {MAX_HEAD} bytes; this one has more")
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        self.scope["state"]["abort"] = self.transport.abort
-
-    def on_headers_complete(self) -> None:
-        self._head_arrived()
-        super().on_headers_complete()
-
-    def handle_websocket_upgrade(self) -> None:
-        """Refuse what `websockets` would refuse, in the words of every other refusal."""
-        longest = max(len(self.url), *(len(name) + len(value) for name, value in self.headers))
-        if longest > MAX_UPGRADE_FIELD:
-            self._refuse_head(
-                f"a request for a WebSocket may have {MAX_UPGRADE_FIELD} bytes of address and of each header; "
-                f"this one has {longest}"
-            )
-        elif len(self.headers) > MAX_UPGRADE_HEADERS:
-            self._refuse_head(
-                f"a request for a WebSocket may have {MAX_UPGRADE_HEADERS} headers; this one has {len(self.headers)}"
-            )
-        else:
-            super().handle_websocket_upgrade()
-
-    def _await_head(self) -> None:
-        self._head_size = 0
-        self._deadline = self.loop.call_later(HEAD_TIMEOUT, self.transport.close)
-
-    def _head_arrived(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-    def _refuse_head(self, message: str) -> None:
-        content = _content(EchodError("invalid_request", message))
-        fields = [
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(content)),
-            (b"connection", b"close"),
-        ]
-        head = b"".join(name + b": " + value + b"\r\n" for name, value in (*standard_headers(), *fields))
-        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + head + b"\r\n" + content)
-        self.transport.close()
 
 
 Handler = Callable[[Connection], Awaitable[None]]
@@ -259,14 +158,6 @@ class Front:
         await self._sockets[urlsplit(connection.request.path).path](connection)
 
 
-def standard_headers() -> list[tuple[bytes, bytes]]:
-    return [(b"date", formatdate(usegmt=True).encode()), (b"server", b"echod")]
-
-
-def _content(error: EchodError) -> bytes:
-    return msgspec.json.encode(body(error))
-
-
 def _in_our_words(connection: ServerConnection, request: Request, response: Response) -> Response | None:
     """What `websockets` refuses of a handshake, as every other refusal."""
     if response.status_code == 101 or response.headers["Content-Type"] == "application/json":
@@ -282,7 +173,7 @@ def _in_our_words(connection: ServerConnection, request: Request, response: Resp
 
 
 def _refusal(connection: ServerConnection, error: EchodError) -> Response:
-    response = connection.respond(error.status, _content(error).decode())
+    response = connection.respond(error.status, content(error).decode())
     del response.headers["Content-Type"]
     response.headers["Content-Type"] = "application/json"
     if error.status == 401:

@@ -16,8 +16,8 @@ from websockets.exceptions import ConnectionClosed
 from echod.conversations import Conversation
 from echod.errors import EchodError
 from echod.roles import Role
+from echod.server.connection import Connection
 from echod.server.events import POLICY_VIOLATION, TRY_AGAIN_LATER, dismiss, let_go
-from echod.server.front import Connection
 from echod.server.refusals import body, invalid
 from echod.server.services import Services
 from echod.server.session import Session

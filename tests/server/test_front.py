@@ -21,8 +21,10 @@ from websockets.asyncio.client import connect, unix_connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from echod.errors import ConfigurationError
-from echod.server import front as front_module
-from echod.server.front import Connection, Front, Http
+from echod.server import http as http_module
+from echod.server.connection import Connection
+from echod.server.front import Front
+from echod.server.http import Http
 from tests.server.conftest import local_only
 
 pytestmark = pytest.mark.timeout(60)
@@ -274,8 +276,8 @@ async def test_not_http(site: Site, noise: bytes) -> None:
 @pytest.mark.parametrize("line", [b"x" * 1000, b"x: " + b"y" * 1000 + b"\r\n"], ids=["one header", "many headers"])
 async def test_head_over_the_limit(site: Site, line: bytes) -> None:
     """A head that does not end is refused once it is over the limit, not collected for ever."""
-    head = b"GET /peer HTTP/1.1\r\nHost: localhost\r\na: " + line * (front_module.MAX_HEAD // len(line) + 1)
-    answer = await site.exchange(head[: front_module.MAX_HEAD + 1])
+    head = b"GET /peer HTTP/1.1\r\nHost: localhost\r\na: " + line * (http_module.MAX_HEAD // len(line) + 1)
+    answer = await site.exchange(head[: http_module.MAX_HEAD + 1])
     assert answer.startswith(b"HTTP/1.1 400 ")
     error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
     assert error["code"] == "invalid_request"
@@ -354,7 +356,7 @@ async def test_client_that_leaves_in_the_handshake(site: Site, caplog: pytest.Lo
 @pytest.mark.parametrize("sent", [b"", b"GET /peer HT", b"GET /peer HTTP/1.1\r\nHost: local", b"\r\n"])
 async def test_head_that_does_not_arrive(site: Site, monkeypatch: pytest.MonkeyPatch, sent: bytes) -> None:
     """A connection that sends no whole head is closed at the deadline."""
-    monkeypatch.setattr(front_module, "HEAD_TIMEOUT", 0.05)
+    monkeypatch.setattr(http_module, "HEAD_TIMEOUT", 0.05)
     assert await site.exchange(sent) == b""
 
 
@@ -363,7 +365,7 @@ async def test_deadline_starts_again_for_the_next_request(site: Site, monkeypatc
     reader, writer = await site.raw()
     writer.write(b"HEAD /file HTTP/1.1\r\nHost: localhost\r\n\r\n")
     assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 405 ")
-    monkeypatch.setattr(front_module, "HEAD_TIMEOUT", 0.05)
+    monkeypatch.setattr(http_module, "HEAD_TIMEOUT", 0.05)
     writer.write(b"GET /peer HTTP/1.1\r\n")
     await reader.read()
     writer.close()
@@ -371,7 +373,7 @@ async def test_deadline_starts_again_for_the_next_request(site: Site, monkeypatc
 
 async def test_deadline_is_for_the_head_alone(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     """A body may take longer than the head."""
-    monkeypatch.setattr(front_module, "HEAD_TIMEOUT", 0.05)
+    monkeypatch.setattr(http_module, "HEAD_TIMEOUT", 0.05)
 
     async def body() -> AsyncIterator[bytes]:
         yield b"--b\r\n"

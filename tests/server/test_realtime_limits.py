@@ -16,7 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from echod.ear import Ear
 from echod.history import History
 from echod.server import events, realtime
-from echod.server.front import Connection
+from echod.server.connection import Connection
 from echod.server.realtime import Outbox
 from echod.server.session import SECOND as SECOND_BYTES
 from echod.speech.base import Call

@@ -1,0 +1,35 @@
+"""One connection of a client: HTTP until it upgrades, then a WebSocket."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr
+from websockets.asyncio.server import ServerConnection
+
+from echod.server.accounts import Address, Caller
+from echod.server.http import Http
+
+if TYPE_CHECKING:
+    from echod.server.front import Front
+
+
+class Connection(ServerConnection):
+    """A connection of the `websockets` server: HTTP until the client upgrades, then a WebSocket of `caller`."""
+
+    front: Front
+    caller: Caller
+    addresses: tuple[Address | None, Address | None]  # this end's and the client's; the socket of one who left has none
+    lent = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        if self.lent:  # handed back by uvicorn: the client upgrades
+            super().connection_made(transport)
+            return
+        self.lent = True
+        self.addresses = get_local_addr(transport), get_remote_addr(transport)
+        protocol = Http(self.front, self)
+        transport.set_protocol(protocol)
+        protocol.connection_made(transport)

@@ -1,0 +1,104 @@
+"""HTTP on a connection: uvicorn's protocol, with limits on what it leaves unlimited."""
+
+from __future__ import annotations
+
+import asyncio
+from email.utils import formatdate
+from typing import TYPE_CHECKING
+
+import msgspec
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from echod.errors import EchodError
+from echod.server.refusals import body
+
+if TYPE_CHECKING:
+    from echod.server.connection import Connection
+    from echod.server.front import Front
+
+HEAD_TIMEOUT = 10.0  # seconds for a request's line and headers to arrive
+MAX_HEAD = 64 * 1024  # bytes of them
+MAX_UPGRADE_FIELD = 8000  # bytes of the address, or of one header, that asks for a WebSocket; `websockets` reads 8192
+MAX_UPGRADE_HEADERS = 128  # likewise
+
+
+class Http(HttpToolsProtocol):
+    """uvicorn's HTTP protocol, with limits on the head of a request, and `abort` in the request's state."""
+
+    _deadline: asyncio.TimerHandle | None = None  # set while a head is awaited
+    _head_size = 0
+
+    def __init__(self, front: Front, connection: Connection) -> None:
+        super().__init__(front.config, front.state, front.app_state)
+        self.ws_protocol_class = lambda **_: connection  # type: ignore[assignment]
+        self._front = front
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        if self._front.closing:
+            transport.abort()
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._head_arrived()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        self.server_state.default_headers = standard_headers()
+        if self._deadline is None and (self.cycle is None or self.cycle.response_complete):
+            self._await_head()
+        self._head_size += len(data)
+        super().data_received(data)
+        if self._deadline is not None and self._head_size > MAX_HEAD and not self.transport.is_closing():
+            self._refuse_head(f"the address and headers of a request may have {MAX_HEAD} bytes; this one has more")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self.scope["state"]["abort"] = self.transport.abort
+
+    def on_headers_complete(self) -> None:
+        self._head_arrived()
+        super().on_headers_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        """Refuse what `websockets` would refuse, in the words of every other refusal."""
+        longest = max(len(self.url), *(len(name) + len(value) for name, value in self.headers))
+        if longest > MAX_UPGRADE_FIELD:
+            self._refuse_head(
+                f"a request for a WebSocket may have {MAX_UPGRADE_FIELD} bytes of address and of each header; "
+                f"this one has {longest}"
+            )
+        elif len(self.headers) > MAX_UPGRADE_HEADERS:
+            self._refuse_head(
+                f"a request for a WebSocket may have {MAX_UPGRADE_HEADERS} headers; this one has {len(self.headers)}"
+            )
+        else:
+            super().handle_websocket_upgrade()
+
+    def _await_head(self) -> None:
+        self._head_size = 0
+        self._deadline = self.loop.call_later(HEAD_TIMEOUT, self.transport.close)
+
+    def _head_arrived(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _refuse_head(self, message: str) -> None:
+        told = content(EchodError("invalid_request", message))
+        fields = [
+            (b"content-type", b"application/json"),
+            (b"content-length", b"%d" % len(told)),
+            (b"connection", b"close"),
+        ]
+        head = b"".join(name + b": " + value + b"\r\n" for name, value in (*standard_headers(), *fields))
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + head + b"\r\n" + told)
+        self.transport.close()
+
+
+def standard_headers() -> list[tuple[bytes, bytes]]:
+    return [(b"date", formatdate(usegmt=True).encode()), (b"server", b"echod")]
+
+
+def content(error: EchodError) -> bytes:
+    return msgspec.json.encode(body(error))
