@@ -24,6 +24,7 @@ from echod import __version__, logs
 from echod.accounts import Accounts
 from echod.config import Config, create_directory, is_loopback
 from echod.conversations import Conversations
+from echod.descriptors import raise_limit
 from echod.desk import Desk
 from echod.errors import ConfigurationError, EchodError
 from echod.fleet import LocalFleet, find_devices
@@ -53,6 +54,7 @@ def run(config: Config, reload: Callable[[], Config] | None = None) -> int:
     """Serve until a signal; returns the exit code. `reload` reads the settings again, for SIGHUP."""
     logs.set_up(config.log_level, config.log_json)
     faulthandler.enable()  # systemd's watchdog ends a blocked daemon with SIGABRT: say where it hung
+    raise_limit()
     try:
         with lock(config.state_dir):
             asyncio.run(Daemon(config, reload or (lambda: config)).serve())

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from echod import descriptors
 from echod.config import load
 from tests.conftest import ECHOD
 from tests.test_cli import run
@@ -38,6 +39,7 @@ def test_what_the_unit_promises(tmp_path: Path, flags: list[str]) -> None:
     assert service["ExecStart"] == f"{ECHOD} serve"
     assert (service["Type"], service["NotifyAccess"], service["KillMode"]) == ("notify", "main", "mixed")
     assert (service["RestartPreventExitStatus"], service["OOMPolicy"]) == ("78", "continue")
+    assert int(service["LimitNOFILE"]) == descriptors.MOST
     assert float(service["TimeoutStopSec"]) > load({}, {}, []).drain_timeout
     # Each of these takes CUDA's devices or its compiled code away; ProtectClock by the DeviceAllow it implies.
     assert not {"PrivateDevices", "MemoryDenyWriteExecute", "DevicePolicy", "ProtectClock"} & set(service)

@@ -30,6 +30,11 @@ class Connection(ServerConnection):
             return
         self.lent = True
         self.addresses = get_local_addr(transport), get_remote_addr(transport)
+        self.front.transports.add(transport)
         protocol = Http(self.front, self)
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.front.transports.discard(self.transport)
+        super().connection_lost(exc)

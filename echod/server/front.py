@@ -23,6 +23,7 @@ from websockets.asyncio.server import Server, ServerConnection, unix_serve
 from websockets.exceptions import InvalidHandshake
 from websockets.http11 import Request, Response
 
+from echod.descriptors import most_connections
 from echod.errors import EchodError
 from echod.server.accounts import Address, Caller
 from echod.server.connection import Connection
@@ -51,6 +52,8 @@ class Front:
         self.config.load()
         self.state = ServerState()
         self.app_state: dict[str, Any] = {}
+        self.most_connections = most_connections()
+        self.transports: set[asyncio.BaseTransport] = set()  # of every open connection
         self.closing = False
         self._sockets = sockets
         self._caller = caller

@@ -7,10 +7,10 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 import msgspec
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from echod.errors import EchodError
-from echod.server.refusals import body
+from echod.server.refusals import RETRY_AFTER, body
 
 if TYPE_CHECKING:
     from echod.server.connection import Connection
@@ -37,9 +37,12 @@ class Http(HttpToolsProtocol):
         super().connection_made(transport)
         if self._front.closing:
             transport.abort()
+        elif len(self._front.transports) > (most := self._front.most_connections):
+            self._refuse(EchodError("rate_limited", f"this daemon has {most} connections open, the most it can hold"))
         self._await_head()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._front.transports.discard(self.transport)
         self._head_arrived()
         super().connection_lost(exc)
 
@@ -85,14 +88,17 @@ class Http(HttpToolsProtocol):
             self._deadline = None
 
     def _refuse_head(self, message: str) -> None:
-        told = content(EchodError("invalid_request", message))
-        fields = [
-            (b"content-type", b"application/json"),
-            (b"content-length", b"%d" % len(told)),
-            (b"connection", b"close"),
-        ]
-        head = b"".join(name + b": " + value + b"\r\n" for name, value in (*standard_headers(), *fields))
-        self.transport.write(b"HTTP/1.1 400 Bad Request\r\n" + head + b"\r\n" + told)
+        self._refuse(EchodError("invalid_request", message))
+
+    def _refuse(self, error: EchodError) -> None:
+        """Answer in the app's stead, and close."""
+        told = content(error)
+        headers = {"content-type": "application/json", "content-length": str(len(told)), "connection": "close"}
+        if error.status in (429, 503):
+            headers["retry-after"] = str(RETRY_AFTER)
+        fields = [*standard_headers(), *((name.encode(), value.encode()) for name, value in headers.items())]
+        head = b"".join(name + b": " + value + b"\r\n" for name, value in fields)
+        self.transport.write(STATUS_LINE[error.status] + head + b"\r\n" + told)
         self.transport.close()
 
 

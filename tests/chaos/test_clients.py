@@ -22,6 +22,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from tests.conftest import ECHOD
 from tests.media import EXAMPLES, write_wav
 from tests.running import RunningDaemon
 
@@ -146,16 +147,21 @@ def test_slow_headers(daemon: RunningDaemon) -> None:
     print(f"headers={HEADERS}")
 
 
-def test_connects_and_disconnects(daemon: RunningDaemon) -> None:
-    """1,000 connections that come to nothing leave nothing: silent, cut, reset, or sockets that close at once."""
-    path, host = "/v1/events", ":".join(map(str, address(daemon)))
-    upgrade = (
-        f"GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+def upgrade(daemon: RunningDaemon) -> bytes:
+    """A request for an event socket."""
+    return (
+        f"GET /v1/events HTTP/1.1\r\nHost: {':'.join(map(str, address(daemon)))}\r\n"
+        "Connection: Upgrade\r\nUpgrade: websocket\r\n"
         f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {'A' * 22}==\r\n\r\n"
     ).encode()
 
+
+def test_connects_and_disconnects(daemon: RunningDaemon) -> None:
+    """1,000 connections that come to nothing leave nothing: silent, cut, reset, or sockets that close at once."""
+    asking = upgrade(daemon)
+
     def come_and_go(number: int) -> None:
-        connection = raw(daemon, (b"", b"GET / HT", upgrade, upgrade + b"\xff\xff garbage")[number % 4])
+        connection = raw(daemon, (b"", b"GET / HT", asking, asking + b"\xff\xff garbage")[number % 4])
         if number % 3 == 0:  # a reset instead of an end
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         connection.close()
@@ -167,6 +173,21 @@ def test_connects_and_disconnects(daemon: RunningDaemon) -> None:
     with as_before(daemon, lambda: come_and_go_often(12)):
         come_and_go_often(CONNECTS)
     print(f"connects={CONNECTS}")
+
+
+def test_more_connections_than_descriptors(tmp_path: Path) -> None:
+    """1,024 event sockets do not make a daemon deaf that has 1,024 descriptors: those that it cannot hold hear so."""
+    few = ("bash", "-c", 'ulimit -Sn 512; ulimit -Hn 1024; exec "$0" "$@"', ECHOD)
+    with RunningDaemon(tmp_path, command=few) as daemon, contextlib.ExitStack() as stack:
+        daemon.until_idle()
+        sockets = [stack.enter_context(raw(daemon, upgrade(daemon))) for _ in range(1024)]
+        answers = Counter(socket.recv(12) for socket in sockets)
+        assert answers == {b"HTTP/1.1 101": 384, b"HTTP/1.1 429": 640}
+        for socket in sockets:
+            socket.close()
+        with daemon.client() as client:
+            assert client.readiness()["ready"]
+        assert " ERROR " not in (log := daemon.log.read_text()), log[-3000:]
 
 
 def uploaded(http: httpx.Client, directory: Path) -> dict[str, object]:

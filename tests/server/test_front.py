@@ -25,7 +25,7 @@ from echod.server import http as http_module
 from echod.server.connection import Connection
 from echod.server.front import Front
 from echod.server.http import Http
-from tests.server.conftest import local_only
+from tests.server.conftest import local_only, until
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -338,6 +338,21 @@ async def test_wrong_handshake(site: Site, method: str, part: str, instead: str,
     assert head.count(b"\r\nServer: echod") == 1
     error = json.loads(body)["error"]
     assert (error["code"], told in error["message"]) == ("invalid_request", True), error
+
+
+async def test_more_connections_than_can_be_held(site: Site) -> None:
+    """One too many is refused, be the others idle or WebSockets; once one of either goes, the next is served."""
+    site.front.most_connections = 2
+    _, idle = await site.raw()
+    async with connect(f"{site.base.replace('http', 'ws')}/echo"), site.http() as http:
+        refused = await http.get("/peer")
+        assert (refused.status_code, refused.json()["error"]["code"]) == (429, "rate_limited")
+        assert "2 connections" in refused.json()["error"]["message"]
+        assert refused.headers["Retry-After"]
+        idle.transport.abort()
+        await until(lambda: len(site.front.transports) == 1)
+        assert (await http.get("/peer")).status_code == 200
+    await until(lambda: not site.front.transports)
 
 
 @pytest.mark.parametrize("leave", ["write_eof", "close", "abort"])
