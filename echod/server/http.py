@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from echod.server.front import Front
 
 HEAD_TIMEOUT = 10.0  # seconds for a request's line and headers to arrive
-MAX_HEAD = 64 * 1024  # bytes of them
+MAX_HEAD = 64 * 1024  # bytes of them, or of whatever else of a request is no body: framing, trailers
+MAX_PIPELINE = 32  # requests that may wait until the ones before them are answered
 MAX_UPGRADE_FIELD = 8000  # bytes of the address, or of one header, that asks for a WebSocket; `websockets` reads 8192
 MAX_UPGRADE_HEADERS = 128  # likewise
 
@@ -26,7 +27,7 @@ class Http(HttpToolsProtocol):
     """uvicorn's HTTP protocol, with limits on the head of a request, and `abort` in the request's state."""
 
     _deadline: asyncio.TimerHandle | None = None  # set while a head is awaited
-    _head_size = 0
+    _head_size = 0  # bytes of this request that were not of its body, since its beginning or its last chunk
 
     def __init__(self, front: Front, connection: Connection) -> None:
         super().__init__(front.config, front.state, front.app_state)
@@ -52,8 +53,8 @@ class Http(HttpToolsProtocol):
             self._await_head()
         self._head_size += len(data)
         super().data_received(data)
-        if self._deadline is not None and self._head_size > MAX_HEAD and not self.transport.is_closing():
-            self._refuse_head(f"the address and headers of a request may have {MAX_HEAD} bytes; this one has more")
+        if self._head_size > MAX_HEAD and not self.transport.is_closing():
+            self._refuse_length()
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -61,7 +62,28 @@ class Http(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._head_arrived()
+        if self.transport.is_closing():
+            return
+        if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEAD:
+            self._refuse_length()
+            return
         super().on_headers_complete()
+        # uvicorn stops reading while one waits, but reads on after every answer and for whoever wants a body.
+        if len(self.pipeline) > MAX_PIPELINE:
+            self.transport.abort()
+
+    def on_body(self, body: bytes) -> None:
+        self._head_size -= len(body)
+        if not self.transport.is_closing():
+            super().on_body(body)
+
+    def on_chunk_complete(self) -> None:
+        self._head_size = 0
+
+    def on_message_complete(self) -> None:
+        self._head_size = 0
+        if not self.transport.is_closing():
+            super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
         """Refuse what `websockets` would refuse, in the words of every other refusal."""
@@ -79,13 +101,18 @@ class Http(HttpToolsProtocol):
             super().handle_websocket_upgrade()
 
     def _await_head(self) -> None:
-        self._head_size = 0
         self._deadline = self.loop.call_later(HEAD_TIMEOUT, self.transport.close)
 
     def _head_arrived(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+    def _refuse_length(self) -> None:
+        if self.cycle is None or self.cycle.response_complete:
+            self._refuse_head(f"the address and headers of a request may have {MAX_HEAD} bytes; this one has more")
+        else:  # an answer is due before that
+            self.transport.abort()
 
     def _refuse_head(self, message: str) -> None:
         self._refuse(EchodError("invalid_request", message))

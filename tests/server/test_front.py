@@ -21,6 +21,7 @@ from websockets.asyncio.client import connect, unix_connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from echod.errors import ConfigurationError
+from echod.server import connection as connection_module
 from echod.server import http as http_module
 from echod.server.connection import Connection
 from echod.server.front import Front
@@ -282,6 +283,78 @@ async def test_head_over_the_limit(site: Site, line: bytes) -> None:
     error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
     assert error["code"] == "invalid_request"
     assert "65536 bytes" in error["message"]
+
+
+POST = b"POST /form HTTP/1.1\r\nHost: localhost\r\nContent-Type: multipart/form-data; boundary=b\r\n"
+CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
+
+
+async def test_whole_head_over_the_limit(site: Site) -> None:
+    """A head that ends only beyond the limit is refused as well, however fast it comes."""
+    answer = await site.exchange(POST + b"a: %b\r\n" % (b"x" * http_module.MAX_HEAD) + CHUNKED + b"1\r\nx\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "invalid_request"
+
+
+@pytest.mark.parametrize(
+    "begun",
+    [
+        POST + CHUNKED + b"5\r\n--b\r\n\r\n0\r\nTrailer: ",
+        POST + CHUNKED + b"5\r\n--b\r\n\r\n1;extension=",
+        b"GET /slow HTTP/1.1\r\nHost: localhost\r\n\r\nGET /peer HTTP/1.1\r\nHeader: ",
+    ],
+    ids=["trailers", "extension of a chunk", "head of the next request"],
+)
+@pytest.mark.parametrize("line", [b"x" * 1000, b"x: " + b"y" * 1000 + b"\r\n"], ids=["one", "many"])
+async def test_no_body_over_the_limit(site: Site, begun: bytes, line: bytes) -> None:
+    """What is neither head nor body has the limit of a head; where an answer is due, the connection is cut."""
+    reader, writer = await site.raw()
+    writer.write(begun)
+    await until(lambda: bool(site.front.state.tasks))
+    writer.write(line * (http_module.MAX_HEAD // len(line) + 1))
+    with contextlib.suppress(ConnectionResetError):
+        await reader.read()
+    writer.close()
+    await until(lambda: not site.front.transports)
+
+
+async def test_body_in_small_chunks(site: Site) -> None:
+    """The framing of a body is no part of the head, though it may be longer than that in all."""
+    body = b'--b\r\nContent-Disposition: form-data; name="a"; filename="a"\r\n\r\n' + bytes(60_000) + b"\r\n--b--\r\n"
+    chunks = b"".join(b"1\r\n%c\r\n" % byte for byte in body)
+    answer = await site.exchange(POST + b"Connection: close\r\n" + CHUNKED + chunks + b"0\r\n\r\n")
+    assert answer.endswith(b'{"a":60000}')
+
+
+async def test_requests_ahead_of_answers(site: Site) -> None:
+    """Some requests may be sent before the first is answered; whoever sends more is cut off, and nothing piles up."""
+    ask = b"GET /peer HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    answer = await site.exchange(
+        ask * http_module.MAX_PIPELINE + ask.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    )
+    assert answer.count(b"HTTP/1.1 200 ") == http_module.MAX_PIPELINE + 1
+    assert await site.exchange(ask.replace(b"peer", b"slow") + ask * 1000) == b""
+
+
+async def test_pongs_that_nobody_reads(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client that pings on and on and reads nothing is cut off; one that reads may go on."""
+    monkeypatch.setattr(connection_module, "MAX_UNREAD", 1 << 16)
+    pings = (b"\x89\xfd\0\0\0\0" + b"p" * 125) * 1000
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+        sock.connect(("127.0.0.1", site.port))
+        sock.setblocking(False)
+        reader, writer = await asyncio.open_connection(sock=sock, limit=1 << 16)
+        writer.write(f"GET /echo HTTP/1.1\r\n{UPGRADE}\r\n".encode())
+        await reader.readuntil(b"\r\n\r\n")
+        for _ in range(3):
+            writer.write(pings)
+            await reader.readexactly(127 * 1000)
+        with pytest.raises(ConnectionResetError):
+            for _ in range(200):
+                writer.write(pings)
+                await writer.drain()
+        writer.close()
 
 
 UPGRADE = (
