@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING
+from urllib.parse import SplitResult
 
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 from websockets.asyncio.server import ServerConnection
@@ -22,6 +23,7 @@ class Connection(ServerConnection):
 
     front: Front
     caller: Caller
+    target: SplitResult  # of the request that upgraded
     addresses: tuple[Address | None, Address | None]  # this end's and the client's; the socket of one who left has none
     lent = False
     _unread = 0  # bytes written in answer to pings since the client had last read everything

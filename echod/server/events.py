@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import msgspec
 from uvicorn.protocols.utils import get_local_addr
@@ -31,8 +31,7 @@ async def events(connection: Connection, services: Services) -> None:
 
 
 def _after(connection: Connection) -> int | None:
-    assert connection.request is not None
-    given = parse_qs(urlsplit(connection.request.path).query).get("after")
+    given = parse_qs(connection.target.query).get("after")
     return int(given[-1]) if given else None
 
 

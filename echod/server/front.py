@@ -13,7 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.types import ASGIApp
 from uvicorn import Config
@@ -145,9 +145,9 @@ class Front:
     def _gate(self, connection: ServerConnection, request: Request) -> Response | None:
         assert isinstance(connection, Connection)
         try:
-            path = urlsplit(request.path).path
             connection.caller = self._caller(request.headers.raw_items(), *connection.addresses)
-            if path not in self._sockets:
+            connection.target = _target(request.path)
+            if (path := connection.target.path) not in self._sockets:
                 raise EchodError(
                     "not_found", f"no WebSocket is served at {path!r}; there is {', '.join(self._sockets)}"
                 )
@@ -157,8 +157,14 @@ class Front:
 
     async def _serve(self, connection: ServerConnection) -> None:
         assert isinstance(connection, Connection)
-        assert connection.request is not None
-        await self._sockets[urlsplit(connection.request.path).path](connection)
+        await self._sockets[connection.target.path](connection)
+
+
+def _target(address: str) -> SplitResult:
+    try:
+        return urlsplit(address)
+    except ValueError as error:
+        raise EchodError("invalid_request", f"{address!r} is no address of a WebSocket: {error}") from None
 
 
 def _in_our_words(connection: ServerConnection, request: Request, response: Response) -> Response | None:

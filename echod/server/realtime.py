@@ -7,7 +7,7 @@ import contextlib
 import logging
 import secrets
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
 
 import msgspec
 from uvicorn.protocols.utils import get_local_addr
@@ -86,8 +86,7 @@ def _decode(message: str | bytes) -> dict[str, Any]:
 
 async def _join(connection: Connection, services: Services) -> tuple[Conversation, Role | None, str]:
     """The conversation that a client asks for, and with whom."""
-    assert connection.request is not None
-    query = parse_qs(urlsplit(connection.request.path).query)
+    query = parse_qs(connection.target.query)
     model, wanted = query.get("model", [""])[-1], query.get("conversation", [""])[-1]
     role: Role | None = None
     if model.startswith("role:"):

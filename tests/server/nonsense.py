@@ -83,6 +83,11 @@ REQUESTS = st.builds(
 
 # WebSockets
 
+PATHS = st.tuples(
+    st.sampled_from(["", "/v1/events", "//", "//[", "http://", "http://[", "http://localhost", "*"]),
+    st.text("/[]:@#;%?.0a", max_size=8),
+    st.sampled_from(["", "/v1/events", "/v1/realtime"]),
+).map(lambda parts: "".join(parts) or "/")
 SOUNDS = st.binary(max_size=3000) | st.sampled_from([bytes(48_000), b"\x00\x40\x00\xc0" * 12_000, bytes(4799)])
 AUDIO = SOUNDS.map(lambda sound: base64.b64encode(sound).decode())
 NUMBERS = st.sampled_from([0, 0.5, 1, 100, 100.1, 300.5, 5000, -1]) | st.floats(0, 10_000)

@@ -23,7 +23,7 @@ from websockets.exceptions import InvalidStatus
 from echod.errors import TABLE
 from echod.speech.base import Call, Turn, Voice
 from tests.server.conftest import PORTRAIT, SPEECH, Daemon, Person, receive, refusal
-from tests.server.nonsense import EVENTS, FRAMES, QUERIES, REQUESTS, VALUES, WORDS, with_ids
+from tests.server.nonsense import EVENTS, FRAMES, PATHS, QUERIES, REQUESTS, VALUES, WORDS, with_ids
 from tests.speech.scripted import Scripted
 
 HANG = 20.0  # seconds
@@ -194,10 +194,8 @@ async def test_many_conversations(target: Target, events: list[Any]) -> None:
     await check_conversation(target, events)
 
 
-@pytest.mark.parametrize("path", ["/v1/events", "/v1/realtime"])
-@fuzz(QUICK, frames=st.lists(FRAMES, min_size=1, max_size=4))
-async def test_frames(target: Target, path: str, frames: list[bytes]) -> None:
-    """Bytes that are no WebSocket frames end the connection they came by, and no other."""
+async def ask(target: Target, path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Send a request for a WebSocket, which no client would send like this."""
     host = urlsplit(target.daemon.base)
     reader, writer = await asyncio.open_connection(host.hostname, host.port)
     head = f"GET {path} HTTP/1.1\r\nHost: {host.netloc}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -205,6 +203,14 @@ async def test_frames(target: Target, path: str, frames: list[bytes]) -> None:
         f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {'A' * 22}==\r\nAuthorization: Bearer {target.anna.token}\r\n"
     )
     writer.write(f"{head}{key}\r\n".encode())
+    return reader, writer
+
+
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/realtime"])
+@fuzz(QUICK, frames=st.lists(FRAMES, min_size=1, max_size=4))
+async def test_frames(target: Target, path: str, frames: list[bytes]) -> None:
+    """Bytes that are no WebSocket frames end the connection they came by, and no other."""
+    reader, writer = await ask(target, path)
     async with asyncio.timeout(HANG):
         assert b" 101 " in await reader.readuntil(b"\r\n\r\n")
         writer.write(b"".join(frames))
@@ -235,3 +241,20 @@ async def test_handshakes(target: Target, path: str, query: dict[str, str]) -> N
             assert ws.close_code in (1000, 1008)
             outcome = str(ws.close_code)
     target.outcomes[outcome] += 1
+
+
+@example(path="//[")
+@example(path="http://[/v1/events")
+@fuzz(QUICK, path=PATHS)
+async def test_addresses(target: Target, path: str) -> None:
+    """A socket asked for at a strange address is opened there or refused with an error of the table."""
+    reader, writer = await ask(target, path)
+    async with asyncio.timeout(HANG):
+        head = await reader.readuntil(b"\r\n\r\n")
+        if b" 101 " not in head and b"text/plain" not in head:  # what is no HTTP is refused in plain text
+            outcome = json.loads(await reader.read())["error"]["code"]
+            check_refusal(outcome, int(head.split()[1]))
+        writer.write_eof()
+        await reader.read()
+        writer.close()
+    target.outcomes[head.split()[1].decode()] += 1
