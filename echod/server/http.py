@@ -22,6 +22,8 @@ MAX_PIPELINE = 32  # requests that may wait until the ones before them are answe
 MAX_UPGRADE_FIELD = 8000  # bytes of the address, or of one header, that asks for a WebSocket; `websockets` reads 8192
 MAX_UPGRADE_HEADERS = 128  # likewise
 
+TOO_LONG = f"the address and headers of a request may have {MAX_HEAD} bytes; this one has more"
+
 
 class Http(HttpToolsProtocol):
     """uvicorn's HTTP protocol, with limits on the head of a request, and `abort` in the request's state."""
@@ -54,7 +56,7 @@ class Http(HttpToolsProtocol):
         self._head_size += len(data)
         super().data_received(data)
         if self._head_size > MAX_HEAD and not self.transport.is_closing():
-            self._refuse_length()
+            self._refuse_head(TOO_LONG)
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
@@ -65,7 +67,10 @@ class Http(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         if len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers) > MAX_HEAD:
-            self._refuse_length()
+            self._refuse_head(TOO_LONG)
+            return
+        if why := self._against_upgrade():
+            self._refuse_head(why)
             return
         super().on_headers_complete()
         # uvicorn stops reading while one waits, but reads on after every answer and for whoever wants a body.
@@ -86,19 +91,27 @@ class Http(HttpToolsProtocol):
             super().on_message_complete()
 
     def handle_websocket_upgrade(self) -> None:
-        """Refuse what `websockets` would refuse, in the words of every other refusal."""
+        if not self.transport.is_closing():
+            super().handle_websocket_upgrade()
+
+    def _against_upgrade(self) -> str | None:
+        """What `websockets` would refuse, to be told in the words of every other refusal."""
+        if not (self.parser.should_upgrade() and self._should_upgrade()):
+            return None
         longest = max(len(self.url), *(len(name) + len(value) for name, value in self.headers))
         if longest > MAX_UPGRADE_FIELD:
-            self._refuse_head(
+            return (
                 f"a request for a WebSocket may have {MAX_UPGRADE_FIELD} bytes of address and of each header; "
                 f"this one has {longest}"
             )
-        elif len(self.headers) > MAX_UPGRADE_HEADERS:
-            self._refuse_head(
-                f"a request for a WebSocket may have {MAX_UPGRADE_HEADERS} headers; this one has {len(self.headers)}"
-            )
-        else:
-            super().handle_websocket_upgrade()
+        if len(self.headers) > MAX_UPGRADE_HEADERS:
+            return f"a request for a WebSocket may have {MAX_UPGRADE_HEADERS} headers; this one has {len(self.headers)}"
+        if any(
+            name == b"transfer-encoding" or (name == b"content-length" and value != b"0")
+            for name, value in self.headers
+        ):
+            return "a request for a WebSocket may have no body; this one announces one"
+        return None
 
     def _await_head(self) -> None:
         self._deadline = self.loop.call_later(HEAD_TIMEOUT, self.transport.close)
@@ -108,14 +121,11 @@ class Http(HttpToolsProtocol):
             self._deadline.cancel()
             self._deadline = None
 
-    def _refuse_length(self) -> None:
+    def _refuse_head(self, message: str) -> None:
         if self.cycle is None or self.cycle.response_complete:
-            self._refuse_head(f"the address and headers of a request may have {MAX_HEAD} bytes; this one has more")
+            self._refuse(EchodError("invalid_request", message))
         else:  # an answer is due before that
             self.transport.abort()
-
-    def _refuse_head(self, message: str) -> None:
-        self._refuse(EchodError("invalid_request", message))
 
     def _refuse(self, error: EchodError) -> None:
         """Answer in the app's stead, and close."""

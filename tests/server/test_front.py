@@ -369,12 +369,15 @@ UPGRADE = (
         ("x" * 8000, "", "8000 bytes of address"),
         ("", f"A: {'x' * 8000}\r\n", "8000 bytes of address and of each header; this one has 8001"),
         ("", "A: b\r\n" * 124, "128 headers; this one has 129"),
+        ("", "Content-Length: 5\r\n", "no body"),
+        ("", "Transfer-Encoding: chunked\r\n", "no body"),
     ],
-    ids=["long address", "long header", "many headers"],
+    ids=["long address", "long header", "many headers", "body", "body in chunks"],
 )
-async def test_upgrade_over_the_limit(site: Site, query: str, headers: str, told: str) -> None:
+@pytest.mark.parametrize("body", ["", "5\r\nhello\r\n0\r\n\r\n"], ids=["head alone", "with a body"])
+async def test_upgrade_over_the_limit(site: Site, query: str, headers: str, told: str, body: str) -> None:
     """A WebSocket asked for with more than `websockets` reads is refused from the error table, not in its words."""
-    answer = await site.exchange(f"GET /echo?{query} HTTP/1.1\r\n{UPGRADE}{headers}\r\n".encode())
+    answer = await site.exchange(f"GET /echo?{query} HTTP/1.1\r\n{UPGRADE}{headers}\r\n{body}".encode())
     assert answer.startswith(b"HTTP/1.1 400 ")
     error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
     assert error["code"] == "invalid_request"
@@ -383,8 +386,8 @@ async def test_upgrade_over_the_limit(site: Site, query: str, headers: str, told
 
 @pytest.mark.parametrize(
     ("query", "headers"),
-    [("x" * 7994, ""), ("", f"A: {'x' * 7999}\r\n"), ("", "A: b\r\n" * 123)],
-    ids=["long address", "long header", "many headers"],
+    [("x" * 7994, ""), ("", f"A: {'x' * 7999}\r\n"), ("", "A: b\r\n" * 123), ("", "Content-Length: 0\r\n")],
+    ids=["long address", "long header", "many headers", "empty body"],
 )
 async def test_upgrade_within_the_limit(site: Site, query: str, headers: str) -> None:
     reader, writer = await site.raw()
