@@ -61,6 +61,8 @@ class Admission:
             await exchange.refuse(error)
         except ClientDisconnect:
             pass
+        except asyncio.CancelledError:  # the front closes
+            await exchange.refuse(EchodError("draining", "this daemon shut down before it had an answer; try again"))
         except Exception:
             log.exception("%s %s failed", scope["method"], scope["path"])
             await exchange.refuse(EchodError("internal", "something failed inside the daemon; its log says what"))

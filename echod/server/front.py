@@ -27,10 +27,11 @@ from echod.descriptors import most_connections
 from echod.errors import EchodError
 from echod.server.accounts import Address, Caller
 from echod.server.connection import Connection
-from echod.server.http import HEAD_TIMEOUT, content
+from echod.server.http import HEAD_TIMEOUT, Http, content
 from echod.server.listening import bind_unix, listen, url
 
 KEEP_ALIVE = 75.0  # seconds; longer than clients keep idle connections, so that they close first
+STAGE = 1.0  # seconds that requests have at each stage of closing, after the first
 MAX_MESSAGE = 64 * 1024  # bytes of one WebSocket message from a client
 
 SERVICE_RESTART = 1012  # RFC 6455, IANA registry of close codes
@@ -107,12 +108,22 @@ class Front:
     async def _drain(self, grace: float) -> None:
         """Each stage is for the requests that the one before did not end."""
         await self._tasks_end(grace)
-        for connection in list(self.state.connections):
+        await self._abort(lambda connection: connection.answering)
+        await self._cancel_tasks()  # whoever has no answer yet is told why
+        await self._abort(lambda connection: True)
+        await self._cancel_tasks()
+
+    async def _abort(self, which: Callable[[Http], bool]) -> None:
+        connections = [each for each in self.state.connections if isinstance(each, Http) and which(each)]
+        for connection in connections:
             connection.transport.abort()
-        await self._tasks_end(1.0)
+        if connections:
+            await self._tasks_end(STAGE)
+
+    async def _cancel_tasks(self) -> None:
         for task in list(self.state.tasks):
             task.cancel()
-        await self._tasks_end(1.0)
+        await self._tasks_end(STAGE)
 
     async def _tasks_end(self, timeout: float) -> None:
         if self.state.tasks:

@@ -36,6 +36,11 @@ class Http(HttpToolsProtocol):
         self.ws_protocol_class = lambda **_: connection  # type: ignore[assignment]
         self._front = front
 
+    @property
+    def answering(self) -> bool:
+        """Whether an answer has begun."""
+        return self.cycle is not None and (bool(self.pipeline) or self.cycle.response_started)
+
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         if self._front.closing:

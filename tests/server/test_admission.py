@@ -226,3 +226,24 @@ async def test_headers_of_every_answer(daemon: Daemon) -> None:
         answer = await daemon.http.get(path)
         assert answer.headers["x-content-type-options"] == "nosniff"
         assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+
+
+async def test_upload_that_waits_while_the_front_closes(daemon: Daemon, caplog: pytest.LogCaptureFixture) -> None:
+    """An upload whose inspection outlasts the grace time is told `draining`; nothing of it is kept, or logged."""
+    inspecting = asyncio.Event()
+
+    async def inspect(*_: Any) -> None:
+        inspecting.set()
+        await asyncio.Event().wait()
+
+    daemon.inspector.inspect = inspect
+    uploading = asyncio.create_task(
+        daemon.http.post("/v1/files", files={"file": PORTRAIT}, data={"purpose": "user_data"})
+    )
+    await inspecting.wait()
+    await daemon.front.close(grace=0.0)
+    answer = await uploading
+    assert refusal(answer)[:2] == (503, "draining")
+    assert answer.headers["Retry-After"]
+    assert daemon.stored_files() == []
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
