@@ -13,6 +13,8 @@ from starlette.types import Message, Receive, Scope, Send
 from echod.errors import EchodError
 from echod.server.refusals import error_response
 
+REFUSED = (400, 416)  # what Starlette answers to a range that cannot be served
+
 
 class Download(FileResponse):
     """A file that may be asked for in ranges."""
@@ -22,18 +24,24 @@ class Download(FileResponse):
         if known == "*" or self.headers["etag"] in [tag.strip().removeprefix("W/") for tag in known.split(",")]:
             await NotModifiedResponse(self.headers)(scope, receive, send)
             return
-        refused: list[Message] = []
+        held: list[Message] = []  # the start of the answer, until the file is open: it may have been removed meanwhile
 
         async def checked(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] in (400, 416):
-                refused.append(message)
-            if not refused:
+            if message["type"] == "http.response.start":
+                held.append(message)
+            elif not (held and held[0]["status"] in REFUSED):
+                while held:
+                    await send(held.pop())
                 await send(message)
 
-        await super().__call__(scope, receive, checked)
-        if refused:
-            headers = {name.decode(): value.decode() for name, value in refused[0]["headers"]}
-            error = _range_error(refused[0]["status"], headers.get("content-range", ""))
+        try:
+            await super().__call__(scope, receive, checked)
+        except FileNotFoundError:
+            await error_response(_gone(self.filename))(scope, receive, send)
+            return
+        if held:
+            headers = {name.decode(): value.decode() for name, value in held[0]["headers"]}
+            error = _range_error(held[0]["status"], headers.get("content-range", ""))
             keep = {name: value for name, value in headers.items() if name == "content-range"}
             await error_response(error, keep)(scope, receive, send)
 
@@ -45,6 +53,10 @@ def _range_error(status: int, size: str) -> EchodError:
     return EchodError("invalid_request", "the Range header must look like bytes=0-1023", param="Range")
 
 
+def _gone(filename: str | None) -> EchodError:
+    return EchodError("not_found", f"the file of {filename} is no longer kept")
+
+
 def download(
     path: Path, media_type: str, filename: str, disposition: Literal["inline", "attachment"] = "attachment"
 ) -> Download:
@@ -52,7 +64,7 @@ def download(
     try:
         found = path.stat()
     except FileNotFoundError:
-        raise EchodError("not_found", f"the file of {filename} is no longer kept") from None
+        raise _gone(filename) from None
     return Download(
         path,
         media_type=media_type,
