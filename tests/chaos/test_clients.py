@@ -14,7 +14,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 import httpx
@@ -29,7 +29,8 @@ from tests.running import RunningDaemon
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 
 SOCKETS, DEAF, UPLOADS, HEADERS, CONNECTS, JOBS = 200, 50, 100, 100, 1000, 20
-GROWTH = 48 << 20  # bytes by which the allocator may be ahead of what it was
+WORDS = 10_000  # bytes of a prompt, which every event carries
+GROWTH = 6 << 20  # bytes of memory that a second round may add, for the allocator's sake
 POOL = min(
     32, (os.cpu_count() or 1) + 4
 )  # threads that asyncio makes one by one, when all others are at work, and keeps
@@ -46,9 +47,15 @@ class Held(NamedTuple):
 
 def held(daemon: RunningDaemon) -> Held:
     process = Path(f"/proc/{daemon.process.pid}")
-    walks = (os.walk(root) for root in (daemon.state_dir / "files", daemon.runtime_dir))
+    roots = (*(daemon.state_dir / name for name in ("files", "jobs", "cache")), daemon.runtime_dir, temporary(daemon))
+    walks = (os.walk(root) for root in roots)
     files = sum(len(directories) + len(names) for walk in walks for _, directories, names in walk)
     return Held(len(list((process / "fd").iterdir())), len(list((process / "task").iterdir())), files)
+
+
+def temporary(daemon: RunningDaemon) -> Path:
+    """Where the daemon makes temporary files."""
+    return daemon.directory / "tmp"
 
 
 def resident(daemon: RunningDaemon) -> int:
@@ -61,20 +68,23 @@ def resident(daemon: RunningDaemon) -> int:
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
-    with RunningDaemon(tmp_path_factory.mktemp("clients"), ECHOD_QUEUE_LIMIT=str(JOBS)) as daemon:
+    directory = tmp_path_factory.mktemp("clients")
+    (directory / "tmp").mkdir()
+    with RunningDaemon(directory, ECHOD_QUEUE_LIMIT=str(JOBS), TMPDIR=str(directory / "tmp")) as daemon:
         daemon.until_idle()
         yield daemon
 
 
-@contextlib.contextmanager
-def as_before(daemon: RunningDaemon, trouble: Callable[[], None]) -> Iterator[None]:
-    """Cause the trouble once, so that what is made on first use is there; the block must leave no more than that."""
+def twice(daemon: RunningDaemon, trouble: Callable[[], None]) -> None:
+    """Cause the trouble, so that all there will be on its account is there; the second time must leave no more."""
     trouble()
     before, memory = settled(daemon, None), resident(daemon)
-    yield
+    trouble()
     after, allowed = settled(daemon, before), before._replace(threads=before.threads + POOL)
     assert all(now <= then for now, then in zip(after, allowed, strict=True)), (after, before)
-    assert resident(daemon) < memory + GROWTH
+    grown = resident(daemon) - memory
+    print(f"grown={grown}")
+    assert grown < GROWTH
     with daemon.client() as client:
         assert client.readiness()["ready"]
     assert " ERROR " not in (log := daemon.log.read_text()), log[-3000:]  # clients can do nothing that is echod's fault
@@ -89,6 +99,13 @@ def settled(daemon: RunningDaemon, wanted: Held | None) -> Held:
         if (now := held(daemon)) != last:
             last, since = now, time.monotonic()
     return last
+
+
+def until(condition: Callable[[], bool]) -> None:
+    pause, deadline = threading.Event(), time.monotonic() + SETTLING
+    while not condition():
+        assert time.monotonic() < deadline
+        pause.wait(0.05)
 
 
 def address(daemon: RunningDaemon) -> tuple[str, int]:
@@ -113,8 +130,8 @@ def ended(connection: socket.socket) -> bytes:
     return said
 
 
-def upload(daemon: RunningDaemon, share: float) -> None:
-    """Begin an upload, send this share of it, and go."""
+def upload(daemon: RunningDaemon, share: float) -> socket.socket:
+    """Begin an upload and send this share of it."""
     body = (
         b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\n'
         + bytes(200_000)
@@ -124,26 +141,37 @@ def upload(daemon: RunningDaemon, share: float) -> None:
         f"POST /v1/files HTTP/1.1\r\nHost: {':'.join(map(str, address(daemon)))}\r\n"
         f"Content-Type: multipart/form-data; boundary=x\r\nContent-Length: {len(body)}\r\n\r\n"
     ).encode()
-    raw(daemon, head + body[: int(share * len(body))]).close()
+    return raw(daemon, head + body[: int(share * len(body))])
 
 
 def test_half_open_uploads(daemon: RunningDaemon) -> None:
-    """100 uploads that break off anywhere leave no byte."""
+    """100 uploads, open at once, that break off anywhere leave no byte; others are served meanwhile."""
     dice = random.Random(seed := int(os.environ.get("ECHOD_CHAOS_SEED", random.randrange(1 << 32))))
     print(f"ECHOD_CHAOS_SEED={seed} uploads={UPLOADS}")
-    with as_before(daemon, lambda: upload(daemon, 0.5)):
-        for _ in range(UPLOADS):
-            upload(daemon, dice.random())
+
+    def begin_and_break_off() -> None:
+        before = held(daemon)
+        connections = [upload(daemon, dice.uniform(0.01, 0.99)) for _ in range(UPLOADS)]
+        until(lambda: held(daemon).files >= before.files + 2 * UPLOADS)  # a directory and a file each
+        with daemon.client() as client:
+            assert client.readiness()["ready"]
+        for connection in connections:
+            connection.close()
+
+    twice(daemon, begin_and_break_off)
 
 
 def test_slow_headers(daemon: RunningDaemon) -> None:
     """100 clients that never end their request are let go, and others are served meanwhile."""
-    with as_before(daemon, lambda: raw(daemon, b"GET / HTTP/1.1\r\n").close()):
+
+    def ask_slowly() -> None:
         connections = [raw(daemon, b"GET /healthz HTTP/1.1\r\nX-Slow: ") for _ in range(HEADERS)]
         with daemon.client() as client:
             assert client.readiness()["ready"]
         for connection in connections:
             ended(connection)
+
+    twice(daemon, ask_slowly)
     print(f"headers={HEADERS}")
 
 
@@ -166,12 +194,11 @@ def test_connects_and_disconnects(daemon: RunningDaemon) -> None:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         connection.close()
 
-    def come_and_go_often(count: int) -> None:
-        for number in range(count):
+    def come_and_go_often() -> None:
+        for number in range(CONNECTS):
             come_and_go(number)
 
-    with as_before(daemon, lambda: come_and_go_often(12)):
-        come_and_go_often(CONNECTS)
+    twice(daemon, come_and_go_often)
     print(f"connects={CONNECTS}")
 
 
@@ -191,7 +218,7 @@ def test_more_connections_than_descriptors(tmp_path: Path) -> None:
 
 
 def uploaded(http: httpx.Client, directory: Path) -> dict[str, object]:
-    request: dict[str, object] = {"size": "128x128"}
+    request: dict[str, object] = {"size": "128x128", "prompt": "x" * WORDS}
     speech = write_wav(directory / "speech.wav", seconds=1.0)
     for field, path in (("input_reference", EXAMPLES / "portrait.png"), ("audio_reference", speech)):
         answer = http.post("/v1/files", files={"file": path.read_bytes()}, data={"purpose": "user_data"})
@@ -200,20 +227,43 @@ def uploaded(http: httpx.Client, directory: Path) -> dict[str, object]:
 
 
 @contextlib.asynccontextmanager
-async def watching(daemon: RunningDaemon, count: int) -> AsyncIterator[list[ClientConnection]]:
+async def watching(daemon: RunningDaemon, count: int, deaf: bool) -> AsyncIterator[list[ClientConnection]]:
     url = f"{daemon.tcp.replace('http', 'ws')}/v1/events"
     async with contextlib.AsyncExitStack() as stack:
-        yield [await stack.enter_async_context(connect(url, close_timeout=1)) for _ in range(count)]
+        watchers = []
+        for _ in range(count):
+            connection = stack.enter_context(socket.socket())
+            if deaf:  # the kernel takes little for it, and its daemon has to wait
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 536)
+            connection.connect(address(daemon))
+            watchers.append(await stack.enter_async_context(connect(url, sock=connection, close_timeout=1)))
+            if deaf:
+                watchers[-1].transport.pause_reading()
+        yield watchers
+        for watcher in watchers:
+            watcher.transport.abort()
 
 
-async def terminal(socket: ClientConnection, wanted: int) -> Counter[str]:
-    """The ends of jobs that a socket is told, until there are so many."""
-    told: Counter[str] = Counter()
-    while told.total() < wanted:
-        event = json.loads(await socket.recv())
-        if event["type"] in ("job.completed", "job.failed", "job.cancelled"):
-            told[event["video"]["id"]] += 1
-    return told
+def unread(daemon: RunningDaemon, watcher: ClientConnection) -> int:
+    """Bytes for a watcher that the kernel holds on the daemon's side."""
+    ports = [f":{port:04X}" for port in (address(daemon)[1], watcher.local_address[1])]
+    for line in Path("/proc/net/tcp").read_text().splitlines():
+        _, local, remote, _, queues, *_ = line.split()
+        if local.endswith(ports[0]) and remote.endswith(ports[1]):
+            return int(queues.partition(":")[0], 16)
+    raise AssertionError("the watcher is no longer connected")
+
+
+Told: TypeAlias = Counter[tuple[str, str]]  # (type, job) -> how often a watcher was told
+ENDS = ("job.completed", "job.failed", "job.cancelled")
+
+
+async def listen(watcher: ClientConnection, told: Told, wanted: int, *types: str) -> None:
+    """Until the watcher has been told so many events of these types."""
+    while sum(times for (type, _), times in told.items() if type in types) < wanted:
+        event = json.loads(await watcher.recv())
+        told[event["type"], event["video"]["id"]] += 1
 
 
 def test_watchers_that_never_read(daemon: RunningDaemon, tmp_path: Path) -> None:
@@ -221,30 +271,38 @@ def test_watchers_that_never_read(daemon: RunningDaemon, tmp_path: Path) -> None
     with daemon.http() as http:
         request = uploaded(http, tmp_path)
 
-        def submit_one_and_watch() -> None:
-            asyncio.run(flood(daemon, http, request, sockets=2, deaf=1, submits=1))
+        def submit_and_watch() -> None:
+            accepted, refused = asyncio.run(flood(daemon, http, request))
+            assert refused > 0
+            for job in accepted:
+                http.delete(f"/v1/videos/{job}").raise_for_status()
+            print(f"sockets={SOCKETS} deaf={DEAF} accepted={len(accepted)} refused={refused}")
 
-        with as_before(daemon, submit_one_and_watch):
-            accepted, refused = asyncio.run(flood(daemon, http, request, SOCKETS, DEAF, submits=4 * JOBS))
-    assert refused > 0
-    print(f"sockets={SOCKETS} deaf={DEAF} accepted={accepted} refused={refused}")
+        twice(daemon, submit_and_watch)
 
 
-async def flood(
-    daemon: RunningDaemon, http: httpx.Client, request: dict[str, object], sockets: int, deaf: int, submits: int
-) -> tuple[int, int]:
-    async with watching(daemon, sockets) as watchers:
-        for watcher in watchers[:deaf]:
-            watcher.transport.pause_reading()
-        answers = [await asyncio.to_thread(http.post, "/v1/videos", json=request) for _ in range(submits)]
+async def flood(daemon: RunningDaemon, http: httpx.Client, request: dict[str, object]) -> tuple[set[str], int]:
+    """Submit more jobs than are accepted, while sockets watch; those accepted, and how many were refused."""
+    async with watching(daemon, DEAF, deaf=True) as deaf, watching(daemon, SOCKETS - DEAF, deaf=False) as watchers:
+        answers = [await asyncio.to_thread(http.post, "/v1/videos", json=request) for _ in range(4 * JOBS)]
         accepted = {answer.json()["id"] for answer in answers if answer.status_code == 200}
         refused = [answer for answer in answers if answer.status_code != 200]
         assert all((a.status_code, a.json()["error"]["code"]) == (429, "queue_full") for a in refused)
-        for told in await asyncio.gather(*(terminal(watcher, len(accepted)) for watcher in watchers[deaf:])):
-            assert told == dict.fromkeys(accepted, 1)
-        for watcher in watchers[:deaf]:
-            watcher.transport.abort()
-    return len(accepted), len(refused)
+        told: list[Told] = [Counter() for _ in watchers]
+
+        async def all_are_told(*types: str) -> None:
+            async with asyncio.timeout(2 * SETTLING):
+                await asyncio.gather(
+                    *(listen(*each, len(accepted), *types) for each in zip(watchers, told, strict=True))
+                )
+
+        await all_are_told("job.queued")
+        for watcher in deaf:  # the daemon still waits for them, and before long takes them for dead
+            assert unread(daemon, watcher) < len(accepted) * WORDS / 2
+        await all_are_told(*ENDS)
+        for each in told:
+            assert {job: times for (type, job), times in each.items() if type in ENDS} == dict.fromkeys(accepted, 1)
+    return accepted, len(refused)
 
 
 @pytest.mark.parametrize(("path", "size", "close"), [("/v1/events", 1 << 20, 1009), ("/v1/realtime", 17 << 20, 1009)])
@@ -260,6 +318,8 @@ def test_messages_over_the_limit(daemon: RunningDaemon, path: str, size: int, cl
                 await ws.recv()
         assert ws.close_code == close
 
-    with as_before(daemon, lambda: asyncio.run(send())):
+    def send_often() -> None:
         for _ in range(20):
             asyncio.run(send())
+
+    twice(daemon, send_often)
