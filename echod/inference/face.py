@@ -127,7 +127,7 @@ def dilated_rect(shape: tuple[int, int], box: Box) -> Rect:
 
 
 def fit_rect(rect: Rect, size: Size) -> Rect:
-    """The largest part of `rect` with the aspect of `size` (width, height), centred; square sizes as the authors do."""
+    """The largest part of `rect` with the aspect of `size` (width, height), centred."""
     x0, y0, x1, y1 = rect
     width, height = size
     across = max(1, min(x1 - x0, (y1 - y0) * width // height))
@@ -136,10 +136,30 @@ def fit_rect(rect: Rect, size: Size) -> Rect:
     return left, top, left + across, top + down
 
 
+def room_for(shape: tuple[int, int], box: Box, size: Size) -> Rect:
+    """The dilated face grown to the aspect of `size`, as far as the picture goes, with all of the face box inside.
+
+    Where the picture is too small for that, forehead goes before mouth and chin.
+    """
+    (limit_y, limit_x), (width, height) = shape, size
+    left, top, right, bottom = dilated_rect(shape, box)
+    across = max(right - left, (bottom - top) * width // height)
+    down = max(bottom - top, (right - left) * height // width)
+    across = max(1, min(across, limit_x, limit_y * width // height))
+    down = max(1, min(down, limit_y, limit_x * height // width))
+    x0, y0, x1, y1 = rounded(box)
+    x, y = (x0 + x1) // 2 - across // 2, max((y0 + y1) // 2 - down // 2, y1 - down)
+    x, y = max(0, min(x, limit_x - across)), max(0, min(y, limit_y - down))
+    return x, y, x + across, y + down
+
+
 def crop_rect(shape: tuple[int, int], box: Box | None, size: Size) -> Rect:
     """What the frames show of a picture of (H, W) = shape: around the face, or the middle if there is no box."""
-    rect = (0, 0, shape[1], shape[0]) if box is None else dilated_rect(shape, box)
-    return fit_rect(rect, size)
+    if box is None:
+        return fit_rect((0, 0, shape[1], shape[0]), size)
+    if size[0] == size[1]:  # as the authors do, who make square clips only
+        return fit_rect(dilated_rect(shape, box), size)
+    return room_for(shape, box, size)
 
 
 def crop_and_resize(pixels: NDArray[np.uint8], rect: Rect, size: Size) -> NDArray[np.uint8]:

@@ -123,13 +123,14 @@ def test_clip_from_files(daemon: RunningDaemon, visitor: Visitor) -> None:
 
 
 @pytest.mark.long
-def test_crop_is_the_clips(daemon: RunningDaemon, visitor: Visitor, short_speech: Path) -> None:
+@pytest.mark.parametrize("size", ["576x768", "768x576"])
+def test_crop_is_the_clips(daemon: RunningDaemon, visitor: Visitor, short_speech: Path, size: str) -> None:
     """The part of the portrait that is left bright is what the clip shows, also in another shape."""
     page = visitor.open()
     visitor.choose_portrait()
     visitor.choose_speech(short_speech)
     page.locator("#options summary").click()
-    page.get_by_label("Size").select_option("576x768")
+    page.get_by_label("Size").select_option(size)
     drawn = page.locator(".marks .outside").get_attribute("d")
     job = visitor.submit()
     completed(page)

@@ -111,6 +111,36 @@ def test_crop_has_the_sizes_aspect(size: tuple[int, int], box: tuple[float, floa
     assert abs((x1 - x0) - (y1 - y0) * size[0] / size[1]) <= max(1, size[0] / size[1])
 
 
+@pytest.mark.parametrize("size", [(640, 480), (1024, 576), (576, 1024), (520, 512)])
+@pytest.mark.parametrize("name", RECORDED)
+def test_no_chin_is_cut_off(assets: Path, name: str, size: tuple[int, int]) -> None:
+    """A clip that is not square shows all of the face box if the picture has room, and its bottom in any case."""
+    image, facts = read_recorded(assets, name)
+    height, width = image.shape[:2]
+    for beside in (0, 2 * width):  # as it is, and with room on both sides
+        shape, box = (height, width + 2 * beside), facts["boxes"][0]
+        moved = (box[0] + beside, box[1], box[2] + beside, box[3])
+        left, top, right, bottom = face.crop_rect(shape, moved, size)
+        x0, y0, x1, y1 = face.rounded(moved)
+        x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, shape[1]), min(y1, height)
+        assert top <= y1 <= bottom
+        assert (top <= y0) or (bottom == y1)
+        if right - left >= x1 - x0:
+            assert left <= x0
+            assert x1 <= right
+        if beside and size[0] > size[1]:
+            assert top <= y0
+
+
+def test_crop_of_a_wide_clip() -> None:
+    """The dilated face grows sideways, moved where the picture ends; where that is not enough, forehead goes first."""
+    box, size = (100.0, 100.0, 200.0, 200.0), (400, 200)
+    assert face.crop_rect((1000, 1000), box, size) == (0, 50, 400, 250)
+    assert face.crop_rect((1000, 300), box, size) == (0, 75, 300, 225)
+    assert face.crop_rect((1000, 180), box, size) == (0, 110, 180, 200)
+    assert face.crop_rect((1000, 1000), box, (200, 200)) == (50, 50, 250, 250)
+
+
 DETECTS = """
 import sys
 import numpy as np
