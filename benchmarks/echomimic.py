@@ -205,7 +205,7 @@ class Bench:
         self.measured: list[Row] = []
 
     def rows(self, plain: bool) -> list[Row]:
-        batch = sampling.DECODE_BATCH[self.pipe.device.type]
+        batch = sampling.decode_batch(self.pipe.device.type, self.latents())
         rows = [
             Row("face", lambda: face.find_faces(self.image)),
             Row("audio, 7.7 s", lambda: self.pipe.hear(self.speech)),

@@ -29,6 +29,9 @@ from .weights import Models
 from .windows import Call, Plan, together, wavefront
 
 DECODE_BATCH = {"cuda": 8, "cpu": 2}  # frames; a CPU gains nothing by more, and needs memory for them
+DECODE_PIXELS = (
+    2 * 512 * 512
+)  # of a batch: more would make decoding, not denoising, decide how much memory a clip needs
 MAX_STEPS = 1000  # as many as the model was trained with
 
 Order = Callable[[Plan], Iterator[Call]]
@@ -63,7 +66,6 @@ class Audio2VideoPipeline:
         self.windows_at_once = windows_at_once
         weight = models.denoiser.conv_in.weight
         self.device, self.dtype = weight.device, weight.dtype
-        self.decode_batch = DECODE_BATCH.get(self.device.type, 1)
         if self.device.type == "cuda":
             for module in (models.denoiser, models.vae, models.reference):
                 convert_conv2d_weight_memory_format(module, torch.channels_last)
@@ -119,7 +121,7 @@ class Audio2VideoPipeline:
         audio = self.hear(speech, checkpoint)
         plan = make_plan(audio_features.frame_count(len(audio), fps), steps, window, overlap)
         latents = noise(plan.frames, likeness.face.shape[2:], seed).to(self.device, self.dtype)
-        shown = 0
+        shown, at_once = 0, decode_batch(self.device.type, latents)
         for final in denoise(
             self.models.denoiser,
             latents,
@@ -134,7 +136,7 @@ class Audio2VideoPipeline:
         ):
             while shown < min(final, wanted):
                 checkpoint("decode", shown, wanted)
-                batch = latents[shown : min(final, wanted, shown + self.decode_batch)]
+                batch = latents[shown : min(final, wanted, shown + at_once)]
                 yield to_frames(decode(self.models.vae, batch))
                 shown += len(batch)
         checkpoint("decode", wanted, wanted)
@@ -153,7 +155,7 @@ class Audio2VideoPipeline:
             schedule(self.models.config.scheduler, 1),
             Plan(WINDOW, 1),
         ):
-            decode(self.models.vae, latents[: self.decode_batch])
+            decode(self.models.vae, latents[: decode_batch(self.device.type, latents)])
 
 
 def noise(frames: int, sides: torch.Size | tuple[int, int], seed: int) -> Tensor:
@@ -294,8 +296,17 @@ def decode(vae: Any, latents: Tensor) -> Tensor:
     return in_range(vae, picture, latents, "decoding frames")
 
 
+def decode_batch(device: str, latents: Tensor) -> int:
+    """How many frames of latents (N, 4, h, w) are decoded at once."""
+    pixels = latents[0, 0].numel() * VAE_FACTOR**2
+    return max(1, min(DECODE_BATCH[device], DECODE_PIXELS // pixels))
+
+
 def in_range(vae: Any, work: Callable[[Tensor], Tensor], given: Tensor, what: str) -> Tensor:
-    """What the VAE makes of `given`; where half precision is too narrow for it, made once more in fp32."""
+    """What the VAE makes of `given`; where half precision is too narrow for it, made once more in fp32.
+
+    Then by halves: a number takes twice the memory.
+    """
     made = work(given)
     if all_finite(made):
         return made
@@ -303,7 +314,7 @@ def in_range(vae: Any, work: Callable[[Tensor], Tensor], given: Tensor, what: st
     if dtype != torch.float32:
         vae.float()
         try:
-            made = work(given.float())
+            made = torch.cat([work(part.float()) for part in given.chunk(2)])
         finally:
             vae.to(dtype)
         if all_finite(made):

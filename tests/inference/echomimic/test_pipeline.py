@@ -181,6 +181,7 @@ class NarrowVae:
 
     def __init__(self, always: bool) -> None:
         self.dtype, self.always, self.dtypes = torch.float16, always, list[torch.dtype]()
+        self.batches = list[int]()
 
     def float(self) -> None:
         self.dtype = torch.float32
@@ -191,6 +192,7 @@ class NarrowVae:
     def decode(self, latents: Tensor) -> Any:
         assert latents.dtype == self.dtype
         self.dtypes.append(latents.dtype)
+        self.batches.append(len(latents))
         fails = self.always or self.dtype == torch.float16
         return type("Decoded", (), {"sample": latents * (math.inf if fails else 1)})
 
@@ -201,6 +203,31 @@ def test_a_narrow_vae_is_tried_once_more() -> None:
     decoded = stages.decode(vae, torch.ones(1, 4, 2, 2, dtype=torch.float16))
     assert decoded.isfinite().all()
     assert (vae.dtypes, vae.dtype) == ([torch.float16, torch.float32], torch.float16)
+
+
+@pytest.mark.parametrize(("frames", "batches"), [(8, [8, 4, 4]), (3, [3, 2, 1]), (1, [1, 1])])
+def test_fp32_needs_no_more_memory(frames: int, batches: list[int]) -> None:
+    """In fp32 half as many frames are decoded at once, and they come back in order."""
+    vae, latents = NarrowVae(always=False), torch.arange(frames, dtype=torch.float16)[:, None, None, None]
+    decoded = stages.decode(vae, latents)
+    assert vae.batches == batches
+    assert torch.equal(decoded.argsort(dim=0), torch.arange(frames)[:, None, None, None])
+
+
+@pytest.mark.parametrize(
+    ("device", "size", "frames"),
+    [
+        ("cuda", (128, 128), 8),
+        ("cuda", (512, 512), 2),
+        ("cuda", (512, 768), 1),
+        ("cuda", (1024, 1024), 1),
+        ("cpu", (128, 128), 2),
+        ("cpu", (1024, 1024), 1),
+    ],
+)
+def test_large_pictures_are_decoded_by_fewer(device: str, size: tuple[int, int], frames: int) -> None:
+    """A batch of pictures has as many pixels as two of the usual size at most, but never less than one picture."""
+    assert stages.decode_batch(device, torch.empty(20, 4, size[1] // 8, size[0] // 8)) == frames
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
