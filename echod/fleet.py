@@ -150,9 +150,9 @@ class LocalFleet:
 
     def _plan_return(self, worker: Worker, ending: str) -> None:
         worker.deaths_since_ready += 1
-        if not worker.refused:
-            worker.reason = f"stalled, {ending}" if worker.stalled else ending
-        if worker.refused or worker.deaths_since_ready >= DEATHS_BEFORE_READY:
+        refused = worker.refused
+        worker.reason = refused.reason if refused else f"stalled, {ending}" if worker.stalled else ending
+        if (refused and refused.final) or worker.deaths_since_ready >= DEATHS_BEFORE_READY:
             worker.state = "failed"
             log.error("device failed: %s", worker.reason, extra=_of(worker))
             return
@@ -193,8 +193,8 @@ class LocalFleet:
                 worker.hello = hello
             case messages.Ready() as ready:
                 self._ready(worker, ready)
-            case messages.Refused(reason=reason):
-                worker.refused, worker.reason = True, reason
+            case messages.Refused() as refused:
+                worker.refused = refused
             case messages.Progress() as progress:
                 self._progress(worker, progress)
             case messages.FirstFrame(job=job, attempt=attempt):

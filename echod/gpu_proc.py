@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import sys
+import textwrap
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("echod.gpu_proc")
 
 REPORT_INTERVAL = 0.05  # seconds between two progress reports of one stage
+SAID = 300  # characters of an exception in a reason: torch's on memory go on and on
 STEP_WEIGHT = 0.2  # of the newest step in the rolling step time
 
 
@@ -108,6 +110,7 @@ class GpuProc:
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
         self.device = "cuda:0" if spec.device.startswith("cuda") else spec.device  # the only one it sees
+        self.doing = "importing torch"
         self.engines: dict[str, Engine] = {}
         self.cancelled: set[tuple[str, int]] = set()
         self.running: list[messages.Run] = []
@@ -128,22 +131,29 @@ class GpuProc:
         self._context.term()
 
     def load(self) -> None:
-        """Load every engine, once. A refusal that no restart can change is reported as Refused."""
+        """Load every engine, once. What prevents it is reported as Refused."""
+        try:
+            self._load()
+        except Exception as error:
+            refused = refuse(self.doing, error)
+            if not refused.final:
+                log.error("cannot get ready: %s", refused.reason, exc_info=error)
+            self.report(refused)
+            raise Stopped from error
+
+    def _load(self) -> None:
         began = time.monotonic()
         import torch
 
         import echod.inference.clip  # noqa: F401  (now: an upgrade on disk must not mix versions later)
-        from echod.inference.engine import InputError, PortraitCache, load_engine
+        from echod.inference.engine import PortraitCache, load_engine
 
         torch.set_num_threads(self.spec.threads)
         self.portraits = PortraitCache(self.spec.cache_bytes)
         for name in self.spec.engines:
-            self.report(messages.Alive(f"loading {name}"))
-            try:
-                self.engines[name] = load_engine(name, Path(self.spec.weights), self.device)
-            except InputError as error:
-                self.report(messages.Refused(str(error)))
-                raise Stopped from error
+            self.doing = f"loading {name}"
+            self.report(messages.Alive(self.doing))
+            self.engines[name] = load_engine(name, Path(self.spec.weights), self.device)
         load_ms = round(1000 * (time.monotonic() - began))
         self.report(messages.Ready(engines=list(self.engines), load_ms=load_ms))
 
@@ -346,15 +356,27 @@ def describe(order: messages.Run, error: Exception) -> messages.Failed:
     )
 
 
+def refuse(doing: str, error: Exception) -> messages.Refused:
+    """Why this process cannot get ready, in one line. What may pass, such as a lack of memory, is not final."""
+    if isinstance(getattr(error, "code", None), str):  # inference's own errors say what they are
+        return messages.Refused(str(error))
+    said = textwrap.shorten(str(error), SAID, placeholder=" ...")
+    if is_out_of_memory(error):
+        kind = "memory" if type(error) is MemoryError else "GPU memory"
+        reason = f"out of {kind} while {doing}: {said}; free some, or name other devices with `echod serve --devices`"
+    else:
+        reason = f"{type(error).__name__} while {doing}: {said}"
+    return messages.Refused(reason, final=False)
+
+
 def is_sticky(error: Exception) -> bool:
     """Whether the CUDA context is lost: every later call would fail the same way."""
     return "CUDA error" in str(error) or "cudaError" in str(error)
 
 
 def is_out_of_memory(error: Exception) -> bool:
-    import torch
-
-    return isinstance(error, MemoryError | torch.OutOfMemoryError)
+    torch = sys.modules.get("torch")  # importing it may be what failed
+    return isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
 
 
 def write_manifest(directory: Path, order: messages.Run, portrait: Portrait, frames: int) -> None:

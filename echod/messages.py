@@ -69,9 +69,10 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):
-    """The worker cannot ever get ready and says why before it exits."""
+    """The worker cannot get ready and says why before it exits; if that is `final`, no restart would change it."""
 
     reason: str
+    final: bool = True
 
 
 class Began(msgspec.Struct, frozen=True, tag=True):

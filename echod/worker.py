@@ -48,7 +48,7 @@ class Worker:
         self.last_report = 0.0
         self.step_s: float | None = None
         self.stalled = False
-        self.refused = False
+        self.refused: messages.Refused | None = None
         self.deaths_since_ready = 0
         self.backoff_unit = BACKOFF
         self.loads = 0
@@ -72,7 +72,7 @@ class Worker:
         Raises OSError or ZMQError if it cannot be started; then nothing is left of it.
         """
         self.epoch += 1
-        self.state, self.hello, self.stalled, self.refused, self.step_s = "starting", None, False, False, None
+        self.state, self.hello, self.stalled, self.refused, self.step_s = "starting", None, False, None, None
         self.preparing, self.prepared = None, set()
         self.last_report = time.monotonic()
         path = Path(self._template.directory) / f"{self.index}.{self.epoch}"

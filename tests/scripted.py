@@ -149,6 +149,17 @@ def refusing(spec: gpu_proc.Spec) -> None:
     work(spec, load)
 
 
+def out_of_memory(spec: gpu_proc.Spec) -> None:
+    """A worker whose weights do not fit at its first start."""
+
+    def load(*_: object) -> Any:
+        if spec.epoch == 1:
+            raise MemoryError("too much is asked for")
+        return ScriptedEngine()
+
+    work(spec, load)
+
+
 def second_refuses(spec: gpu_proc.Spec) -> None:
     """The first worker is a good one; the second refuses when it is told to."""
     if spec.index == 0:

@@ -393,6 +393,20 @@ async def test_refusal_is_not_tried_again(tmp_path: Path) -> None:
         assert (device.epoch, device.reason) == (1, "the weights are missing")
 
 
+async def test_reason_of_a_start_that_may_succeed_later(tmp_path: Path) -> None:
+    """A worker that runs out of memory while it loads says so, and is started again."""
+    async with bench(tmp_path, main=scripted.out_of_memory) as one:
+        (worker,) = one.fleet.workers
+        worker.backoff_unit = 2 * TIMEOUT  # the test starts it again
+        (device,) = await one.devices(lambda devices: devices[0].reason is not None)
+        assert device.state == "starting"
+        assert device.reason is not None
+        assert device.reason.startswith("out of memory while loading preview: too much is asked for; free some")
+        one.fleet._spawn(worker)
+        (device,) = await one.ready()
+        assert (device.epoch, device.reason) == (2, None)
+
+
 async def test_drain_lets_running_jobs_finish(one: Bench) -> None:
     """A drain waits for the running job, dispatches nothing more, and ends every worker."""
     running, queued = await one.accept(scripted.GATED), await one.accept()

@@ -3,9 +3,10 @@ from __future__ import annotations
 import errno
 
 import pytest
+import torch
 
 from echod import jobs, messages
-from echod.gpu_proc import describe
+from echod.gpu_proc import describe, refuse
 from echod.inference.echomimic.pipeline import NotFiniteError
 from echod.inference.engine import InputError
 
@@ -32,3 +33,34 @@ def test_what_an_exception_means(error: Exception, code: str, transient: bool, s
     failed = describe(ORDER, error)
     assert (failed.job, failed.attempt) == ("video_1", 2)
     assert (failed.code, failed.transient, failed.sticky) == (code, transient, sticky)
+
+
+GREEDY = torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate 2 GiB.\nGPU 0 has {'much ' * 100}")
+
+
+@pytest.mark.parametrize(
+    ("error", "reason", "final"),
+    [
+        (
+            GREEDY,
+            "out of GPU memory while loading echomimic: CUDA out of memory. Tried to allocate 2 GiB. GPU 0",
+            False,
+        ),
+        (MemoryError("no"), "out of memory while loading echomimic: no; free some", False),
+        (
+            RuntimeError("CUDA error:\nthe device is busy"),
+            "RuntimeError while loading echomimic: CUDA error: the",
+            False,
+        ),
+        (OSError("libcudart.so: not found"), "OSError while loading echomimic: libcudart.so: not found", False),
+        (InputError("model_not_loaded", "the weights are missing"), "the weights are missing", True),
+        (NotFiniteError("the portrait's features are not finite"), "the portrait's features are not finite", True),
+    ],
+)
+def test_why_a_worker_cannot_get_ready(error: Exception, reason: str, final: bool) -> None:
+    """The reason is one line of bounded length; what no restart can change is final."""
+    refused = refuse("loading echomimic", error)
+    assert refused.reason.startswith(reason)
+    assert refused.final == final
+    assert "\n" not in refused.reason
+    assert len(refused.reason) < 500
