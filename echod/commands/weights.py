@@ -89,7 +89,7 @@ def verify(engine: str, weights_dir: Path | None, as_json: bool) -> None:
         for verdict in verdicts:
             click.echo(f"{verdict.file}: {'; '.join(verdict.problems) or _praise(verdict)}")
     if not sound:
-        note(remedy(engine, where))
+        note(remedy(engine, where, *(where / verdict.file for verdict in verdicts if verdict.problems)))
         sys.exit(1)
 
 

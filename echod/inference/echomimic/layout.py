@@ -74,11 +74,25 @@ def require(directory: Path, engine: str) -> dict[str, Path]:
     return {part.module: path for part in parts(engine) if (path := part.find(directory))}
 
 
-def remedy(engine: str, directory: Path) -> str:
-    """The next step after anything is wrong with a directory of weights."""
+def remedy(engine: str, directory: Path, *wrong: Path) -> str:
+    """The next step after anything is wrong with a directory of weights, that is with the files `wrong` of it."""
     if (directory / CONFIG).exists():
         return f"The sizes are those of {directory / CONFIG}; write that set of weights anew, with its files together"
+    if wrong and all(as_fetched(directory, path) for path in wrong):
+        return (
+            "It is as `echod weights pull` fetched it: what is published differs from what this version of echod "
+            "expects; please report this message"
+        )
     return f"`echod weights pull {engine} --weights {directory}` fetches what is missing or wrong"
+
+
+def as_fetched(directory: Path, path: Path) -> bool:
+    """Whether a file has the content that a pull recorded. Reads all of it."""
+    try:
+        entry = read_record(directory).get(path.relative_to(directory).as_posix())
+    except WeightsError:
+        return False
+    return entry is not None and path.is_file() and path.stat().st_size == entry.size and digest(path) == entry.sha256
 
 
 def sizes(directory: Path) -> tuple[ModelConfig, str]:

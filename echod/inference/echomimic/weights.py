@@ -1,12 +1,14 @@
 """Loading a directory of weights, and verifying one.
 
 Every tensor of every module comes from a file, under its name and in its shape, or loading ends: no layer is ever left
-random. Modules are built without memory (torch's meta device) and files are mapped, so that what is held is one copy in
-the run's dtype. Pickles are opened with `weights_only`, which runs none of what they may contain.
+random. Names beyond the module's own end it too, except in the denoising net's two files, where the original lets them
+be. Modules are built without memory (torch's meta device) and files are mapped, so that what is held is one copy in the
+run's dtype. Pickles are opened with `weights_only`, which runs none of what they may contain.
 """
 
 from __future__ import annotations
 
+import logging
 import pickle
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -31,8 +33,12 @@ from .reference import ReferenceUNet
 Tensors: TypeAlias = Mapping[str, Tensor]
 Shapes: TypeAlias = Mapping[str, torch.Size]
 
+log = logging.getLogger("echod.weights")
+
 NAMED = 4  # keys that a message names
-ZIP, LFS = b"PK\x03\x04", b"version https://git-lfs"  # how files begin
+NET = ("denoising_unet", "motion_module")  # one net in two files
+# How files begin; before torch 1.6 torch.save wrote pickles, the first of them a number that stands for the format.
+ZIP, OLD, LFS = b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", b"version https://git-lfs"
 LEGACY_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn": "to_out.0"}
 
 
@@ -70,6 +76,7 @@ def load(directory: Path, engine: str, device: str = "cpu", dtype: torch.dtype =
     config, source = sizes(directory)
     found = {module: _read_or_refuse(module, path, config, engine, directory) for module, path in paths.items()}
     modules = build(config)
+    leave_out(found, paths, modules)
     for module, problems in check(found, modules).items():
         if problems:
             raise _misfit(paths[module], problems, source, engine, directory)
@@ -77,8 +84,7 @@ def load(directory: Path, engine: str, device: str = "cpu", dtype: torch.dtype =
     own = found["denoising_unet"].keys()
     found["denoising_unet"] = {**found.pop("motion_module"), **found["denoising_unet"]}
     for name, net in modules.items():
-        tensors = {key: tensor for key, tensor in found.pop(name).items() if not is_position_table(key)}
-        if unfit := fill(net, tensors, device, torch.float32 if name == "whisper" else dtype):
+        if unfit := fill(net, found.pop(name), device, torch.float32 if name == "whisper" else dtype):
             file = "motion_module" if name == "denoising_unet" and unfit[0] not in own else name
             raise _misfit(paths[file], [f"not finite in {dtype}: {_some(unfit)}"], source, engine, directory)
     return Models(
@@ -141,9 +147,9 @@ def _open(path: Path) -> Any:
     try:
         if path.suffix == ".safetensors":
             return load_file(path)
-        if not begins.startswith(ZIP):
+        if not begins.startswith((ZIP, OLD)):
             raise ValueError(f"it begins with {begins[:4]!r}, not like what torch.save writes")
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=begins.startswith(ZIP))
     except pickle.UnpicklingError:
         raise ValueError("holds more than tensors, and opening it could run code; it was not opened") from None
     except Exception as error:  # both libraries raise what they like about damaged files
@@ -173,10 +179,24 @@ def _read_or_refuse(module: str, path: Path, config: ModelConfig, engine: str, d
     try:
         return read(module, path, config)
     except ValueError as error:
-        raise WeightsError(f"{path} {error}. {remedy(engine, directory)}") from error
+        raise WeightsError(f"{path} {error}. {remedy(engine, directory, path)}") from error
 
 
 # --- checking ----------------------------------------------------------------------------------------------------
+
+
+def leave_out(found: dict[str, dict[str, Tensor]], paths: Mapping[str, Path], modules: Mapping[str, nn.Module]) -> None:
+    """Take out of the denoising net's files what is not used: position tables, and names that the net does not have.
+
+    The original asks nothing of such names; what a training run left in a checkpoint does no harm.
+    """
+    shapes = _shapes(modules["denoising_unet"])
+    for module in found.keys() & set(NET):
+        if surplus := [f"{key} {_shape(tensor.shape)}" for key, tensor in found[module].items() if key not in shapes]:
+            log.warning("%s: left out, not of the model: %s", paths[module], _some(surplus))
+        found[module] = {
+            key: tensor for key, tensor in found[module].items() if key in shapes and not is_position_table(key)
+        }
 
 
 def check(found: Mapping[str, Tensors], modules: Mapping[str, nn.Module]) -> dict[str, list[str]]:
@@ -186,7 +206,7 @@ def check(found: Mapping[str, Tensors], modules: Mapping[str, nn.Module]) -> dic
 
 def _misfits(module: str, found: Mapping[str, Tensors], modules: Mapping[str, nn.Module]) -> Iterator[str]:
     tensors, held = found[module], set(found[module])
-    if module in ("denoising_unet", "motion_module"):  # one net in two files
+    if module in NET:
         shapes = _shapes(modules["denoising_unet"])
         due = [key for key in shapes if is_motion(key) == (module == "motion_module") and not is_position_table(key)]
         held |= set(found.get("denoising_unet", ())) | set(found.get("motion_module", ()))
@@ -228,7 +248,7 @@ def _some(items: Sequence[str]) -> str:
 
 
 def _misfit(path: Path, problems: Sequence[str], source: str, engine: str, directory: Path) -> WeightsError:
-    return WeightsError(f"{path} does not fit {source}: {'; '.join(problems)}. {remedy(engine, directory)}")
+    return WeightsError(f"{path} does not fit {source}: {'; '.join(problems)}. {remedy(engine, directory, path)}")
 
 
 # --- verifying ---------------------------------------------------------------------------------------------------
@@ -250,19 +270,23 @@ def verify(directory: Path, engine: str) -> list[Verdict]:
     Raises WeightsError where the sizes or the record cannot be read, or there is no such engine.
     """
     record, (config, _) = read_record(directory), sizes(directory)
-    found: dict[str, Tensors] = {}
+    found: dict[str, dict[str, Tensor]] = {}
+    paths: dict[str, Path] = {}
     unreadable: dict[str, str] = {}
     for part in parts(engine):
         path = part.find(directory)
         try:
             if path is not None:
+                paths[part.module] = path
                 found[part.module] = read(part.module, path, config)
         except ValueError as error:
             unreadable[part.module] = str(error)
-    misfits = check(found, build(config))
+    modules = build(config)
+    leave_out(found, paths, modules)
+    misfits = check(found, modules)
     verdicts = []
     for part in parts(engine):
-        path = part.find(directory)
+        path = paths.get(part.module)
         if path is None:
             verdicts.append(Verdict(part.names[0], None, None, False, ["missing"]))
             continue

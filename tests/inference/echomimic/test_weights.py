@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -114,6 +115,40 @@ def test_the_position_tables_are_computed(directory: Path) -> None:
     assert torch.equal(after[tables[0]], position_table(*after[tables[0]].shape[1:]))
 
 
+def test_what_the_denoising_net_does_not_use(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Of its two files, names beyond its own are left out with a warning, and position tables whatever their shape."""
+    before = weights.load(directory, "echomimic").denoiser.state_dict()
+    table = next(key for key in before if weights.is_position_table(key))
+    change(directory / "denoising_unet_acc.pth", lambda state: {**state, "steps": torch.tensor(9)})
+    change(directory / "motion_module_acc.pth", lambda state: {**state, "loss": torch.tensor(torch.nan)})
+    change(directory / "motion_module_acc.pth", lambda state: {**state, table: state[table][:, :24].clone()})
+    assert caplog.text == ""
+    after = weights.load(directory, "echomimic").denoiser.state_dict()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    for file, name in (("denoising_unet_acc.pth", "steps ()"), ("motion_module_acc.pth", "loss ()")):
+        assert f"{directory / file}: left out, not of the model: {name}" in caplog.text
+    assert problems(directory) == {}
+
+
+def save_as_before(path: Path, content: Any) -> None:
+    path.unlink()
+    torch.save(content, path, _use_new_zipfile_serialization=False)
+
+
+def test_files_of_an_old_torch(directory: Path, tmp_path: Path) -> None:
+    """What torch before 1.6 saved is loaded; cut off or with code in it, it is refused like a newer file."""
+    path = directory / "face_locator.pth"
+    before = weights.load(directory, "echomimic").face_locator.state_dict()
+    save_as_before(path, before)
+    after = weights.load(directory, "echomimic").face_locator.state_dict()
+    assert all(torch.equal(before[key], after[key]) for key in before)
+    replace(path, path.read_bytes()[:-1])
+    assert "cut off" in refusal(directory)
+    save_as_before(path, {**before, "code": Runs(tmp_path / "ran")})
+    assert "could run code" in refusal(directory)
+    assert not (tmp_path / "ran").exists()
+
+
 def test_loaded_models_do_not_follow_their_files(directory: Path) -> None:
     """Writing into a file after loading changes nothing in memory."""
     path = directory / "face_locator.pth"
@@ -208,7 +243,7 @@ MORE_DAMAGE = [
     (WHISPER, half_a_decoder, ["1 of 67 tensors missing: conv1.bias (48,)"]),
     (WHISPER, lambda content: content["model_state_dict"], ["no Whisper in OpenAI's format"]),
     ("denoising_unet_acc.pth", drop("conv_out.bias"), ["1 of ", "tensors missing: conv_out.bias (4,)"]),
-    ("denoising_unet_acc.pth", put("head.bias", lambda t: t), ["too many: head.bias (3,)"]),
+    ("face_locator.pth", put("head.bias", lambda t: t), ["too many: head.bias (3,)"]),
     ("denoising_unet_acc.pth", put("conv_in.weight", lambda t: t[0]), ["expected (32, 4, 3, 3), found (4, 3, 3)"]),
     ("motion_module_acc.pth", drop(f"{MOTION}.proj_out.bias"), ["1 of 546 tensors missing", "proj_out.bias (32,)"]),
     ("motion_module_acc.pth", put(f"{MOTION}.norm.weight", nan), ["not finite", f"{MOTION}.norm.weight"]),
@@ -363,6 +398,20 @@ def test_verify_compares_with_the_record(directory: Path) -> None:
     states = {row.file: row.state for row in layout.inventory(directory, ("echomimic",))}
     assert states["reference_unet.pth"] == "ok"  # looked at from outside
     assert "were fetched" in states[WHISPER]
+
+
+def test_a_published_file_that_does_not_fit(directory: Path) -> None:
+    """Where a file is as it was fetched, the advice is not to fetch it again; once it is not, it is."""
+    (directory / layout.CONFIG).unlink()  # all files have other shapes now
+    path = directory / "denoising_unet_acc.pth"
+    entry = Entry(size=path.stat().st_size, sha256=digest(path), etag="", revision="")
+    layout.write_record(directory, {path.name: entry})
+    message = refusal(directory)
+    assert message.startswith(f"{path} does not fit")
+    assert "please report this message" in message
+    assert "`echod weights pull echomimic" not in message
+    layout.write_record(directory, {path.name: dataclasses.replace(entry, sha256="0" * 64)})
+    assert "`echod weights pull echomimic" in refusal(directory)
 
 
 def test_a_broken_record(directory: Path) -> None:
