@@ -18,6 +18,7 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
 from av.container import OutputContainer
+from av.video.reformatter import ColorRange
 from av.video.stream import VideoStream
 from PIL import Image as Picture
 
@@ -28,6 +29,7 @@ CRF = 18
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000, 88200, 96000)
 QUEUED_BATCHES = 2  # rendered ahead of the encoder; bounds memory
 THREADS = 4  # of the encoder: a fixed number, since both its output and its delay depend on it
+BT601 = 6  # the number of SMPTE 170M in H.273, of its primaries, curve and matrix alike: what swscale turns RGB into
 LOOKAHEAD = 8  # frames: each one delays the first fragment
 
 # Every fragment starts with a key frame (see `_video_stream`); at 1 fps sound alone cuts some between them.
@@ -174,7 +176,11 @@ def _video_stream(container: OutputContainer, size: Size, fps: int, lossless: bo
     stream = container.add_stream("libx264rgb" if lossless else "libx264", rate=fps)
     stream.width, stream.height = size
     stream.pix_fmt = "rgb24" if lossless else "yuv420p"
-    stream.codec_context.thread_count = THREADS
+    context = stream.codec_context
+    context.thread_count = THREADS
+    if not lossless:  # untagged, players take large pictures for BT.709, and faces change colour
+        context.color_primaries = context.color_trc = context.colorspace = BT601
+        context.color_range = ColorRange.MPEG
     stream.options = {
         "preset": "veryfast",
         **({"qp": "0"} if lossless else {"crf": str(CRF)}),
