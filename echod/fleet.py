@@ -202,6 +202,7 @@ class LocalFleet:
             case messages.Done() | messages.Failed() | messages.Cancelled() as end:
                 self._ended(worker, end)
             case messages.Began(job=job):
+                worker.step_s = None
                 worker.begun = worker.begun or (worker.running is not None and worker.running.id == job)
             case messages.Prepared(problem=problem):
                 self._prepared(worker, problem)
@@ -338,6 +339,7 @@ class LocalFleet:
     def _resume(self, worker: Worker) -> None:
         """The job on top has ended; go on with the one below, or rest."""
         worker.running, worker.suspended, worker.sent, worker.begun = worker.suspended, None, True, True
+        worker.step_s = None  # it was of the job that ended, perhaps of a smaller one
         if worker.running is None:
             self._idle(worker)
 

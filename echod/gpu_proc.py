@@ -114,7 +114,7 @@ class GpuProc:
         self.engines: dict[str, Engine] = {}
         self.cancelled: set[tuple[str, int]] = set()
         self.running: list[messages.Run] = []
-        self.steps: dict[tuple[str, str], float] = {}  # (engine, stage) -> rolling seconds of a step
+        self.steps: dict[tuple[object, ...], float] = {}  # what kind of step -> rolling seconds of one
         self._context = zmq.Context()
         self._inbox = self._context.socket(zmq.PULL)
         self._inbox.connect(f"ipc://{spec.inbox}")
@@ -254,6 +254,10 @@ class Attempt:
         self.worker = worker
         self.order = order
         self.engine = worker.engines[order.engine]
+        # What decides how long a step takes; without a guidance of its own, the engine's holds for all such jobs.
+        options = order.options
+        guided = None if options.guidance is None else options.guidance > 1
+        self._kind = (order.engine, options.width, options.height, guided)
         self._done: dict[str, float] = {}
         self._windows = (0, 0)
         self._stage = ""
@@ -305,7 +309,7 @@ class Attempt:
             raise CancelledAttempt
 
     def _note(self, stage: str, done: int, total: int) -> None:
-        now, key = time.monotonic(), (self.order.engine, stage)
+        now, key = time.monotonic(), (*self._kind, stage)
         timed = self.worker.steps.get(key)
         if stage == self._stage:
             step = now - self._passed

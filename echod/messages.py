@@ -84,7 +84,7 @@ class Began(msgspec.Struct, frozen=True, tag=True):
 
 
 class Progress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """A checkpoint was passed. `step_s` is the rolling time of a step of this stage in seconds, 0 if it is unknown."""
+    """A checkpoint was passed. `step_s` is the rolling time of such a step in seconds, 0 if none was timed yet."""
 
     job: str
     attempt: int

@@ -30,7 +30,7 @@ class ScriptedEngine:
     """Frames of one colour; before the last one the behaviour of the seed."""
 
     name = "preview"
-    shares = {"face": 0.1, "decode": 0.9}  # noqa: RUF012
+    shares: Mapping[str, float] = {"face": 0.1, "decode": 0.9}
     windows = "decode"
     mark: Mapping[str, str] = {}
     prepared = 0

@@ -285,6 +285,17 @@ async def test_slow_first_step(tmp_path: Path) -> None:
         assert (ended.status, ended.attempt, ended.deaths) == ("completed", 1, 0)
 
 
+async def test_step_time_ends_with_its_job(one: Bench) -> None:
+    """A job that ends between two steps leaves no step time behind for the next one."""
+    (worker,) = one.fleet.workers
+    await one.ended(await one.accept())
+    job = await one.accept(scripted.GATED)
+    await one.until(job, lambda job: job.progress > 0.2 and worker.step_s is not None)
+    await one.desk.cancel(job.id, None)
+    assert (await one.ended(job)).status == "cancelled"
+    assert worker.step_s is None
+
+
 async def test_idle_worker_is_not_stalled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that was idle for long is not ended while its next job is being committed."""
     async with bench(tmp_path) as one:

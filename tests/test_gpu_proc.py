@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Iterator
+from pathlib import Path
 
+import msgspec
 import pytest
 import torch
 
 from echod import jobs, messages
-from echod.gpu_proc import describe, refuse
+from echod.gpu_proc import Attempt, GpuProc, Spec, describe, refuse
 from echod.inference.echomimic.pipeline import NotFiniteError
 from echod.inference.engine import InputError
+from tests.scripted import ScriptedEngine
 
 ORDER = messages.Run(
     job="video_1", attempt=2, priority=jobs.BATCH, engine="preview", options=jobs.Options(), directory="/nowhere",
@@ -64,3 +68,49 @@ def test_why_a_worker_cannot_get_ready(error: Exception, reason: str, final: boo
     assert refused.final == final
     assert "\n" not in refused.reason
     assert len(refused.reason) < 500
+
+
+class Recorder(GpuProc):
+    """A worker without a daemon, which keeps what it reports."""
+
+    def __init__(self, directory: Path) -> None:
+        nowhere = str(directory)
+        super().__init__(
+            Spec(engines=("preview",), weights="", directory=nowhere, reports="r", inbox="i", parent=0, threads=1)
+        )
+        self.engines["preview"] = ScriptedEngine()
+        self.reports = list[messages.Report]()
+
+    def report(self, report: messages.Report) -> None:
+        self.reports.append(report)
+
+
+@pytest.fixture
+def recorder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Recorder]:
+    monkeypatch.chdir(tmp_path)
+    made = Recorder(tmp_path)
+    yield made
+    made.close()
+
+
+def expected_step(worker: Recorder, options: jobs.Options) -> float:
+    """How long a step takes, as told before the first one of a job; then two pass."""
+    attempt = Attempt(worker, msgspec.structs.replace(ORDER, options=options))
+    worker.reports.clear()
+    for done in range(3):
+        attempt.checkpoint("decode", done, 3)
+    told = worker.reports[0]
+    assert isinstance(told, messages.Progress)
+    return told.step_s
+
+
+@pytest.mark.parametrize(
+    "other", [{"width": 256}, {"height": 256}, {"guidance": 2.5}, {"guidance": 1.0}], ids=lambda other: str(*other)
+)
+def test_step_times_are_those_of_like_jobs(recorder: Recorder, other: dict[str, float]) -> None:
+    """How long a step takes is not known from jobs of another size or guidance, whose steps may be much shorter."""
+    small = jobs.Options(width=128, height=128)
+    assert expected_step(recorder, small) == 0
+    assert expected_step(recorder, msgspec.structs.replace(small, seed=7)) > 0
+    assert expected_step(recorder, msgspec.structs.replace(small, **other)) == 0
+    assert expected_step(recorder, msgspec.structs.replace(small, **other)) > 0
