@@ -2,7 +2,7 @@
 
     python benchmarks/memory.py
 
-Each length runs in a process of its own. What must grow, latents and noise and audio features, is taken off.
+Each length runs in a process of its own. What must grow, latents and audio features, is taken off.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def main() -> None:
             command = [sys.executable, __file__, "--frames", str(frames), "--weights", f"{directory}/weights"]
             peak, growing = map(float, subprocess.check_output(command, text=True).split())
             rest.append(peak - growing)
-            print(f"{frames:6} frames: peak {peak:7.1f} MB, of it {growing:6.1f} MB latents, noise and features")
+            print(f"{frames:6} frames: peak {peak:7.1f} MB, of it {growing:6.1f} MB latents and features")
         print(f"beyond those the peaks differ by {abs(rest[1] - rest[0]):.1f} MB")
 
 
@@ -60,7 +60,7 @@ def run(weights: Path, frames: int) -> tuple[float, float]:
     assert made == frames, made
     config = pipeline.models.config
     features = frames / FPS * 50 * (config.whisper.n_audio_layer + 1) * config.whisper.n_audio_state * 4
-    latents = 2 * frames * 4 * (SIDE // 8) ** 2 * 4  # and the noise they begin as
+    latents = frames * 4 * (SIDE // 8) ** 2 * 4  # the noise becomes them, where it lies
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3, (features + latents) / 1e6
 
 

@@ -32,6 +32,7 @@ DECODE_BATCH = {"cuda": 8, "cpu": 2}  # frames; a CPU gains nothing by more, and
 DECODE_PIXELS = (
     2 * 512 * 512
 )  # of a batch: more would make decoding, not denoising, decide how much memory a clip needs
+DRAWN = 256  # planes (h, w) of noise drawn at once; torch draws 16 numbers together, so a multiple of 16
 MAX_STEPS = 1000  # as many as the model was trained with
 
 Order = Callable[[Plan], Iterator[Call]]
@@ -120,7 +121,7 @@ class Audio2VideoPipeline:
         scheduler = schedule(self.models.config.scheduler, steps)
         audio = self.hear(speech, checkpoint)
         plan = make_plan(audio_features.frame_count(len(audio), fps), steps, window, overlap)
-        latents = noise(plan.frames, likeness.face.shape[2:], seed).to(self.device, self.dtype)
+        latents = noise(plan.frames, likeness.face.shape[2:], seed, self.dtype).to(self.device)
         shown, at_once = 0, decode_batch(self.device.type, latents)
         for final in denoise(
             self.models.denoiser,
@@ -146,7 +147,7 @@ class Audio2VideoPipeline:
         """One window and one batch of pictures, from nothing: what is slow at the first time is slow now."""
         positions = torch.zeros(1, 1 + len(self.models.whisper.blocks), self.models.config.whisper.n_audio_state)
         audio = positions.to(self.device, self.dtype)
-        latents = noise(WINDOW, likeness.face.shape[2:], 0).to(self.device, self.dtype)
+        latents = noise(WINDOW, likeness.face.shape[2:], 0, self.dtype).to(self.device)
         for _ in denoise(
             self.models.denoiser,
             latents,
@@ -158,11 +159,19 @@ class Audio2VideoPipeline:
             decode(self.models.vae, latents[: decode_batch(self.device.type, latents)])
 
 
-def noise(frames: int, sides: torch.Size | tuple[int, int], seed: int) -> Tensor:
-    """(N, 4, h, w) in fp32. Drawn on the CPU in one block, channels first: a seed means the same video everywhere."""
+def noise(frames: int, sides: torch.Size | tuple[int, int], seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """(N, 4, h, w). Drawn on the CPU in fp32, channels first: a seed means the same video everywhere.
+
+    The values are those of one draw, but it is made in pieces, so that the host holds the noise once.
+    """
     generator = torch.Generator().manual_seed(seed)
-    drawn = torch.randn((4, frames, *sides), generator=generator)
-    return drawn.clamp_(-NOISE_CLAMP, NOISE_CLAMP).transpose(0, 1).contiguous()
+    made, total = torch.empty((frames, 4, *sides), dtype=dtype), 4 * frames
+    for start in range(0, max(0, total - DRAWN) + 1, DRAWN):
+        # The last piece takes the rest too: a piece of fewer than 16 numbers is drawn in another way.
+        planes = torch.arange(start, start + DRAWN if start + 2 * DRAWN <= total else total)
+        drawn = torch.randn((len(planes), *sides), generator=generator).clamp_(-NOISE_CLAMP, NOISE_CLAMP)
+        made[planes % frames, planes // frames] = drawn.to(dtype)
+    return made
 
 
 def schedule(config: Any, steps: int) -> DDIMScheduler:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from echod.inference.audio import Speech
 from echod.inference.echomimic import pipeline as stages
@@ -95,11 +96,35 @@ def test_batched_windows(models: Models, pipeline: Audio2VideoPipeline, guidance
     assert distance(together, alone) < 1e-5
 
 
-def test_noise_is_the_seeds() -> None:
-    """Noise is drawn on the CPU in one block, channels first, and clamped; another seed is other noise."""
-    drawn = torch.randn(1, 4, 7, 5, 3, generator=torch.manual_seed(9)).clamp(-1.5, 1.5)
-    assert torch.equal(stages.noise(7, (5, 3), 9), drawn[0].transpose(0, 1))
-    assert not torch.equal(stages.noise(7, (5, 3), 8), stages.noise(7, (5, 3), 9))
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+@pytest.mark.parametrize(
+    ("frames", "sides"), [(7, (5, 3)), (1, (1, 1)), (64, (1, 1)), (65, (1, 1)), (193, (1, 3)), (300, (9, 7))]
+)
+def test_noise_is_the_seeds(frames: int, sides: tuple[int, int], dtype: torch.dtype) -> None:
+    """Noise is what one draw on the CPU gives, channels first, clamped and rounded; another seed is other noise."""
+    drawn = torch.randn(4, frames, *sides, generator=torch.manual_seed(9)).clamp(-1.5, 1.5)
+    made = stages.noise(frames, sides, 9, dtype)
+    assert torch.equal(made, drawn.transpose(0, 1).to(dtype))
+    assert made.is_contiguous()
+    assert not torch.equal(made, stages.noise(frames, sides, 8, dtype))
+
+
+class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """The most bytes that one tensor made in here had."""
+
+    nbytes = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        self.nbytes = max(self.nbytes, made.nbytes if isinstance(made, Tensor) else 0)
+        return made
+
+
+def test_noise_is_held_once() -> None:
+    """Beside the noise in the run's dtype there is nothing as large as it, of a long clip."""
+    with Largest() as largest:  # type: ignore[no-untyped-call]
+        made = stages.noise(2000, (8, 8), 0, torch.float16)
+    assert largest.nbytes == made.nbytes
 
 
 @pytest.mark.parametrize("fps", [12, 24, 25])
