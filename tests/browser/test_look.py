@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from playwright.sync_api import expect
 
@@ -48,6 +50,22 @@ def test_phone(visit: Visit) -> None:
     assert page.evaluate("() => scrollY") > 300
     card.click()
     expect(page.locator("#clip-shown video")).to_be_in_viewport(ratio=1)
+
+
+def queued(prompt: str, position: int) -> dict[str, Any]:
+    extras = {"queue_position": position, "stage": None}
+    job = {"id": f"video_{position}", "status": "queued", "progress": 0, "created_at": position, "prompt": prompt}
+    return job | {"echod": extras}
+
+
+def test_queue(visit: Visit) -> None:
+    """Each clip that waits says how many are before it, as `echod ps` does."""
+    visitor = visit(viewport={"width": WIDTH, "height": 740})
+    rows = [queued("One", 0), queued("Two", 1), queued("Three", 2)]
+    listed = {"object": "list", "data": rows, "last_id": rows[-1]["id"], "has_more": False}
+    visitor.page.route("**/v1/videos?*", lambda route: route.fulfill(json=listed))
+    page = visitor.open("#/devices")
+    expect(page.locator("#queue li")).to_contain_text(["Next in line", "1 before it", "2 before it"])
 
 
 def test_languages(visit: Visit) -> None:

@@ -107,7 +107,7 @@ function follow(video) {
 export function doing(video) {
   const { stage, windows_done: done, windows_total: total, eta_s: left, queue_position: position } = video.echod;
   if (video.status === "queued" && stage !== "speak") {
-    return position > 1 ? t("{n} before it", { n: position - 1 }) : t("Next in line");
+    return position ? t("{n} before it", { n: position }) : t("Next in line");
   }
   const parts = [t(STAGES[stage] ?? "Beginning")];
   if (total) parts.push(t("window {done} of {total}", { done, total }));
