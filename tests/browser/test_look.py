@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit, Visitor, faults
+from tests.media import EXAMPLES
 
 WIDTH = 360  # pixels of a small phone
+WORD = "Donaudampfschifffahrtsgesellschaft" * 9
 VIEWS = ("#/make", "#/talk", "#/devices", "#/account")
 
 
@@ -58,14 +60,39 @@ def queued(prompt: str, position: int) -> dict[str, Any]:
     return job | {"echod": extras}
 
 
+def answer(page: Page, path: str, data: list[dict[str, Any]]) -> None:
+    """The daemon lists this at `path`."""
+    listed = {"object": "list", "data": data, "last_id": data[-1].get("id"), "has_more": False}
+    page.route(f"**/{path}", lambda route: route.fulfill(json=listed))
+
+
 def test_queue(visit: Visit) -> None:
-    """Each clip that waits says how many are before it, as `echod ps` does."""
+    """Each clip that waits says how many are before it, as `echod ps` does, and however long its words are."""
     visitor = visit(viewport={"width": WIDTH, "height": 740})
-    rows = [queued("One", 0), queued("Two", 1), queued("Three", 2)]
-    listed = {"object": "list", "data": rows, "last_id": rows[-1]["id"], "has_more": False}
-    visitor.page.route("**/v1/videos?*", lambda route: route.fulfill(json=listed))
+    answer(visitor.page, "v1/videos?*", [queued("One", 0), queued(WORD, 1), queued("Many words. " * 250, 2)])
     page = visitor.open("#/devices")
-    expect(page.locator("#queue li")).to_contain_text(["Next in line", "1 before it", "2 before it"])
+    rows = page.locator("#queue li")
+    expect(rows).to_contain_text(["Next in line", "1 before it", "2 before it"])
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= WIDTH
+    assert max(row.bounding_box()["height"] for row in rows.all()) < 120  # type: ignore[index]
+
+
+def test_long_names(visit: Visit) -> None:
+    """A name without a space in it does not widen the page."""
+    visitor = visit(viewport={"width": WIDTH, "height": 740})
+    visitor.page.route_web_socket(
+        "**/v1/realtime*", lambda socket: socket.send('{"type": "session.created", "session": {"id": "sess_1"}}')
+    )
+    visitor.page.route("**/portrait", lambda route: route.fulfill(path=EXAMPLES / "portrait.png"))
+    me = {"name": WORD[:64], "role": "admin", "created_at": 1}
+    visitor.page.route("**/v1/account/me", lambda route: route.fulfill(json=me))
+    answer(visitor.page, "v1/account/tokens", [{"id": "t", "name": WORD[:64], "account": WORD[:64]}])
+    role = {"name": "long", "title": WORD, "greeting": WORD, "size": "256x256", "mode": "video", "box": None}
+    answer(visitor.page, "v1/roles", [role])
+    for view, shown in (("account", "#tokens li"), ("talk", "#roles li"), ("talk/long", "#turn-state")):
+        page = visitor.open(f"#/{view}")
+        expect(page.locator(shown)).to_be_visible()
+        assert page.evaluate("() => document.documentElement.scrollWidth") <= WIDTH, view
 
 
 def test_languages(visit: Visit) -> None:

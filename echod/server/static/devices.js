@@ -81,7 +81,10 @@ function queue() {
   const waiting = jobs.all.filter((video) => video.status === "queued");
   waiting.sort((a, b) => a.echod.queue_position - b.echod.queue_position);
   const row = (video) =>
-    element("li", {}, element("a", { href: `#/clip/${video.id}` }, titleOf(video)), ` – ${doing(video)}`);
+    element("li", {},
+      element("a", { href: `#/clip/${video.id}` }, titleOf(video)),
+      element("span", { className: "soft" }, doing(video)),
+    );
   refill($("queue"), ...waiting.map(row));
   show($("queue-none"), !waiting.length);
 }
