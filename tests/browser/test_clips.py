@@ -413,7 +413,7 @@ def test_silence(visitor: Visitor, tmp_path: Path) -> None:
 
 
 def test_what_is_missing(visitor: Visitor) -> None:
-    """Submitting too early says what is missing and goes there."""
+    """Submitting too early says what is missing, or too much, and goes there."""
     page = visitor.open()
     page.get_by_role("button", name="Make the clip").click()
     expect(page.get_by_role("alert").filter(has_text="Choose a portrait first.")).to_be_visible()
@@ -421,6 +421,9 @@ def test_what_is_missing(visitor: Visitor) -> None:
     visitor.choose_portrait()
     page.get_by_role("button", name="Make the clip").click()
     expect(page.get_by_label("Words to be spoken")).to_be_focused()
+    page.keyboard.insert_text("👋" * 10_001)  # as if it were pasted
+    page.get_by_role("button", name="Make the clip").click()
+    expect(page.locator("#submit-problem")).to_have_text("These are 10001 characters, and at most 10000 are taken.")
 
 
 def test_refused(daemon: RunningDaemon, visitor: Visitor) -> None:

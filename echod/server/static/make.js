@@ -6,7 +6,7 @@ import { closeClip, openClip, rememberPicture } from "./clip.js";
 import { $, announce, element, show } from "./dom.js";
 import { jobs } from "./live.js";
 import { portrait } from "./portrait.js";
-import { complain } from "./refusals.js";
+import { complain, lengthProblem } from "./refusals.js";
 import { listVoices, speech } from "./speech.js";
 import { t } from "./words.js";
 
@@ -129,11 +129,9 @@ async function submit(event) {
   event.preventDefault();
   complain($("submit-problem"), null);
   const missing = whatIsMissing();
-  if (missing) {
-    complain($("submit-problem"), { message: t(missing[0]) });
-    goTo(missing[1]);
-    return;
-  }
+  if (missing) return put({ message: missing[0] }, missing[1]);
+  const tooLong = speech.way === "words" && lengthProblem($("words").value.trim());
+  if (tooLong) return put(tooLong, "words");
   $("submit").disabled = true; // what was asked for is on its way
   const key = unique();
   try {
@@ -147,16 +145,20 @@ async function submit(event) {
   } finally {
     $("submit").disabled = false;
   }
+  return undefined;
 }
 
-/** Say why, and go to what has to be changed. */
+/** Say what is wrong, and go to what has to be changed. */
+function put(problem, id) {
+  complain($("submit-problem"), problem);
+  if (id) goTo(id);
+}
+
 function refused(refusal) {
   const gone = refusal.code === "not_found" && GONE[refusal.param];
   if (refusal.param === "input_reference" && gone) portrait.clear();
   if (refusal.param === "audio_reference" && gone) speech.drop();
-  complain($("submit-problem"), gone ? { message: t(gone) } : refusal);
-  const field = FIELDS[refusal.param];
-  if (field) goTo(field);
+  put(gone ? { message: gone } : refusal, FIELDS[refusal.param]);
 }
 
 /** Focus a control, wherever it is folded away. */

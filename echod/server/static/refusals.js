@@ -40,9 +40,18 @@ const SENTENCES = {
   upstream_model_retired: "The speech model in use exists no more. An admin must choose another one in the settings.",
 };
 
+const MOST = 10_000; // characters of a text, as the daemon takes it
+
 /** One sentence about anything thrown, or about a job's error. */
-export function sentence({ code, message }) {
-  return t(SENTENCES[code] ?? message ?? SENTENCES.internal);
+export function sentence({ code, message, values }) {
+  return t(SENTENCES[code] ?? message ?? SENTENCES.internal, values);
+}
+
+/** What is wrong with a text that is too long; null if nothing is. */
+export function lengthProblem(text) {
+  const n = [...text].length; // .length counts some characters twice
+  const message = "These are {n} characters, and at most {most} are taken.";
+  return n > MOST ? { message, values: { n, most: MOST } } : null;
 }
 
 /** Tell of a refusal in place; nothing hides it again. The daemon's own words, with values and limits, go below. */

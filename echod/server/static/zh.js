@@ -199,6 +199,7 @@ export const chinese = {
   "about {n} min left": "约剩 {n} 分钟",
 
   // refusals.js
+  "These are {n} characters, and at most {most} are taken.": "共 {n} 个字符，最多 {most} 个。",
   "Something that was entered is not possible. Change it and try again.": "填写的内容有误，请修改后重试。",
   "The daemon does not answer. Check that it runs; this page tries again by itself.":
     "服务没有响应。请确认它在运行；本页面会自动重试。",
