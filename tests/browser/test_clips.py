@@ -419,7 +419,9 @@ def test_what_is_missing(visitor: Visitor) -> None:
     expect(page.get_by_role("alert").filter(has_text="Choose a portrait first.")).to_be_visible()
     expect(page.get_by_role("button", name="Choose a picture")).to_be_focused()
     visitor.choose_portrait()
+    expect(page.locator("#submit-problem")).to_be_hidden()
     page.get_by_role("button", name="Make the clip").click()
+    expect(page.locator("#submit-problem")).to_have_text("Type the words to be spoken first.")
     expect(page.get_by_label("Words to be spoken")).to_be_focused()
     page.keyboard.insert_text("👋" * 10_001)  # as if it were pasted
     page.get_by_role("button", name="Make the clip").click()

@@ -85,6 +85,7 @@ function keep() {
     engine: $("engine").value, size: $("size").value, seed: $("seed").value,
   };
   sessionStorage.setItem("draft", JSON.stringify(draft));
+  complain($("submit-problem"), null); // it may be so no more
 }
 
 async function restore() {
@@ -221,6 +222,7 @@ function drop(event) {
 }
 
 $("draft").onsubmit = submit;
+$("draft").oninput = keep;
 for (const input of [portrait, speech]) input.addEventListener("change", keep);
 $("options").onchange = () => {
   checkSeed();
