@@ -216,37 +216,62 @@ def test_reloaded(talking: Talking) -> None:
     assert len(talking.events("response.created")) == 2  # no second greeting
 
 
-def test_failed_turn(visit: Visit) -> None:
-    """A turn that fails ends with a sentence about it, and the next one may be better."""
-    visitor = visit()
+class Scripted:
+    """A visitor who talks to a daemon that says what a test lets it: `answers` has its events, one list for each turn."""
 
-    def daemon_side(socket: WebSocketRoute) -> None:
-        def send(kind: str, **fields: Any) -> None:
-            socket.send(json.dumps({"type": kind, **fields}))
+    def __init__(self, visitor: Visitor, *answers: list[dict[str, Any]]) -> None:
+        self.page = visitor.page
+        self._answers = iter(answers)
+        self._socket: WebSocketRoute
+        self.page.route_web_socket("**/v1/realtime*", self._opened)
+        visitor.open("#/talk")
+        self.page.evaluate("sessionStorage.setItem('talk:ada', JSON.stringify({conversation: 'sess_1'}))")  # was greeted
+        self.page.get_by_role("link", name="Ada").click()
+        expect(self.page.locator("#turn-state")).to_have_text("Ready")
 
-        def act(message: str | bytes) -> None:
-            if json.loads(message)["type"] == "response.create":
-                send("response.created", response={"id": "resp_1"})
-                error = {"code": "upstream_reply", "message": "the server answered 500"}
-                details = {"type": "failed", "error": error}
-                send("response.done", response={"id": "resp_1", "status": "failed", "status_details": details})
+    def _opened(self, socket: WebSocketRoute) -> None:
+        self._socket = socket
+        socket.on_message(self._heard)
+        self.says({"type": "session.created", "session": {"id": "sess_1"}})
 
-        socket.on_message(act)
-        send("session.created", session={"id": "sess_1"})
+    def _heard(self, message: str | bytes) -> None:
+        if json.loads(message)["type"] == "response.create":
+            self.says({"type": "response.created", "response": {"id": "resp_1"}}, *next(self._answers))
 
-    visitor.page.route_web_socket("**/v1/realtime*", daemon_side)
-    page = visitor.open("#/talk/ada")
-    expect(page.locator("#turn-state")).to_have_text("Ready")
+    def says(self, *events: dict[str, Any]) -> None:
+        for event in events:
+            self._socket.send(json.dumps(event))
+
+    def type(self, words: str) -> None:
+        self.page.get_by_label("Say something").fill(words)
+        self.page.keyboard.press("Enter")
+
+
+def failed(code: str) -> dict[str, Any]:
+    details = {"type": "failed", "error": {"code": code, "message": "the server answered 500"}}
+    return {"type": "response.done", "response": {"id": "resp_1", "status": "failed", "status_details": details}}
+
+
+def test_failed_turn(visitor: Visitor) -> None:
+    """A turn that fails ends with a sentence about it, said once, and the next one may be better."""
+    error = {"code": "upstream_asr", "message": "nothing can hear"}
+    unheard = {"type": "conversation.item.input_audio_transcription.failed", "item_id": "item_1", "error": error}
+    after = {"type": "conversation.item.added", "item": {"id": "item_2", "role": "user", "content": [{"text": "Bye."}]}}
+    talking = Scripted(visitor, [failed("upstream_reply")], [unheard, failed("upstream_asr"), after])
+    page, problem, notes = talking.page, talking.page.locator("#talk-problem"), talking.page.locator("#transcript .note")
     page.get_by_label("Say something").focus()
     page.keyboard.insert_text("x" * 10_001)
     page.keyboard.press("Enter")
-    expect(page.locator("#talk-problem")).to_contain_text("These are 10001 characters")
+    expect(problem).to_contain_text("These are 10001 characters")
     expect(page.get_by_label("Say something")).to_have_value("x" * 10_001)
-    page.get_by_label("Say something").fill("Hello?")
-    page.keyboard.press("Enter")
-    expect(page.locator("#talk-problem")).to_be_hidden()
-    expect(page.locator("#transcript .note").last).to_have_text("The language model failed to answer. Try again.")
+    talking.type("Hello?")
+    expect(problem).to_be_hidden()
+    expect(notes).to_have_text("The language model failed to answer. Try again.")
     expect(page.locator("#turn-state")).to_have_text("Ready")
+    talking.type("Hello?")
+    expect(page.locator("#transcript .you").last).to_have_text("You: Bye.")
+    expect(problem).to_contain_text("What you said could not be understood")
+    expect(notes).to_have_count(1)
 
 
 @pytest.mark.long

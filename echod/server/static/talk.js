@@ -28,6 +28,7 @@ let role = null;
 let realtime = null;
 let microphone = null; // while somebody speaks
 let samples = 0; // that it has heard
+let misheard = null; // the code of the error by which what somebody said was not understood
 let answer = null; // the id of the response under way
 let item = null; // the id of the item that is heard
 let filmed = false; // whether the picture at rest is of a clip
@@ -132,6 +133,7 @@ const EVENTS = {
   "conversation.item.input_audio_transcription.failed": ({ item_id, error }) => {
     transcript.line("you", item_id).textContent = t("(not understood)");
     complain($("talk-problem"), error);
+    misheard = error.code;
   },
   "response.created": ({ response }) => {
     answer = response.id;
@@ -153,8 +155,9 @@ const EVENTS = {
     if (response_id === answer) sentences.add(video_id, words);
   },
   "response.done": ({ response }) => {
-    const error = response.status_details?.error;
-    if (response.status === "failed") transcript.note(sentence(error ?? { code: "internal" }));
+    const error = response.status_details?.error ?? { code: "internal" };
+    if (response.status === "failed" && error.code !== misheard) transcript.note(sentence(error));
+    misheard = null;
     if (response.id === answer) answer = null;
     rest();
     keep();
