@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -272,6 +273,37 @@ def test_failed_turn(visitor: Visitor) -> None:
     expect(page.locator("#transcript .you").last).to_have_text("You: Bye.")
     expect(problem).to_contain_text("What you said could not be understood")
     expect(notes).to_have_count(1)
+
+
+def words(text: str) -> dict[str, Any]:
+    return {"type": "response.output_text.delta", "response_id": "resp_1", "item_id": "item_1", "delta": text}
+
+
+def test_log_follows(visitor: Visitor) -> None:
+    """The end of what was said is in view while more is said; whoever scrolls up to read is left there."""
+    talking = Scripted(visitor, [words(LONG)])
+    page, log = talking.page, talking.page.locator(".log")
+    at_end = "() => { const log = document.querySelector('.log');"
+    at_end += " return log.scrollTop > 0 && log.scrollHeight - log.scrollTop - log.clientHeight < 2; }"
+    drawn = "() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    talking.type("Go on.")
+    page.wait_for_function(at_end)
+    talking.says(words(LONG))
+    expect(page.locator("#transcript .role")).to_have_text(re.compile(r"(.*number 19){2}"))
+    page.wait_for_function(at_end)
+    page.set_viewport_size({"width": 700, "height": 700})
+    page.wait_for_function(at_end)
+    log.evaluate("log => { log.scrollTop = 50 }")
+    page.evaluate(drawn)
+    talking.says(words(LONG))
+    expect(page.locator("#transcript .role")).to_have_text(re.compile(r"(.*number 19){3}"))
+    page.evaluate(drawn)
+    assert log.evaluate("log => log.scrollTop") == 50
+    log.evaluate("log => { log.scrollTop = log.scrollHeight }")
+    page.evaluate(drawn)
+    talking.says(words(LONG))
+    expect(page.locator("#transcript .role")).to_have_text(re.compile(r"(.*number 19){4}"))
+    page.wait_for_function(at_end)
 
 
 @pytest.mark.long

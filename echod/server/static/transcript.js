@@ -1,17 +1,27 @@
-// What was said in a conversation, line by line.
+// What was said in a conversation, line by line. Its end stays in view, unless somebody has scrolled up to read.
 
 import { element } from "./dom.js";
 import { t } from "./words.js";
 
+const NEAR = 24; // pixels from its end: a line
+
 export class Transcript {
   #lines = new Map(); // the words of an item, by its id
   #list;
+  #log;
+  #top = 0; // where the log was scrolled to
+  #follows = true;
 
   constructor(list) {
     this.#list = list;
+    this.#log = list.parentElement;
+    this.#log.addEventListener("scroll", () => this.#scrolled());
+    const sizes = new ResizeObserver(() => this.#follow());
+    for (const part of [list, this.#log]) sizes.observe(part);
   }
 
   clear() {
+    this.#follows = true;
     this.#lines.clear();
     this.#list.replaceChildren();
   }
@@ -33,6 +43,7 @@ export class Transcript {
   /** The words of an item; a new line of `speaker`, "you" or "role", if there is none yet. */
   line(speaker, id) {
     if (!this.#lines.has(id)) {
+      if (speaker === "you") this.#follows = true;
       const words = element("p", {});
       this.#lines.set(id, words);
       this.#add(element("li", { className: speaker }, words));
@@ -42,7 +53,6 @@ export class Transcript {
 
   append(id, words) {
     this.line("role", id).append(words);
-    this.#follow();
   }
 
   /** The rest of an answer was not heard. */
@@ -59,11 +69,17 @@ export class Transcript {
     const who = { you: t("You"), role: t("Answer") }[row.className];
     if (who) row.prepend(element("span", { className: "unseen" }, `${who}: `));
     this.#list.append(row);
-    this.#follow();
   }
 
   #follow() {
-    const log = this.#list.parentElement;
-    log.scrollTop = log.scrollHeight;
+    if (this.#follows) this.#log.scrollTop = this.#log.scrollHeight;
+  }
+
+  /** Only upwards leaves the end: it moves away by itself, too, as words are added. */
+  #scrolled() {
+    const { scrollTop, scrollHeight, clientHeight } = this.#log;
+    const near = scrollHeight - scrollTop - clientHeight < NEAR;
+    this.#follows = near || (this.#follows && scrollTop >= this.#top);
+    this.#top = scrollTop;
   }
 }
