@@ -19,7 +19,7 @@ import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import Locator, Page, Route, expect
 
-from tests.browser.conftest import SPEECH, Visitor
+from tests.browser.conftest import SPEECH, Visit, Visitor
 from tests.media import EXAMPLES, write_wav
 from tests.running import RunningDaemon
 
@@ -374,6 +374,19 @@ def test_delete_while_it_loads(visitor: Visitor, short_speech: Path) -> None:
     for route in held:
         route.continue_()
     page.evaluate("async () => { await fetch('healthz'); await fetch('healthz'); }")
+
+
+def test_failed(visit: Visit) -> None:
+    """On a phone the reason of a failure stands below the status, in view."""
+    visitor = visit(viewport={"width": 360, "height": 740})
+    error = {"code": "upstream_tts", "message": "nothing in this can be spoken"}
+    extras = {"engine": "preview", "seed": 1, "frames": 0, "timings_ms": None}
+    job = {"id": "video_1", "status": "failed", "progress": 0, "created_at": 1, "prompt": "...", "size": "512x512"}
+    visitor.page.route("**/v1/videos/video_1", lambda route: route.fulfill(json=job | {"error": error, "echod": extras}))
+    page = visitor.open("#/clip/video_1")
+    expect(page.locator("#clip p:has(.chip) + .problem")).to_contain_text("These words could not be spoken.")
+    expect(page.locator("#clip .problem small")).to_have_text("nothing in this can be spoken")
+    expect(page.locator("#clip .problem")).to_be_in_viewport(ratio=1)
 
 
 def test_no_such_clip(visitor: Visitor) -> None:

@@ -176,7 +176,9 @@ async function end(video, ask) {
 function problem(refusal) {
   const line = element("p", { className: "problem", role: "alert" });
   complain(line, refusal);
-  $("clip").append(line);
+  const status = $("clip").querySelector(":scope > p");
+  if (status) status.after(line);
+  else $("clip").prepend(line);
 }
 
 jobs.addEventListener("change", ({ detail: video }) => {

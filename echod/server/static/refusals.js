@@ -36,7 +36,7 @@ const SENTENCES = {
   cancelled: "This was cancelled.",
   upstream_asr: "What you said could not be understood, because speech recognition failed. Try again, or type.",
   upstream_reply: "The language model failed to answer. Try again.",
-  upstream_tts: "The words could not be spoken, because the voice failed. Try again, or choose another voice.",
+  upstream_tts: "These words could not be spoken. Change them, or choose another voice, and try again.",
   upstream_model_retired: "The speech model in use exists no more. An admin must choose another one in the settings.",
 };
 

@@ -244,8 +244,8 @@ export const chinese = {
   "What you said could not be understood, because speech recognition failed. Try again, or type.":
     "语音识别失败，没能听懂你说的话。请重试，或改用文字。",
   "The language model failed to answer. Try again.": "语言模型没有回答成功，请重试。",
-  "The words could not be spoken, because the voice failed. Try again, or choose another voice.":
-    "语音合成失败。请重试，或换一个声音。",
+  "These words could not be spoken. Change them, or choose another voice, and try again.":
+    "这些文字没能合成语音。请修改文字或换一个声音，然后重试。",
   "The speech model in use exists no more. An admin must choose another one in the settings.":
     "所用的语音模型已下线。请管理员在设置中更换。",
 };
