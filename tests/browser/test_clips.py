@@ -382,7 +382,9 @@ def test_failed(visit: Visit) -> None:
     error = {"code": "upstream_tts", "message": "nothing in this can be spoken"}
     extras = {"engine": "preview", "seed": 1, "frames": 0, "timings_ms": None}
     job = {"id": "video_1", "status": "failed", "progress": 0, "created_at": 1, "prompt": "...", "size": "512x512"}
-    visitor.page.route("**/v1/videos/video_1", lambda route: route.fulfill(json=job | {"error": error, "echod": extras}))
+    visitor.page.route(
+        "**/v1/videos/video_1", lambda route: route.fulfill(json=job | {"error": error, "echod": extras})
+    )
     page = visitor.open("#/clip/video_1")
     expect(page.locator("#clip p:has(.chip) + .problem")).to_contain_text("These words could not be spoken.")
     expect(page.locator("#clip .problem small")).to_have_text("nothing in this can be spoken")

@@ -218,7 +218,7 @@ def test_reloaded(talking: Talking) -> None:
 
 
 class Scripted:
-    """A visitor who talks to a daemon that says what a test lets it: `answers` has its events, one list for each turn."""
+    """A visitor who talks to a daemon that says what a test lets it: `answers` has the events of each turn."""
 
     def __init__(self, visitor: Visitor, *answers: list[dict[str, Any]]) -> None:
         self.page = visitor.page
@@ -226,7 +226,9 @@ class Scripted:
         self._socket: WebSocketRoute
         self.page.route_web_socket("**/v1/realtime*", self._opened)
         visitor.open("#/talk")
-        self.page.evaluate("sessionStorage.setItem('talk:ada', JSON.stringify({conversation: 'sess_1'}))")  # was greeted
+        self.page.evaluate(
+            "sessionStorage.setItem('talk:ada', JSON.stringify({conversation: 'sess_1'}))"
+        )  # was greeted
         self.page.get_by_role("link", name="Ada").click()
         expect(self.page.locator("#turn-state")).to_have_text("Ready")
 
@@ -259,7 +261,11 @@ def test_failed_turn(visitor: Visitor) -> None:
     unheard = {"type": "conversation.item.input_audio_transcription.failed", "item_id": "item_1", "error": error}
     after = {"type": "conversation.item.added", "item": {"id": "item_2", "role": "user", "content": [{"text": "Bye."}]}}
     talking = Scripted(visitor, [failed("upstream_reply")], [unheard, failed("upstream_asr"), after])
-    page, problem, notes = talking.page, talking.page.locator("#talk-problem"), talking.page.locator("#transcript .note")
+    page, problem, notes = (
+        talking.page,
+        talking.page.locator("#talk-problem"),
+        talking.page.locator("#transcript .note"),
+    )
     page.get_by_label("Say something").focus()
     page.keyboard.insert_text("x" * 10_001)
     page.keyboard.press("Enter")
@@ -304,6 +310,31 @@ def test_log_follows(visitor: Visitor) -> None:
     talking.says(words(LONG))
     expect(page.locator("#transcript .role")).to_have_text(re.compile(r"(.*number 19){4}"))
     page.wait_for_function(at_end)
+
+
+# Of each selector, whether all of what it names is in view with nothing over its middle.
+IN_VIEW = """names => names.filter((name) => {
+    const part = document.querySelector(name);
+    const { left, right, top, bottom } = part.getBoundingClientRect();
+    const there = document.elementFromPoint((left + right) / 2, bottom - 2);
+    return top < 0 || bottom > innerHeight || right > innerWidth || !(part.contains(there) || there?.contains(part));
+})"""
+
+
+def test_fits(visitor: Visitor) -> None:
+    """Picture, state, words and what to press are in view together, on small screens, and on a phone on its side."""
+    talking = Scripted(visitor, [words(LONG)])
+    page = talking.page
+    talking.type("Go on.")
+    expect(page.get_by_role("button", name="Stop the answer")).to_be_visible()
+    for width, height in ((1280, 720), (1366, 768), (1024, 600), (390, 844), (360, 640), (844, 390), (667, 375)):
+        page.set_viewport_size({"width": width, "height": height})
+        hidden = page.evaluate(
+            IN_VIEW, ["#scene", "#turn-state", "#modes", ".log", "#say", "#hold", "#interrupt", "#tabs"]
+        )
+        assert hidden == [], (width, height)
+        assert page.locator("#scene").evaluate("scene => scene.clientHeight") > 190
+        assert page.locator(".log").evaluate("log => log.clientHeight") > 100
 
 
 @pytest.mark.long
