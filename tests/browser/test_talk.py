@@ -335,6 +335,8 @@ def test_fits(visitor: Visitor) -> None:
         assert hidden == [], (width, height)
         assert page.locator("#scene").evaluate("scene => scene.clientHeight") > 190
         assert page.locator(".log").evaluate("log => log.clientHeight") > 100
+    page.get_by_role("button", name="Stop the answer").press("Enter")
+    expect(page.get_by_role("button", name="Send")).to_be_focused()
 
 
 @pytest.mark.long

@@ -242,8 +242,10 @@ function render() {
   $("turn-state").dataset.state = now;
   $("scene").dataset.state = now;
   const typed = $("say").value.trim() !== "";
-  show($("interrupt"), busy);
+  const focused = document.activeElement === $("interrupt");
   show($("send"), !busy || typed);
+  if (focused && !busy) $("send").focus();
+  show($("interrupt"), busy);
   show($("hold"), !(busy && typed)); // on a phone there is room for two
   redraw($("hold"), microphone ? "stop" : "mic");
   $("hold").setAttribute("aria-pressed", Boolean(microphone));
