@@ -325,6 +325,11 @@ def test_fits(visitor: Visitor) -> None:
     """Picture, state, words and what to press are in view together, on small screens, and on a phone on its side."""
     talking = Scripted(visitor, [words(LONG)])
     page = talking.page
+    page.evaluate(
+        """() => { window.redrawn = 0;
+        const drawn = new MutationObserver(() => (window.redrawn += 1));
+        drawn.observe(document.querySelector("#hold use"), {attributes: true}); }"""
+    )
     talking.type("Go on.")
     expect(page.get_by_role("button", name="Stop the answer")).to_be_visible()
     for width, height in ((1280, 720), (1366, 768), (1024, 600), (390, 844), (360, 640), (844, 390), (667, 375)):
@@ -337,6 +342,7 @@ def test_fits(visitor: Visitor) -> None:
         assert page.locator(".log").evaluate("log => log.clientHeight") > 100
     page.get_by_role("button", name="Stop the answer").press("Enter")
     expect(page.get_by_role("button", name="Send")).to_be_focused()
+    assert page.evaluate("() => window.redrawn") == 0  # without the daemon a picture that is set again is lost
 
 
 @pytest.mark.long

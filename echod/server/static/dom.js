@@ -25,9 +25,10 @@ export function glyph(name) {
   return picture;
 }
 
-/** Another picture on a button. */
+/** Another picture on a button. The same one again would be loaded again, or be lost while the daemon is away. */
 export function redraw(button, name) {
-  button.querySelector("use").setAttribute("href", `static/glyphs.svg#${name}`);
+  const [use, href] = [button.querySelector("use"), `static/glyphs.svg#${name}`];
+  if (use.getAttribute("href") !== href) use.setAttribute("href", href);
 }
 
 /** Put `children` in the place of what is in `target`. Focus stays on the link, or the `data-action`, that had it. */
