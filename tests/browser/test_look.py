@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import Visit, Visitor, faults
 from tests.media import EXAMPLES
@@ -97,7 +97,15 @@ def test_long_names(visit: Visit) -> None:
 
 def test_languages(visit: Visit) -> None:
     """The page speaks the browser's language, changes at once to the other one, and remembers that."""
-    page = visit(locale="zh-CN").open()
+    visitor = visit(locale="zh-CN")
+    slow: list[Route] = []
+    visitor.page.route("**/static/main.js", lambda route: slow.append(route))
+    visitor.page.goto("/", wait_until="commit")
+    expect(visitor.page.locator("#loading span:visible")).to_have_text("加载中…")
+    slow.pop().continue_()
+    expect(visitor.page.locator("#loading")).to_be_hidden()
+    visitor.page.unroute_all()
+    page = visitor.open()
     expect(page.locator("html")).to_have_attribute("lang", "zh-CN")
     expect(page.get_by_role("heading", level=1)).to_have_text("让照片开口说话")
     page.get_by_role("button", name="English").click()

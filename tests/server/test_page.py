@@ -73,6 +73,15 @@ async def test_kept_until_it_changes(daemon: Daemon) -> None:
     assert other.status_code == 200
 
 
+def test_loaded_at_once() -> None:
+    """Every module is named by the page itself: on a slow network none waits for another that imports it."""
+    preloaded = re.findall(
+        r'<link rel="modulepreload" href="static/([\w-]+\.js)">', (STATIC / "index.html").read_text()
+    )
+    modules = {path.name for path in STATIC.glob("*.js")} - {"main.js", "early.js", "microphone-worklet.js"}
+    assert sorted(preloaded) == sorted(modules)
+
+
 def test_small() -> None:
     """All of it weighs less than 150 KB, and no file of it has more than 400 lines."""
     files = list(STATIC.iterdir())

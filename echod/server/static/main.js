@@ -35,6 +35,7 @@ function route() {
 }
 
 function only(section) {
+  show($("loading"), false);
   for (const view of document.querySelectorAll(".view")) show(view, view.id === section);
   show($("tabs"), somebody);
   retitle();

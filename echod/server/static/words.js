@@ -4,7 +4,7 @@ import { chinese } from "./zh.js";
 
 const LANGUAGES = { en: {}, zh: chinese };
 
-let language = localStorage.getItem("language") ?? (navigator.language.startsWith("zh") ? "zh" : "en");
+let language = document.documentElement.lang.startsWith("zh") ? "zh" : "en"; // by early.js
 
 /** `english` in the reader's language, each {name} replaced by its value. */
 export function t(english, values = {}) {
