@@ -66,7 +66,7 @@ TRACKS = """
     };
 """
 
-UNUSABLE = "A portrait must be a PNG, JPEG or WebP picture, speech a WAV, MP3 or M4A recording."
+UNUSABLE = "A portrait must be a picture, such as PNG or JPEG, speech a recording, such as WAV or MP3."
 
 
 @contextlib.contextmanager
@@ -441,6 +441,8 @@ def test_what_is_missing(visitor: Visitor) -> None:
     page.keyboard.insert_text("👋" * 10_001)  # as if it were pasted
     page.get_by_role("button", name="Make the clip").click()
     expect(page.locator("#submit-problem")).to_have_text("These are 10001 characters, and at most 10000 are taken.")
+    page.get_by_role("button", name="中文").click()
+    expect(page.locator("#submit-problem")).to_have_text("共 10001 个字符，最多 10000 个。")
 
 
 def test_refused(daemon: RunningDaemon, visitor: Visitor) -> None:

@@ -279,6 +279,9 @@ def test_failed_turn(visitor: Visitor) -> None:
     expect(page.locator("#transcript .you").last).to_have_text("You: Bye.")
     expect(problem).to_contain_text("What you said could not be understood")
     expect(notes).to_have_count(1)
+    page.get_by_role("button", name="中文").click()
+    expect(notes).to_have_text("语言模型没有回答成功，请重试。")
+    expect(problem).to_contain_text("语音识别失败")
 
 
 def words(text: str) -> dict[str, Any]:

@@ -63,9 +63,9 @@ function nobody(refusal) {
   if (refusal.code === "unauthorized") return signIn();
   if (refusal.code === "forbidden") {
     only("refused");
-    return complain($("refusal"), { message: t(OWN_MACHINE_ONLY) });
+    return complain($("refusal"), { message: OWN_MACHINE_ONLY });
   }
-  say($("connection"), sentence(refusal));
+  say($("connection"), t(sentence(refusal)));
   setTimeout(start, AGAIN);
   return undefined;
 }
@@ -89,7 +89,7 @@ async function login(event) {
   try {
     await call("POST", "v1/account/login", given);
   } catch (refusal) {
-    const wrong = { message: t("The name or the password is wrong. Try again.") };
+    const wrong = { message: "The name or the password is wrong. Try again." };
     complain($("login-problem"), refusal.code === "unauthorized" ? wrong : refusal);
     $("login-password").select();
     return;
@@ -118,6 +118,10 @@ function tellOtherLanguage() {
   $("language").lang = chinese ? "en" : "zh";
 }
 
+function tellConnection() {
+  say($("connection"), jobs.connected ? "" : t("The connection to the daemon was lost. Trying to get it back…"));
+}
+
 $("login").onsubmit = login;
 $("theme").onclick = switchTheme;
 $("language").onclick = switchLanguage;
@@ -128,6 +132,7 @@ document.querySelector(".skip").onclick = (event) => {
 document.addEventListener("language", () => {
   tellOtherLanguage();
   retitle();
+  if (!$("connection").hidden) tellConnection();
 });
 document.addEventListener("nobody", () => somebody && signIn());
 document.addEventListener("signed-out", () => {
@@ -148,9 +153,7 @@ window.addEventListener("hashchange", () => {
   $("main").focus({ preventScroll: true });
   scrollTo(0, 0);
 });
-jobs.addEventListener("connection", () => {
-  say($("connection"), jobs.connected ? "" : t("The connection to the daemon was lost. Trying to get it back…"));
-});
+jobs.addEventListener("connection", tellConnection);
 
 translate();
 tellOtherLanguage();

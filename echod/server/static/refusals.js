@@ -6,7 +6,7 @@ import { element, show } from "./dom.js";
 const SENTENCES = {
   unreachable: "The daemon does not answer. Check that it runs; this page tries again by itself.",
   invalid_request: "Something that was entered is not possible. Change it and try again.",
-  portrait_unreadable: "This picture cannot be read. Choose a PNG, JPEG or WebP file that other programs open.",
+  portrait_unreadable: "This picture cannot be read. Choose another one, or a smaller copy of it as PNG, JPEG or WebP.",
   no_face_detected: "No face was found. Choose a picture with one face, seen from the front and well lit.",
   speech_unreadable: "This recording cannot be read. Choose a WAV, MP3, M4A or OGG file that other programs play.",
   speech_silent: "Nothing can be heard in this recording. Check the microphone and record again.",
@@ -14,7 +14,7 @@ const SENTENCES = {
   speech_too_long: "This recording is too long. Cut it, or ask your admin to raise max_seconds.",
   unsupported_size: "This size is not possible. Choose another one under Options.",
   unsupported_media:
-    "This file cannot be used. A portrait must be a PNG, JPEG or WebP picture, speech a WAV, MP3 or M4A recording.",
+    "This file cannot be used. A portrait must be a picture, such as PNG or JPEG, speech a recording, such as WAV or MP3.",
   model_not_loaded: "This engine or role is not there at present. Choose another one.",
   not_found: "This is not there any more. It may have expired or been deleted.",
   not_ready: "This is not finished yet. Wait a little and try again.",
@@ -24,7 +24,7 @@ const SENTENCES = {
   forbidden: "This is not allowed here.",
   queue_full: "Too many clips are waiting. Try again when some are done.",
   quota_exceeded: "You have too many clips waiting. Try again when some are done, or cancel one.",
-  rate_limited: "Too many tries in a short time. Wait a minute, then try again.",
+  rate_limited: "Too many tries in a short time. Wait a moment, then try again.",
   draining: "The daemon is about to restart. Try again in a minute.",
   no_device: "No device can work at present. Look under Devices; an admin can repair it.",
   disk_full: "The daemon's disk is full. Delete old clips, or ask your admin.",
@@ -42,9 +42,9 @@ const SENTENCES = {
 
 const MOST = 10_000; // characters of a text, as the daemon takes it
 
-/** One sentence about anything thrown, or about a job's error. */
-export function sentence({ code, message, values }) {
-  return t(SENTENCES[code] ?? message ?? SENTENCES.internal, values);
+/** One sentence about anything thrown, or about a job's error, in English. */
+export function sentence({ code, message }) {
+  return SENTENCES[code] ?? message ?? SENTENCES.internal;
 }
 
 /** What is wrong with a text that is too long; null if nothing is. */
@@ -54,11 +54,19 @@ export function lengthProblem(text) {
   return n > MOST ? { message, values: { n, most: MOST } } : null;
 }
 
+const told = new WeakMap(); // what each place tells of
+
 /** Tell of a refusal in place; nothing hides it again. The daemon's own words, with values and limits, go below. */
 export function complain(target, refusal) {
   show(target, Boolean(refusal));
   target.replaceChildren();
+  told.set(target, refusal);
   if (!refusal) return;
   const known = SENTENCES[refusal.code];
-  target.append(sentence(refusal), known && refusal.message ? element("small", { lang: "en" }, refusal.message) : "");
+  const words = t(sentence(refusal), refusal.values);
+  target.append(words, known && refusal.message ? element("small", { lang: "en" }, refusal.message) : "");
 }
+
+document.addEventListener("language", () => {
+  for (const place of document.querySelectorAll(".problem")) if (told.has(place)) complain(place, told.get(place));
+});

@@ -118,7 +118,7 @@ class Speech extends EventTarget {
       await this.#microphone.start();
     } catch (error) {
       this.#microphone = null;
-      complain($("speech-problem"), { message: t(error.message) });
+      complain($("speech-problem"), error);
     }
     this.#changed();
   }

@@ -119,7 +119,7 @@ const EVENTS = {
     render();
   },
   begun: () => greet(),
-  anew: () => transcript.note(t("The conversation could not be continued; a new one begins.")),
+  anew: () => transcript.note("The conversation could not be continued; a new one begins."),
   "conversation.item.added": ({ item: added }) => {
     if (added.role !== "user") return;
     const words = added.content?.map((part) => part.text ?? part.transcript ?? "").join("");
@@ -305,7 +305,7 @@ async function listen() {
     await started.start();
   } catch (error) {
     microphone = null;
-    complain($("talk-problem"), { message: t(error.message) });
+    complain($("talk-problem"), error);
   }
   render();
 }

@@ -60,9 +60,9 @@ export class Transcript {
     this.#lines.get(id)?.parentElement.classList.add("cut");
   }
 
-  /** Something that nobody said. */
+  /** Something that nobody said, in English. */
   note(text) {
-    this.#add(element("li", { className: "note" }, element("p", {}, text)));
+    this.#add(element("li", { className: "note" }, element("p", { "data-t": text }, t(text))));
   }
 
   #add(row) {

@@ -203,8 +203,8 @@ export const chinese = {
   "Something that was entered is not possible. Change it and try again.": "填写的内容有误，请修改后重试。",
   "The daemon does not answer. Check that it runs; this page tries again by itself.":
     "服务没有响应。请确认它在运行；本页面会自动重试。",
-  "This picture cannot be read. Choose a PNG, JPEG or WebP file that other programs open.":
-    "无法读取这张图片。请选择其他程序能打开的 PNG、JPEG 或 WebP 文件。",
+  "This picture cannot be read. Choose another one, or a smaller copy of it as PNG, JPEG or WebP.":
+    "无法读取这张图片。请换一张，或改用它的较小副本（PNG、JPEG 或 WebP）。",
   "No face was found. Choose a picture with one face, seen from the front and well lit.":
     "没有找到人脸。请选择一张光线良好的正面人像。",
   "This recording cannot be read. Choose a WAV, MP3, M4A or OGG file that other programs play.":
@@ -215,8 +215,8 @@ export const chinese = {
   "This recording is too long. Cut it, or ask your admin to raise max_seconds.":
     "录音太长了。请剪短，或请管理员调高 max_seconds。",
   "This size is not possible. Choose another one under Options.": "不支持这个尺寸。请在选项中换一个。",
-  "This file cannot be used. A portrait must be a PNG, JPEG or WebP picture, speech a WAV, MP3 or M4A recording.":
-    "无法使用这个文件。人像须是 PNG、JPEG 或 WebP 图片，语音须是 WAV、MP3 或 M4A 录音。",
+  "This file cannot be used. A portrait must be a picture, such as PNG or JPEG, speech a recording, such as WAV or MP3.":
+    "无法使用这个文件。人像须是图片（如 PNG、JPEG），语音须是录音（如 WAV、MP3）。",
   "This engine or role is not there at present. Choose another one.": "这个引擎或角色目前不可用，请换一个。",
   "This is not there any more. It may have expired or been deleted.": "它已经不在了，可能已过期或被删除。",
   "This is not finished yet. Wait a little and try again.": "还没有完成，请稍后再试。",
@@ -228,7 +228,7 @@ export const chinese = {
   "Too many clips are waiting. Try again when some are done.": "等待的视频太多了，请稍后再试。",
   "You have too many clips waiting. Try again when some are done, or cancel one.":
     "你等待中的视频太多了。请等几个完成，或取消一个。",
-  "Too many tries in a short time. Wait a minute, then try again.": "尝试太频繁了，请等一分钟再试。",
+  "Too many tries in a short time. Wait a moment, then try again.": "尝试太频繁了，请稍等再试。",
   "The daemon is about to restart. Try again in a minute.": "服务即将重启，请一分钟后再试。",
   "No device can work at present. Look under Devices; an admin can repair it.":
     "目前没有可用的设备。请查看“设备”页，由管理员处理。",
