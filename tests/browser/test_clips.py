@@ -392,12 +392,17 @@ def test_failed(visit: Visit) -> None:
 
 
 def test_no_such_clip(visitor: Visitor) -> None:
-    """The address of a clip that is no more says so, and leads on."""
+    """The address of a clip or role that is not there says so, and leads on."""
     visitor.forgive(404, "/v1/videos/video_0123")
     page = visitor.open("#/clip/video_0123")
     expect(page.get_by_role("alert")).to_contain_text("This is not there any more.")
     page.get_by_role("link", name="Make another").click()
     expect(page.get_by_role("button", name="Choose a picture")).to_be_visible()
+    visitor.forgive(404, "/v1/videos/%25E0%25A4%25A")
+    visitor.open("#/clip/%E0%A4%A")
+    expect(page.get_by_role("alert")).to_contain_text("This is not there any more.")
+    visitor.open("#/talk/nobody")
+    expect(page.get_by_role("alert").and_(page.locator(":visible"))).to_have_text("There is no role called nobody.")
 
 
 @pytest.mark.parametrize(

@@ -67,10 +67,12 @@ def answer(page: Page, path: str, data: list[dict[str, Any]]) -> None:
 
 
 def test_queue(visit: Visit) -> None:
-    """Each clip that waits says how many are before it, as `echod ps` does, and however long its words are."""
+    """Each clip that waits says how many are before it, as `echod ps` does, however long its words are."""
     visitor = visit(viewport={"width": WIDTH, "height": 740})
-    answer(visitor.page, "v1/videos?*", [queued("One", 0), queued(WORD, 1), queued("Many words. " * 250, 2)])
+    short = queued("Hm.", 3) | {"status": "completed", "seconds": "0.4"}
+    answer(visitor.page, "v1/videos?*", [queued("One", 0), queued(WORD, 1), queued("Many words. " * 250, 2), short])
     page = visitor.open("#/devices")
+    expect(page.locator("#clips .soft").filter(has_text="0:0")).to_have_text("0:01")
     rows = page.locator("#queue li")
     expect(rows).to_contain_text(["Next in line", "1 before it", "2 before it"])
     assert page.evaluate("() => document.documentElement.scrollWidth") <= WIDTH

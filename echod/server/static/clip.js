@@ -6,7 +6,7 @@ import { contentOf } from "./growing.js";
 import { ended, jobs } from "./live.js";
 import { giveUp, play, stop } from "./player.js";
 import { complain } from "./refusals.js";
-import { clock, moment, t, timeLeft } from "./words.js";
+import { lasting, moment, t, timeLeft } from "./words.js";
 
 export const STATUSES = {
   queued: "Waiting",
@@ -121,7 +121,7 @@ function facts(video) {
     [t("Engine")]: engine,
     [t("Size")]: video.size.replace("x", " × "),
     [t("Seed")]: seed,
-    [t("Length")]: video.seconds && clock(Number(video.seconds)),
+    [t("Length")]: video.seconds && lasting(Number(video.seconds)),
     [t("Frames")]: frames || null,
     [t("Made in")]: timings?.total && t("{n} s", { n: (timings.total / 1000).toFixed(1) }),
     [t("Submitted")]: moment(video.created_at),

@@ -5,7 +5,7 @@ import { $, element, glyph, show } from "./dom.js";
 import { thumbnailOf } from "./growing.js";
 import { ended, jobs } from "./live.js";
 import { complain } from "./refusals.js";
-import { clock, t } from "./words.js";
+import { lasting, t } from "./words.js";
 
 const cards = new Map(); // by job
 
@@ -43,7 +43,7 @@ function update(card, video) {
   const [thumb, name, line] = card.firstElementChild.children;
   card.dataset.status = video.status;
   name.textContent = titleOf(video);
-  line.textContent = video.status === "completed" ? clock(Number(video.seconds)) : t(STATUSES[video.status]);
+  line.textContent = video.status === "completed" ? lasting(Number(video.seconds)) : t(STATUSES[video.status]);
   const src = video.status === "completed" ? thumbnailOf(video.id) : pictureOf(video.id);
   const picture = thumb.querySelector("img");
   if (src && picture?.getAttribute("src") !== src) {

@@ -30,8 +30,17 @@ function route() {
   open = view;
   only(section);
   for (const tab of $("tabs").children) tab.ariaCurrent = tab.hash === `#/${section}` ? "page" : null;
-  view.open(rest && decodeURIComponent(rest));
+  view.open(rest && decoded(rest));
   retitle();
+}
+
+/** What is no part of an address names nothing that there is. */
+function decoded(part) {
+  try {
+    return decodeURIComponent(part);
+  } catch {
+    return part;
+  }
 }
 
 function only(section) {

@@ -4,7 +4,7 @@ import { call, granted, upload } from "./api.js";
 import { $, element, redraw, say, show } from "./dom.js";
 import { Microphone, peak, wav } from "./microphone.js";
 import { complain } from "./refusals.js";
-import { clock, locale, t } from "./words.js";
+import { clock, lasting, locale, t } from "./words.js";
 
 const LONGEST = 1800; // seconds of a recording made here
 
@@ -168,7 +168,7 @@ class Speech extends EventTarget {
     if (!sound) return;
     if ($("speech-player").src !== sound.address) $("speech-player").src = sound.address;
     const { file } = sound;
-    const facts = file ? `${file.filename} · ${clock(file.echod.seconds)}` : t("Listening to it…");
+    const facts = file ? `${file.filename} · ${lasting(file.echod.seconds)}` : t("Listening to it…");
     say($("speech-facts"), facts);
   }
 }

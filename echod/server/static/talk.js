@@ -47,6 +47,7 @@ export async function open(name) {
     choose(roles);
     const chosen = roles.find((each) => each.name === name);
     if (chosen) enter(chosen);
+    else if (name) complain($("roles-problem"), { message: "There is no role called {name}.", values: { name } });
   } catch (refusal) {
     complain($("roles-problem"), refusal);
   }

@@ -44,6 +44,9 @@ export function clock(seconds) {
   return `${Math.floor(whole / 60)}:${String(whole % 60).padStart(2, "0")}`;
 }
 
+/** How long something lasts, which is never nothing. */
+export const lasting = (seconds) => clock(Math.max(1, seconds));
+
 export function timeLeft(seconds) {
   if (seconds < 2) return t("a moment left");
   if (seconds < 90) return t("about {n} s left", { n: Math.ceil(seconds) });

@@ -188,6 +188,7 @@ export const chinese = {
   "Thinking…": "思考中…",
   "Speaking": "正在说",
   "The conversation could not be continued; a new one begins.": "先前的对话无法继续，开始新的对话。",
+  "There is no role called {name}.": "没有名为 {name} 的角色。",
   "(nothing was heard)": "（没有听到声音）",
   "(not understood)": "（没有听清）",
   "You": "你",
