@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 
 from echod.inference.echomimic.engine import EchoMimicEngine, generate_video
+from echod.inference.echomimic.layout import WeightsError
 from echod.inference.engine import Options
 
 
@@ -35,7 +36,10 @@ def main() -> None:
     parser.add_argument("--full-frame", action="store_true", help="do not look for a face: the whole picture")
     given = parser.parse_args()
 
-    engine = EchoMimicEngine.load(given.engine, given.weights, given.device)
+    try:
+        engine = EchoMimicEngine.load(given.engine, given.weights, given.device)
+    except WeightsError as error:
+        sys.exit(str(error))
     facts = generate_video(
         engine,
         given.portrait,
