@@ -1,4 +1,4 @@
-// One's clips as cards, newest first; each card follows its job.
+// One's clips as cards, newest first.
 
 import { STATUSES, pictureOf, titleOf } from "./clip.js";
 import { $, element, glyph, show } from "./dom.js";

@@ -1,8 +1,10 @@
 // The part of a portrait that a clip shows, as echod/inference/face.py cuts it.
 
+const { floor, max, min, trunc } = Math;
+
 const DILATION = 0.5; // of the face box on each side
 
-/** [left, top, right, bottom] in a picture of `width` x `height` with its face in `box`, if any, for such a clip. */
+/** [left, top, right, bottom] in a picture with its face in `box`, if any, for a clip of that size. */
 export function cropOf({ width, height, box }, [w, h]) {
   if (!box) return fit([0, 0, width, height], w, h);
   const face = box.map(Math.round);
@@ -12,30 +14,27 @@ export function cropOf({ width, height, box }, [w, h]) {
 
 /** The largest part of the rectangle with that aspect, centred. */
 function fit([x0, y0, x1, y1], w, h) {
-  const across = Math.max(1, Math.min(x1 - x0, Math.floor(((y1 - y0) * w) / h)));
-  const down = Math.max(1, Math.min(y1 - y0, Math.floor(((x1 - x0) * h) / w)));
-  const left = Math.floor((x0 + x1) / 2) - Math.floor(across / 2);
-  const top = Math.floor((y0 + y1) / 2) - Math.floor(down / 2);
+  const across = max(1, min(x1 - x0, floor(((y1 - y0) * w) / h)));
+  const down = max(1, min(y1 - y0, floor(((x1 - x0) * h) / w)));
+  const [left, top] = [start(x0, x1, across), start(y0, y1, down)];
   return [left, top, left + across, top + down];
 }
 
 /** The rectangle grown to that aspect as far as the picture goes; forehead goes before mouth and chin. */
 function roomFor([x0, y0, x1, y1], [left, top, right, bottom], [width, height], w, h) {
-  const grownAcross = Math.max(right - left, Math.floor(((bottom - top) * w) / h));
-  const grownDown = Math.max(bottom - top, Math.floor(((right - left) * h) / w));
-  const across = Math.max(1, Math.min(grownAcross, width, Math.floor((height * w) / h)));
-  const down = Math.max(1, Math.min(grownDown, height, Math.floor((width * h) / w)));
-  const centred = Math.floor((y0 + y1) / 2) - Math.floor(down / 2);
-  const x = inside(Math.floor((x0 + x1) / 2) - Math.floor(across / 2), width - across);
-  const y = inside(Math.max(centred, y1 - down), height - down);
+  const across = max(1, min(max(right - left, floor(((bottom - top) * w) / h)), width, floor((height * w) / h)));
+  const down = max(1, min(max(bottom - top, floor(((right - left) * h) / w)), height, floor((width * h) / w)));
+  const x = inside(start(x0, x1, across), width - across);
+  const y = inside(max(start(y0, y1, down), y1 - down), height - down);
   return [x, y, x + across, y + down];
 }
 
-const inside = (start, last) => Math.max(0, Math.min(start, last));
+const start = (from, to, size) => floor((from + to) / 2) - floor(size / 2);
+const inside = (from, last) => max(0, min(from, last));
 
 function dilated([x0, y0, x1, y1], width, height) {
-  const [grow, rise] = [Math.trunc(DILATION * (x1 - x0)), Math.trunc(DILATION * (y1 - y0))];
-  return [Math.max(0, x0 - grow), Math.max(0, y0 - rise), Math.min(x1 + grow, width), Math.min(y1 + rise, height)];
+  const [grow, rise] = [trunc(DILATION * (x1 - x0)), trunc(DILATION * (y1 - y0))];
+  return [max(0, x0 - grow), max(0, y0 - rise), min(x1 + grow, width), min(y1 + rise, height)];
 }
 
 /** Draw that part of `picture` on a canvas, which gets the size of the clip. */

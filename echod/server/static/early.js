@@ -1,4 +1,4 @@
-// Before the first paint, so that a chosen theme or language does not flash. A classic script: modules run after parsing.
+// A classic script: modules run after the first paint, and a chosen theme or language would flash.
 {
   const chosen = (name) => {
     try {
@@ -7,7 +7,7 @@
       return null; // storage is forbidden
     }
   };
-  const language = chosen("language") ?? navigator.language;
-  document.documentElement.lang = language.startsWith("zh") ? "zh-CN" : "en-GB";
-  document.documentElement.dataset.theme = chosen("theme") ?? "auto";
+  const root = document.documentElement;
+  root.lang = (chosen("language") ?? navigator.language).startsWith("zh") ? "zh-CN" : "en-GB";
+  root.dataset.theme = chosen("theme") ?? "auto";
 }
