@@ -29,9 +29,7 @@ from .weights import Models
 from .windows import Call, Plan, together, wavefront
 
 DECODE_BATCH = {"cuda": 8, "cpu": 2}  # frames; a CPU gains nothing by more, and needs memory for them
-DECODE_PIXELS = (
-    2 * 512 * 512
-)  # of a batch: more would make decoding, not denoising, decide how much memory a clip needs
+DECODE_PIXELS = 2 * 512 * 512  # of a batch: with more, decoding and not denoising would set the peak of memory
 DRAWN = 256  # planes (h, w) of noise drawn at once; torch draws 16 numbers together, so a multiple of 16
 MAX_STEPS = 1000  # as many as the model was trained with
 
@@ -308,7 +306,7 @@ def decode(vae: Any, latents: Tensor) -> Tensor:
 def decode_batch(device: str, latents: Tensor) -> int:
     """How many frames of latents (N, 4, h, w) are decoded at once."""
     pixels = latents[0, 0].numel() * VAE_FACTOR**2
-    return max(1, min(DECODE_BATCH[device], DECODE_PIXELS // pixels))
+    return max(1, min(DECODE_BATCH.get(device, 1), DECODE_PIXELS // pixels))
 
 
 def in_range(vae: Any, work: Callable[[Tensor], Tensor], given: Tensor, what: str) -> Tensor:
