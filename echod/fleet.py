@@ -39,6 +39,7 @@ LATE = 2.0  # seconds after which a look is late: the machine stood still, and i
 STALL_FACTOR = 20  # rolling steps without a report
 STALL_FIRST = {"cpu": 1800.0, "cuda": 300.0}  # seconds, until a device has timed one step
 DUMP_SECONDS = 2.0  # between SIGABRT, which dumps the stacks, and SIGKILL
+LAST_WORDS = 0.1  # seconds that the last reports of a dead worker may take through ZeroMQ's own thread
 STOP_SECONDS = 3.0  # an idle worker's time to leave
 GIVE_UP_SECONDS = 10.0  # then even one that SIGKILL does not end is left behind
 
@@ -113,7 +114,7 @@ class LocalFleet:
 
     def _died(self, worker: Worker) -> None:
         self._loop.remove_reader(worker.pidfd)
-        self._take_waiting_reports()  # its last words
+        self._take_last_words(worker)
         ending = worker.bury()
         if self.draining:
             worker.state = "stopping"
@@ -174,13 +175,15 @@ class LocalFleet:
         while True:
             self._handle(await self._reports.recv())
 
-    def _take_waiting_reports(self) -> None:
+    def _take_last_words(self, worker: Worker) -> None:
+        """What a worker has said before it died. Why it left, or how its job ended, is worth waiting for."""
         socket: zmq.Socket[bytes] = zmq.Socket.shadow(self._reports.underlying)
-        try:
-            while True:
-                self._handle(socket.recv(zmq.NOBLOCK))
-        except zmq.Again:
-            pass
+        until = time.monotonic() + LAST_WORDS
+        while True:
+            owes = worker.running or worker.preparing or (worker.state == "starting" and not worker.refused)
+            if not socket.poll(max(0, round(1000 * (until - time.monotonic()))) if owes else 0):
+                return
+            self._handle(socket.recv(zmq.NOBLOCK))
 
     def _handle(self, data: bytes) -> None:
         envelope = messages.decode_envelope(data)

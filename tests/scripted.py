@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import select
 import signal
 import sys
 import time
@@ -15,8 +16,9 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import zmq
 
-from echod import gpu_proc
+from echod import gpu_proc, messages
 from echod.inference import engine as engines
 from echod.inference.audio import Speech
 from echod.inference.engine import Box, Checkpoint, Frames, Image, InputError, Options, Portrait, Size, no_checkpoint
@@ -158,6 +160,26 @@ def out_of_memory(spec: gpu_proc.Spec) -> None:
         return ScriptedEngine()
 
     work(spec, load)
+
+
+def late(spec: gpu_proc.Spec) -> None:
+    """A worker that dies at its first job; that the picture has no face is heard of just after."""
+
+    def run(self: gpu_proc.GpuProc, order: messages.Run) -> None:
+        alive = os.pidfd_open(os.getpid())
+        if os.fork():
+            os._exit(0)
+        with zmq.Context() as context, context.socket(zmq.PUSH) as reports:
+            reports.connect(f"ipc://{spec.reports}")
+            select.select([alive], [], [])  # until it is not
+            time.sleep(0.05)  # as long as ZeroMQ's thread may take on a busy machine
+            error = InputError("no_face_detected", "as the picture says")
+            reports.send(messages.encode(messages.Envelope(spec.index, spec.epoch, gpu_proc.describe(order, error))))
+        os._exit(0)
+
+    if spec.epoch == 1:
+        gpu_proc.GpuProc.run = run  # type: ignore[method-assign]
+    main(spec)
 
 
 def second_refuses(spec: gpu_proc.Spec) -> None:

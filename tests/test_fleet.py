@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from echod import fleet as fleets
 from echod import gpu_proc, jobs
 from echod.desk import Desk, Draft
 from echod.devices import DeviceState
@@ -129,6 +130,15 @@ async def test_first_report_and_one_load(one: Bench) -> None:
         assert (await one.ended(await one.accept())).status == "completed"
     (device,) = one.fleet.devices()
     assert (device.loads, device.epoch, device.restarts) == (1, 1, 0)
+
+
+async def test_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a worker has said counts, also if it arrives a moment after the news of its death."""
+    monkeypatch.setattr(fleets, "LAST_WORDS", TIMEOUT)
+    async with bench(tmp_path, main=scripted.late) as one:
+        job = await one.ended(await one.accept())
+        assert job.error is not None
+        assert (job.error.code, job.attempt, job.deaths) == ("no_face_detected", 1, 0)
 
 
 async def test_completed_job_left_a_clip(one: Bench) -> None:
