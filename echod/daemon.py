@@ -279,7 +279,8 @@ class Daemon:
             if self._draining_since is not None:
                 notify(EXTEND_TIMEOUT_USEC=int(2e6 * (interval or 5.0)))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), interval)
+                async with asyncio.timeout(interval):
+                    await self._changed.wait()
             if self._changed.is_set():
                 self._changed.clear()
                 notify(STATUS=self._status())

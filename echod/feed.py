@@ -116,7 +116,8 @@ class Watcher(AsyncIterator[Event]):
                 raise StopAsyncIteration
             self._wake.clear()
             try:
-                await asyncio.wait_for(self._wake.wait(), wait)
+                async with asyncio.timeout(wait):  # wait_for loses a cancel that comes with the event, in Python 3.11
+                    await self._wake.wait()
             except TimeoutError:
                 continue
 

@@ -128,7 +128,8 @@ class Roles:
             except Exception:
                 log.exception("the roles in %s could not be read", self.root)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._again.wait(), LOOK_INTERVAL)
+                async with asyncio.timeout(LOOK_INTERVAL):
+                    await self._again.wait()
 
     def reload(self) -> None:
         """Have `watch` look now, and try what was broken again."""

@@ -165,3 +165,29 @@ async def test_watching_one_job() -> None:
         ("job.snapshot", "1"),
         ("job.started", "1"),
     ]
+
+
+@pytest.mark.parametrize("steps", range(5))
+async def test_cancelled_as_something_happens(steps: int) -> None:
+    """Who is cancelled in the moment of an event ends, and does not wait for the next one."""
+    feed = feed_of()
+    watcher = feed.watch(None)
+    told: list[Event] = []
+
+    async def follow() -> None:
+        async for event in watcher:
+            told.append(event)
+
+    following = asyncio.create_task(follow())
+    feed.publish(PROGRESS, job(id="1"))
+    while not told:  # noqa: ASYNC110  (it is told at once)
+        await asyncio.sleep(0)
+    feed.publish(PROGRESS, job(id="1", progress=0.5))  # waits for its time, and so does the watcher
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    feed.publish("job.completed", job(id="2", status="completed"))
+    for _ in range(steps):
+        await asyncio.sleep(0)
+    following.cancel()
+    await asyncio.wait([following], timeout=10)
+    assert following.cancelled()

@@ -75,7 +75,8 @@ async def dismiss(connection: Connection, services: Services) -> None:
         while grant.holds(now := services.accounts.clock()):
             left = None if grant.expires_at is None else min(grant.expires_at - now, LOOK_AGAIN)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(ended.wait(), left)
+                async with asyncio.timeout(left):
+                    await ended.wait()
     await let_go(connection, POLICY_VIOLATION, "the credentials of this socket have ended")
 
 
