@@ -450,6 +450,38 @@ def test_what_is_missing(visitor: Visitor) -> None:
     expect(page.locator("#submit-problem")).to_have_text("共 10001 个字符，最多 10000 个。")
 
 
+def test_made_when_ready(daemon: RunningDaemon, visitor: Visitor) -> None:
+    """Who asks for a clip while picture and recording are still looked at gets it, once; a bad picture ends that."""
+    page = visitor.open()
+    held: list[Route] = []
+    page.route("**/v1/files", lambda route: held.append(route))
+    submit, wait = page.get_by_role("button", name="Make the clip"), page.locator("#submit-wait")
+    page.locator("#portrait-file").set_input_files(EXAMPLES / "portrait.png")
+    page.get_by_role("radio", name="Record", exact=True).check()
+    page.get_by_role("button", name="Record").click()
+    expect(page.locator("#record-time")).to_have_text("0:02")
+    submit.click()
+    expect(wait).to_have_text("Still looking at the picture. The clip is made right after.")
+    expect(submit).to_be_disabled()
+    assert page.url.endswith("#/make")
+    held.pop(0).continue_()
+    expect(wait).to_have_text("Still listening to the recording. The clip is made right after.")
+    held.pop(0).continue_()
+    page.wait_for_url("**/#/clip/*")
+    assert 2 <= float(video(daemon, page.url.rpartition("/")[2])["seconds"]) < 6
+    completed(page)
+    page.get_by_role("link", name="Make another").click()
+    visitor.forgive(400, "/v1/files")
+    page.locator("#portrait-file").set_input_files({"name": "file", "mimeType": "", "buffer": b"no picture"})
+    submit.click()
+    expect(wait).to_be_visible()
+    held.pop(0).continue_()
+    expect(page.locator("#portrait-problem")).to_contain_text(UNUSABLE)
+    expect(page.get_by_role("button", name="Choose a picture")).to_be_focused()
+    expect(submit).to_be_enabled()
+    assert page.url.endswith("#/make")
+
+
 def test_refused(daemon: RunningDaemon, visitor: Visitor) -> None:
     """What is wrong with a request is told in a sentence; what has to be changed is unfolded and has the focus."""
     page = visitor.open()

@@ -3,7 +3,7 @@
 
 import { call, patiently } from "./api.js";
 import { closeClip, openClip, rememberPicture } from "./clip.js";
-import { $, announce, element, show } from "./dom.js";
+import { $, announce, element, say, show } from "./dom.js";
 import { jobs } from "./live.js";
 import { portrait } from "./portrait.js";
 import { complain, lengthProblem } from "./refusals.js";
@@ -28,6 +28,10 @@ const FIELDS = {
 const GONE = {
   input_reference: "The portrait is not there any more: files are kept for a day. Choose the picture again.",
   audio_reference: "The recording is not there any more: files are kept for a day. Choose or record it again.",
+};
+const WAITING = {
+  picture: "Still looking at the picture. The clip is made right after.",
+  recording: "Still listening to the recording. The clip is made right after.",
 };
 
 /** Show the draft, or the clip whose id stands in the address. */
@@ -129,24 +133,44 @@ export function forget() {
 async function submit(event) {
   event.preventDefault();
   complain($("submit-problem"), null);
+  speech.finish(); // whoever still records has said all
   const missing = whatIsMissing();
   if (missing) return put({ message: missing[0] }, missing[1]);
   const tooLong = speech.way === "words" && lengthProblem($("words").value.trim());
   if (tooLong) return put(tooLong, "words");
   $("submit").disabled = true; // what was asked for is on its way
-  const key = unique();
   try {
-    const video = await patiently(() => call("POST", "v1/videos", request(), { key }));
-    rememberPicture(video.id, await portrait.cropped().catch(() => null));
-    jobs.add(video);
-    announce(t("The clip is being made."));
-    location.hash = `#/clip/${video.id}`;
+    if (await arrived()) await send();
   } catch (refusal) {
     refused(refusal);
   } finally {
     $("submit").disabled = false;
+    say($("submit-wait"), null);
   }
   return undefined;
+}
+
+/** Whether all that was chosen is of use, once the daemon has looked at it. What is not is told of where it stands. */
+async function arrived() {
+  while (begun && (portrait.pending || speech.pending)) {
+    say($("submit-wait"), t(portrait.pending ? WAITING.picture : WAITING.recording));
+    await new Promise((resolve) => {
+      for (const input of [portrait, speech]) input.addEventListener("change", resolve, { once: true });
+    });
+  }
+  if (!begun) return false; // nobody is there any more
+  const missing = whatIsMissing();
+  if (missing) goTo(missing[1]);
+  return !missing;
+}
+
+async function send() {
+  const [asked, key] = [request(), unique()];
+  const video = await patiently(() => call("POST", "v1/videos", asked, { key }));
+  rememberPicture(video.id, await portrait.cropped().catch(() => null));
+  jobs.add(video);
+  announce(t("The clip is being made."));
+  if (!$("draft").hidden && !$("make").hidden) location.hash = `#/clip/${video.id}`; // else one is busy elsewhere
 }
 
 /** Say what is wrong, and go to what has to be changed. */
@@ -184,11 +208,9 @@ function unique() {
 
 /** What to say about it, and where to go. */
 function whatIsMissing() {
-  if (!portrait.file && portrait.chosen) return ["One moment: the picture is still on its way.", "submit"];
-  if (!portrait.file) return ["Choose a portrait first.", "portrait-choose"];
+  if (!portrait.chosen) return ["Choose a portrait first.", "portrait-choose"];
   if (!checkSeed()) return [NO_SEED, "seed"];
-  if (speech.way === "words" ? $("words").value.trim() : speech.file) return null;
-  if (speech.pending) return ["One moment: the recording is still on its way.", "submit"];
+  if (speech.way === "words" ? $("words").value.trim() : speech.file || speech.pending) return null;
   return {
     words: ["Type the words to be spoken first.", "words"],
     record: ["Record something first.", "record"],

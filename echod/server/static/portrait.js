@@ -28,6 +28,11 @@ class Portrait extends EventTarget {
     return this.#address !== null;
   }
 
+  /** Whether the daemon still looks at it. */
+  get pending() {
+    return this.chosen && !this.file;
+  }
+
   /** A picture that was chosen or dropped. */
   async take(picture) {
     const sending = ++this.#sending;

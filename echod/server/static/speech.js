@@ -12,6 +12,7 @@ const LONGEST = 1800; // seconds of a recording made here
 class Speech extends EventTarget {
   #sounds = { record: null, file: null }; // what each way has: {file, address}
   #microphone = null; // while it records
+  #ending = false; // until the last of what was recorded is there
   #pieces = [];
 
   constructor() {
@@ -46,9 +47,9 @@ class Speech extends EventTarget {
     return this.#sounds[this.way]?.file ?? null;
   }
 
-  /** Whether there is a recording that the daemon still looks at. */
+  /** Whether there is a recording that is not complete, or that the daemon still looks at. */
   get pending() {
-    return Boolean(this.#sounds[this.way]) && !this.file;
+    return (this.#ending && this.way === "record") || (Boolean(this.#sounds[this.way]) && !this.file);
   }
 
   get ids() {
@@ -126,9 +127,12 @@ class Speech extends EventTarget {
   async #stop() {
     const microphone = this.#microphone;
     this.#microphone = null;
+    this.#ending = true;
     this.#changed();
     await microphone.stop();
+    this.#ending = false;
     if (this.#pieces.length) await this.#send("record", wav(this.#pieces, `${t("recording")}.wav`));
+    else this.#changed();
   }
 
   #heard(piece) {
