@@ -7,6 +7,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 WorkerState: TypeAlias = Literal["starting", "idle", "busy", "failed", "stopping"]
+READY = ("idle", "busy")
 
 
 class DeviceState(msgspec.Struct, frozen=True, kw_only=True):

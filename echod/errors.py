@@ -38,6 +38,10 @@ TABLE: dict[str, Row] = {
     "unsupported_size": REFUSED,
     "unsupported_media": REFUSED,
     "model_not_loaded": REFUSED,
+    # what would have to be installed or set up on the daemon's machine first; not 409, which OpenAI's clients try again
+    "voice_not_installed": REFUSED,
+    "hearing_not_installed": REFUSED,
+    "reply_not_installed": REFUSED,
     "not_found": Row(404, 2, "not_found_error"),
     "method_not_allowed": Row(405, 2, "invalid_request_error"),
     "idempotency_conflict": Row(409, 2, "conflict_error"),

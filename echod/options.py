@@ -12,12 +12,13 @@ from echod.jobs import DEFAULT_SEED, Options
 T = TypeVar("T")
 
 MIN_SIDE, MAX_SIDE, SIDE_STEP = 128, 1024, 8
+SIZE = "512x512"  # where none is named
 MAX_SEED = 2**63 - 1
 
 
 def check_options(given: Mapping[str, Any]) -> Options:
     """The options among `given`, defaults for the others. EchodError unsupported_size, invalid_request."""
-    width, height = _size(given.get("size", "512x512"))
+    width, height = _size(given.get("size", SIZE))
     return Options(
         width=width,
         height=height,

@@ -13,16 +13,15 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from echod import __version__
+from echod.devices import READY
 from echod.errors import EchodError
-from echod.server import docs, files, page, people, roles, speech, videos
+from echod.server import capabilities, docs, files, page, people, roles, speech, videos
 from echod.server.admission import Admission
 from echod.server.refusals import error_response
 from echod.server.schemas import ERROR_ANSWER
 from echod.server.services import Calling, Served, Services
 
 __all__ = ["Services", "create_app"]
-
-READY = ("idle", "busy")
 
 
 def create_app(services: Services) -> FastAPI:
@@ -46,6 +45,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(people.accounts)
     app.include_router(roles.router)
     app.include_router(speech.router)
+    app.include_router(capabilities.router)
     app.include_router(page.router)
     _add_status_routes(app)
     return app

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
 from echod.errors import TABLE
-from echod.options import MAX_SEED, MAX_SIDE, MIN_SIDE, SIDE_STEP
+from echod.options import MAX_SEED, MAX_SIDE, MIN_SIDE, SIDE_STEP, SIZE
 from echod.rolefile import MODES, NAME
 from echod.rolefile import OPTIONS as ROLE_OPTIONS
 
@@ -22,7 +23,7 @@ OPTIONS: dict[str, Any] = {
     "voice": {"type": "string", "description": "A voice of GET /v1/voices, to speak the prompt with."},
     "model": {"type": "string", "description": "An engine or role of GET /v1/models; omitted: the main engine."},
     "size": {
-        "type": "string", "default": "512x512",
+        "type": "string", "default": SIZE,
         "description": f"WIDTHxHEIGHT, each {MIN_SIDE} to {MAX_SIDE} in steps of {SIDE_STEP}.",
     },
     "seed": {"type": "integer", "minimum": 0, "maximum": MAX_SEED, "default": 420},
@@ -104,6 +105,22 @@ def json_body(kind: type[msgspec.Struct]) -> dict[str, Any]:
     """A request body that is decoded into a struct."""
     schema = msgspec.json.schema(kind)["$defs"][kind.__name__]
     return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
+
+
+def json_answer(kind: type[msgspec.Struct]) -> dict[str, Any]:
+    """An answer that is encoded from a struct, its parts written out where they stand."""
+    (schema,), parts = msgspec.json.schema_components([kind])
+    return {"content": {"application/json": {"schema": _written_out(schema, parts)}}}
+
+
+def _written_out(schema: Any, parts: Mapping[str, Any]) -> Any:
+    if isinstance(schema, list):
+        return [_written_out(each, parts) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if "$ref" in schema:
+        return _written_out(parts[schema["$ref"].rpartition("/")[2]], parts)
+    return {name: _written_out(value, parts) for name, value in schema.items()}
 
 
 ERROR_ANSWER: dict[str, Any] = {

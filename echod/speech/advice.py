@@ -8,6 +8,11 @@ from echod.errors import EchodError
 from echod.speech.base import Function, Kind
 
 CODES: Mapping[Function, str] = {"hear": "upstream_asr", "reply": "upstream_reply", "speak": "upstream_tts"}
+NOT_INSTALLED: Mapping[Function, str] = {
+    "hear": "hearing_not_installed",
+    "reply": "reply_not_installed",
+    "speak": "voice_not_installed",
+}
 MODEL_SETTINGS: Mapping[Function, str] = {"hear": "hear_model", "reply": "reply_model", "speak": "voice"}
 KEYS = {
     "dashscope": "DASHSCOPE_API_KEY, dashscope_key_file or the credential dashscope-api-key; "
@@ -28,6 +33,17 @@ class SpeechError(EchodError):
         super().__init__(code, message)
         self.kind = kind
         self.reason = message if reason is None else reason
+
+
+def code_of(kind: Kind, function: Function) -> str:
+    """The code of a failure of that kind."""
+    match kind:
+        case "retired":
+            return "upstream_model_retired"
+        case "missing":
+            return NOT_INSTALLED[function]
+        case _:
+            return CODES[function]
 
 
 def lacking(backend: str) -> str:

@@ -42,15 +42,24 @@ PASSING: frozenset[Kind] = frozenset({"throttled", "unavailable", "timeout", "co
 class Failure(Exception):
     """An attempt failed: `reason` says how in our own words, `quote` in the server's. `message` is both, for people.
 
-    `retry_after` is when the server says to come back, in seconds.
+    `retry_after` is when the server says to come back, in seconds. `commands` put right what is missing.
     """
 
-    def __init__(self, kind: Kind, reason: str, quote: str = "", *, retry_after: float | None = None) -> None:
+    def __init__(
+        self,
+        kind: Kind,
+        reason: str,
+        quote: str = "",
+        *,
+        retry_after: float | None = None,
+        commands: Sequence[str] = (),
+    ) -> None:
         self.message = f"{reason}: {quote}" if quote else reason
         super().__init__(self.message)
         self.kind = kind
         self.reason = reason
         self.retry_after = retry_after
+        self.commands = tuple(commands)
 
 
 class Voice(msgspec.Struct, frozen=True, order=True):
@@ -113,6 +122,18 @@ class Backend(Protocol):
     name: str
     hears_turns: bool  # whether `reply` takes sound
 
+    async def lacks(self, function: Function, name: str) -> Failure | None:
+        """What has to be installed for this function first: Failure("missing"), for people without a shell here.
+
+        `name` is the model's; to speak, that of a voice as people name it, or empty for any. Loads nothing, calls
+        nobody. A server's lacks are its own.
+        """
+        return None
+
+    async def languages(self) -> list[str] | None:
+        """What its voices speak: tags such as en, zh, de. None where only its server knows. Calls nobody."""
+        return None
+
     async def ready(self, function: Function, model: str) -> None:
         """Start and load what this function needs, which may take minutes. Failure("missing") says what to install."""
 
@@ -126,7 +147,7 @@ class Backend(Protocol):
         """The model used where the settings name none."""
 
     async def default_voice(self, language: str | None) -> Voice:
-        """The voice used where nobody names one. Failure("missing") where there is none at all."""
+        """The voice used where nobody names one. Failure("missing") where there is none at all. Calls nobody."""
 
     async def voices(self) -> list[Voice]:
         """The voices known by name; a server may have more."""

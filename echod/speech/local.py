@@ -22,6 +22,7 @@ SCRIPTED = "scripted"
 # What people put there themselves comes before EchoMimic's, the smallest of all.
 WHISPER = ("whisper*.pt", "audio_processor/whisper_tiny.pt")
 WHISPER_NAME = "whisper.pt"  # where there is none yet
+PULL_WHISPER = "echod weights pull whisper:base"
 
 CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 FEW = re.compile(r"\s*\S{1,12}")  # a word, or what comes of a long one
@@ -37,6 +38,19 @@ class Local:
         self.weights_dir = weights_dir
         self._models = Models()
         self._voices = Voices(weights_dir / "voices")
+
+    async def lacks(self, function: Function, name: str) -> Failure | None:
+        try:
+            if function == "hear":
+                self._whisper(name)
+            elif function == "reply" and name != SCRIPTED:
+                self._chat_model(name)
+        except Failure as failure:
+            return failure
+        return await self._voices.lacks(name) if function == "speak" else None
+
+    async def languages(self) -> list[str] | None:
+        return await self._voices.languages()
 
     async def ready(self, function: Function, model: str) -> None:
         if function == "hear":
@@ -87,8 +101,9 @@ class Local:
                 return path
         raise Failure(
             "missing",
-            f"there is no Whisper checkpoint at {self._path(model)}; put one in OpenAI's format there, or set "
-            "hear_model to the path of one (`echod weights pull` brings a small one among EchoMimic's files)",
+            f"there is no Whisper checkpoint {Path(model).name} in the weights directory: run `{PULL_WHISPER}`, or set "
+            "hear_model to the path of one in OpenAI's format",
+            commands=[PULL_WHISPER],
         )
 
     def _chat_model(self, model: str) -> Path:
@@ -96,7 +111,7 @@ class Local:
         if not (path / "config.json").is_file():
             raise Failure(
                 "missing",
-                f"{path} is no chat model of transformers; put one there (config.json, tokenizer.json and "
+                f"{path.name} is no chat model of transformers; put one there (config.json, tokenizer.json and "
                 "*.safetensors in one directory), or set reply_model to the path of one; empty, the reply is scripted",
             )
         return path

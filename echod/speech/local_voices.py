@@ -29,6 +29,7 @@ from echod.speech.resample import Resampler
 from echod.speech.sentences import Sentences
 
 PIPER, ESPEAK = "piper", "espeak-ng"
+INSTALL = {ESPEAK: "apt install espeak-ng", PIPER: "pip install piper-tts"}
 CONFIG = ".onnx.json"  # what ends the name of the file beside a piper voice's .onnx
 
 READ = 16 * 1024  # bytes; three times as many come out where they are at 8 kHz, the lowest rate
@@ -36,6 +37,7 @@ WAV_HEADER, WAV_RATE = 44, slice(24, 28)  # espeak-ng always writes the short on
 
 # The voice of a language where that is not called like it, or where there are several.
 ESPEAK_NAMES = {"en": "en-us", "fr": "fr-fr", "zh": "cmn"}
+TAG = re.compile(r"[a-z]{2,3}(-[a-z0-9]+)*", re.IGNORECASE)  # of a language, which espeak-ng's voices are called by
 
 CONTROL = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+")  # would end or break a line
 
@@ -65,6 +67,23 @@ class Voices:
             self._espeak = await _espeak_voices()
         return {**_piper_voices(self.directory), **self._espeak}
 
+    async def languages(self) -> list[str]:
+        """What is spoken here, as primary language tags."""
+        primary = {local.language.split("-")[0] for local in (await self.find()).values()}
+        return sorted("zh" if tag == ESPEAK_NAMES["zh"] else tag for tag in primary)
+
+    async def lacks(self, name: str) -> Failure | None:
+        """What to install for a voice, named in full or by its name alone; empty: for any at all."""
+        if not name:
+            return None if await self.find() else _none()
+        model, _, own = name.removeprefix("local/").rpartition("/")
+        if not model and TAG.fullmatch(own):
+            model = ESPEAK
+        there = {ESPEAK: shutil.which(ESPEAK), PIPER: _piper_command()}
+        if model not in there or there[model]:
+            return None
+        return Failure("missing", f"{model} is not installed: run `{INSTALL[model]}`", commands=[INSTALL[model]])
+
     async def default(self, language: str | None) -> Voice:
         """Piper's in that language, else espeak-ng's, else English, else any. Failure: missing."""
         found = await self.find()
@@ -73,27 +92,27 @@ class Voices:
             if best := _best([local for local in found.values() if local.voice.model == engine], tag):
                 return best
         if not found:
-            raise self._missing()
+            raise _none()
         return next(iter(found))
 
     async def speak(self, text: AsyncIterator[str], voice: Voice) -> AsyncGenerator[bytes, None]:
         """pcm16, mono, SPEAK_RATE. Failure: voice, missing, unavailable."""
         found = await self.find()
-        if not found:
-            raise self._missing()
         if voice not in found:
-            raise Failure("voice", f"{voice} is none of the {len(found)} voices of this box")
+            lack = await self.lacks(str(voice))
+            raise lack or Failure("voice", f"{voice} is none of the {len(found)} voices of this box")
         async with aclosing(_speak(text, found[voice])) as pieces:
             async for piece in pieces:
                 yield piece
 
-    def _missing(self) -> Failure:
-        return Failure(
-            "missing",
-            f"no voice is installed on this box: run `apt install {ESPEAK}`, or "
-            f"`{sys.executable} -m pip install piper-tts` and put a voice of piper's, NAME.onnx with NAME{CONFIG}, "
-            f"into {self.directory}",
-        )
+
+def _none() -> Failure:
+    return Failure(
+        "missing",
+        f"no voice is installed: run `{INSTALL[ESPEAK]}`; or `{INSTALL[PIPER]}`, and put a voice of piper's, NAME.onnx "
+        f"with NAME{CONFIG}, into voices/ of the weights directory",
+        commands=[INSTALL[ESPEAK]],
+    )
 
 
 def _best(voices: list[LocalVoice], language: str) -> Voice | None:

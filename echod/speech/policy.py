@@ -14,7 +14,7 @@ from contextlib import aclosing
 from typing import Literal, TypeVar
 
 from echod.config import Config
-from echod.speech.advice import CODES, SpeechError, lacking
+from echod.speech.advice import SpeechError, code_of, lacking
 from echod.speech.base import HEAR_RATE, SPEAK_RATE, Backend, Call, Failure, Function, Turn, Voice
 from echod.speech.run import Run
 from echod.speech.script import Script
@@ -116,7 +116,7 @@ class Calls:
 
     def _speaker(self, voice: Voice) -> Backend:
         if (backend := self.backends.get(voice.backend)) is None:
-            raise SpeechError(CODES["speak"], f"speak with {voice} failed: {lacking(voice.backend)}", "missing")
+            raise SpeechError("upstream_tts", f"speak with {voice} failed: {lacking(voice.backend)}", "missing")
         return backend
 
     def model(self, function: Literal["hear", "reply"]) -> str:
@@ -125,7 +125,8 @@ class Calls:
         try:
             return named or self.backend(function).default_model(function)
         except Failure as failure:
-            raise SpeechError(CODES[function], f"{function} failed: {failure.message}", failure.kind) from None
+            code = code_of(failure.kind, function)
+            raise SpeechError(code, f"{function} failed: {failure.message}", failure.kind) from None
 
     def _run(
         self,

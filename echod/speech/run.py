@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 
 from echod.config import Config
 from echod.redaction import redact
-from echod.speech.advice import CODES, SpeechError, advise
+from echod.speech.advice import SpeechError, advise, code_of
 from echod.speech.base import PASSING, USAGE, Backend, Call, Failure, Function, Voice
 from echod.speech.script import Script
 from echod.speech.slots import Slots
@@ -177,14 +177,13 @@ class Run(Generic[T]):
         return pause if _now() + pause < self._deadline else None
 
     def _error(self, failure: Failure) -> SpeechError:
-        code = "upstream_model_retired" if failure.kind == "retired" else CODES[self.function]
         name = self.voice or f"{self.backend.name}/{self.model}"
         advice = advise(failure.kind, self.function, self.backend.name)
         message, reason = (
             f"{self.function} with {name} failed: {_short(words)}{advice and '; '}{advice}"
             for words in (failure.message, self._loggable(failure))
         )
-        return SpeechError(code, message, failure.kind, reason)
+        return SpeechError(code_of(failure.kind, self.function), message, failure.kind, reason)
 
     def _loggable(self, failure: Failure) -> str:
         """Servers may repeat what they were sent, whole or in part."""

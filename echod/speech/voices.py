@@ -21,14 +21,14 @@ async def list_voices(calls: Calls, backend: str | None = None) -> list[Voice]:
 
 
 async def default_voice(calls: Calls, text: str = "", language: str | None = None) -> Voice:
-    """The voice for words of nobody's choice. EchodError model_not_loaded, saying what to install or set."""
+    """The voice for words of nobody's choice. EchodError voice_not_installed, saying what to install or set."""
     if calls.config.voice:
         return Voice.parse(calls.config.voice)
     try:
         return await calls.backend("speak").default_voice(language or language_of(text))
     except Failure as failure:
         raise EchodError(
-            "model_not_loaded",
+            "voice_not_installed",
             f"there is no voice to speak with: {failure.message}; or set DASHSCOPE_API_KEY, or openai_url",
             param="voice",
         ) from None
@@ -37,7 +37,7 @@ async def default_voice(calls: Calls, text: str = "", language: str | None = Non
 async def find_voice(calls: Calls, name: str | None, text: str = "", language: str | None = None) -> Voice:
     """The voice of that name, as backend/model/name or as the name alone where only one has it; the default for None.
 
-    Raises EchodError: invalid_request, model_not_loaded.
+    Raises EchodError: invalid_request, voice_not_installed.
     """
     if not name:
         return await default_voice(calls, text, language)
@@ -50,6 +50,10 @@ async def find_voice(calls: Calls, name: str | None, text: str = "", language: s
         return matching[0]
     if len(matching) > 1:
         raise _unknown(name, f"{len(matching)} voices have that name: {', '.join(map(str, matching[:5]))}")
+    for key, backend in calls.backends.items():
+        meant = named is None or named.backend == key
+        if meant and (lack := await backend.lacks("speak", name if known else "")):
+            raise EchodError("voice_not_installed", f"voice = {name!r}: {lack.message}", param="voice")
     if named is None:
         raise _unknown(name, "`echod voices` lists those known by name; others are named as backend/model/name")
     if named.backend not in calls.backends:

@@ -102,7 +102,7 @@ async def test_what_is_refused(daemon: Daemon) -> None:
     assert refusal(await daemon.post(data={"voice": str(VOICE)})) == (400, "invalid_request", "voice")
     daemon.backend.missing = "apt install espeak-ng"
     answer = await say(daemon, prompt="hi")
-    assert refusal(answer) == (400, "model_not_loaded", "voice")
+    assert refusal(answer) == (400, "voice_not_installed", "voice")
     assert "apt install espeak-ng" in answer.json()["error"]["message"]
 
 

@@ -26,6 +26,13 @@ class Scripted:
         self.running = self.most = 0
         self.begun = asyncio.Event()
         self.missing: str | None = None
+        self.commands = ["apt install espeak-ng"]
+
+    async def lacks(self, function: Function, name: str) -> Failure | None:
+        return Failure("missing", self.missing, commands=self.commands) if self.missing else None
+
+    async def languages(self) -> list[str] | None:
+        return ["en"]
 
     async def ready(self, function: Function, model: str) -> None:
         if self.missing:

@@ -147,8 +147,11 @@ async def test_not_voices(voices: Voices, tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("name", ["xx", "../../etc/passwd", "-h", "en-us+f3", "/etc/passwd", "en-us --stdout"])
 @pytest.mark.parametrize("engine", ["espeak-ng", "piper"])
-async def test_unknown_voice(voices: Voices, engine: str, name: str) -> None:
+async def test_unknown_voice(
+    voices: Voices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, name: str
+) -> None:
     """A voice that was not found here is refused, whatever it looks like."""
+    add_piper(tmp_path, monkeypatch)
     with pytest.raises(Failure, match="is none of the") as failure:
         await spoken(voices, once("Hello."), Voice("local", engine, name))
     assert failure.value.kind == "voice"

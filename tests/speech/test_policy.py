@@ -98,7 +98,8 @@ async def test_what_will_not_pass_is_not_tried_again(tmp_path: Path, kind: Kind)
     with pytest.raises(SpeechError) as refused:
         await bench.reply()
     assert refused.value.kind == kind
-    assert refused.value.code == ("upstream_model_retired" if kind == "retired" else "upstream_reply")
+    own = {"retired": "upstream_model_retired", "missing": "reply_not_installed"}
+    assert refused.value.code == own.get(kind, "upstream_reply")
     assert [(usage.outcome, usage.attempts) for usage in bench.usage] == [(kind, 1)]
 
 
