@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+import stat
+import tempfile
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -47,11 +49,8 @@ def find(url: str | None = None, environ: Mapping[str, str] = os.environ) -> Add
     given = url or environ.get("ECHOD_URL")
     if given:
         return address(given)
-    places = [Address(ANY_HOST, SYSTEM_SOCKET), address(DEFAULT_URL)]
-    if runtime := environ.get("XDG_RUNTIME_DIR"):
-        places.insert(0, Address(ANY_HOST, Path(runtime, "echod/echod.sock")))
     reasons = []
-    for place in places:
+    for place in _places(environ):
         reason = _deaf(place)
         if reason is None:
             return place
@@ -59,6 +58,27 @@ def find(url: str | None = None, environ: Mapping[str, str] = os.environ) -> Add
     raise DaemonUnreachable(
         f"no daemon answers at {', '.join(reasons)}; start one with `echod serve`, or name it with --url or ECHOD_URL"
     )
+
+
+def _places(environ: Mapping[str, str]) -> Iterator[Address]:
+    """Where a daemon may listen, as `config` chooses its runtime directory."""
+    if runtime := environ.get("XDG_RUNTIME_DIR"):
+        yield Address(ANY_HOST, Path(runtime, "echod/echod.sock"))
+    yield Address(ANY_HOST, SYSTEM_SOCKET)
+    # Of a daemon that was started without a session: by cron, in a container. Who looks for it may well have one.
+    fallback = Path(tempfile.gettempdir(), f"echod-{os.getuid()}")
+    if _is_ours(fallback):
+        yield Address(ANY_HOST, fallback / "echod.sock")
+    yield address(DEFAULT_URL)
+
+
+def _is_ours(directory: Path) -> bool:
+    """Whether nobody else can have put a socket there, and wait for passwords: anybody may write beside it."""
+    try:
+        found = directory.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o022
 
 
 def _deaf(place: Address) -> str | None:

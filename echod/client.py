@@ -255,6 +255,14 @@ class Client(People):
 
     # -- the machine
 
+    def health(self) -> dict[str, Any]:
+        """/healthz: `sign_in` says whether there are accounts."""
+        answer = self.patiently(lambda: self._send("GET", "/healthz"))
+        report: dict[str, Any] = json_object(answer.content)
+        if "status" not in report:
+            raise refusal(answer.status_code, answer.content)
+        return report
+
     def readiness(self) -> dict[str, Any]:
         """/readyz: what every device does, whether or not one is ready."""
         answer = self.patiently(lambda: self._send("GET", "/readyz"))

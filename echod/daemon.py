@@ -47,6 +47,11 @@ from echod.usage import Usage, UsageRecords
 
 log = logging.getLogger("echod")
 
+NO_ACCOUNTS = (
+    "no accounts: whoever reaches the TCP port from this machine, and whoever a proxy or a tunnel on it lets through, "
+    "makes clips, files, roles and conversations and sees all of them; `echod users add NAME --role admin` ends that"
+)
+
 SWEEP_INTERVAL = 600.0  # seconds between two looks for what has expired
 
 
@@ -257,12 +262,13 @@ class Daemon:
     def _announce(self) -> None:
         devices = ", ".join(worker.device for worker in self.fleet.workers)
         chosen = ", ".join(f"{function} by {backend}" for function, backend in self.calls.chosen.items())
-        for line in (
+        lines = [
             f"echod {__version__} listens on {', '.join(self.front.addresses)}",
             f"devices {devices}; engines {', '.join(self.desk.engines)}",
             f"speech: {chosen}",
             f"state in {self.config.state_dir}",
-        ):
+        ]
+        for line in lines if self.accounts else [*lines, NO_ACCOUNTS]:
             log.info(line)
         notify(READY=1, STATUS=self._status())
 

@@ -62,6 +62,7 @@ def examine(url: str | None = None) -> Iterator[Check]:
     yield Check("settings", True, f"{changed} given; `echod config show --origin` shows them")
     yield disk(settings)
     yield daemon(settings, url)
+    yield from callers(url)
     yield weights(settings)
     yield from speech(settings)
 
@@ -164,6 +165,26 @@ def daemon(settings: config.Config, url: str | None) -> Check:
     if _free(settings.host, settings.port):
         return Check("daemon", True, f"none runs; port {settings.port} is free for `echod serve`")
     return Check("daemon", False, f"none runs, and something else has port {settings.port}; choose another with --port")
+
+
+def callers(url: str | None) -> Iterator[Check]:
+    """Whom the daemon that answers, if one does, lets in."""
+    from echod.client import Client
+
+    try:
+        with Client(url, patience=0) as client:
+            accounts = client.health().get("sign_in", True)
+    except EchodError:  # told by the check before
+        return
+    if accounts:
+        yield Check("callers", True, "by TCP who has an account; by the unix socket who may open it")
+    else:
+        yield Check(
+            "callers", False,
+            "no accounts: whoever comes from this machine, or through a proxy or a tunnel on it, is let in; "
+            "`echod users add NAME --role admin` ends that",
+            required=False,
+        )  # fmt: skip
 
 
 def _free(host: str, port: int) -> bool:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import socket
 import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
 
 import pytest
 
-from echod import __version__
+from echod import __version__, config
 from echod.address import DEFAULT_URL, SYSTEM_SOCKET, find
 from echod.config import SECTIONS
 from echod.errors import DaemonUnreachable
@@ -155,6 +157,40 @@ def test_places_where_a_daemon_is_sought(tmp_path: Path) -> None:
         assert find(environ={"XDG_RUNTIME_DIR": str(tmp_path)}).socket == session
         assert find(environ={"XDG_RUNTIME_DIR": str(tmp_path), "ECHOD_URL": "http://h:1"}).url == "http://h:1"
         assert find("unix:/a", {"ECHOD_URL": "http://h:1"}).socket == Path("/a")
+
+
+def test_a_daemon_started_without_a_session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a daemon without XDG_RUNTIME_DIR has its socket, it is found, with a session or without."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("echod.address.SYSTEM_SOCKET", tmp_path / "none.sock")
+    place = config.load(environ={"HOME": str(tmp_path)}, files=[]).socket
+    place.parent.mkdir(mode=0o700)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(place))
+        server.listen()
+        assert find(environ={}).socket == find(environ={"XDG_RUNTIME_DIR": str(tmp_path / "session")}).socket == place
+        place.parent.chmod(0o770)  # now somebody else may have put the socket there
+        with contextlib.suppress(DaemonUnreachable):
+            assert find(environ={}).socket is None
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a directory away")
+def test_a_socket_that_somebody_else_has_put_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A directory in the temp directory that is another user's, or a link, is passed by: passwords would go to them."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    place = tmp_path / f"echod-{os.getuid()}"
+    place.mkdir(mode=0o700)
+    os.chown(place, 12345, 12345)
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind(str(place / "echod.sock"))
+        server.listen()
+        with contextlib.suppress(DaemonUnreachable):
+            assert find(environ={}).socket != place / "echod.sock"
+        place.rename(tmp_path / "ours")
+        os.chown(tmp_path / "ours", 0, 0)
+        place.symlink_to(tmp_path / "ours")
+        with contextlib.suppress(DaemonUnreachable):
+            assert find(environ={}).socket != place / "echod.sock"
 
 
 def test_a_socket_left_behind_is_passed_by(tmp_path: Path) -> None:

@@ -47,6 +47,28 @@ def add(echod: Run, name: str, role: str = "user") -> None:
     assert (added.returncode, added.stdout, added.stderr) == (0, "", f"echod: {name} added, {role}\n")
 
 
+def test_the_first_account(tmp_path: Path) -> None:
+    """By TCP nobody adds it and everybody is told how; by the unix socket it is added, without a session too."""
+    running = RunningDaemon(tmp_path, command=LIGHT)
+    session = {"XDG_RUNTIME_DIR": "", "TMPDIR": str(running.runtime_dir)}
+    running.runtime_dir /= f"echod-{os.getuid()}"
+    anna = "users", "add", "anna", "--role", "admin"
+    with running:
+        assert "no accounts: whoever reaches the TCP port" in running.log.read_text()
+        told = run_echod("doctor", url=running.tcp).stdout
+        assert "callers" in told and "no accounts: whoever" in told
+        refused = run_echod(*anna, url=running.tcp, input=PASSWORD)
+        assert (refused.returncode, refused.stdout) == (6, "")
+        assert "unix socket" in refused.stderr and "--url unix:" in refused.stderr
+        assert run_echod("users", "list", "--json", env=session).stdout == "[]\n"
+        added = run_echod(*anna, env=session, input=PASSWORD)
+        assert (added.returncode, added.stderr) == (0, "echod: anna added, admin\n")
+        assert run_echod("ps", url=running.tcp).returncode == 6
+        running.stop()
+        running.start()
+        assert running.log.read_text().count("no accounts: ") == 1
+
+
 def test_users(echod: Run) -> None:
     """Accounts are added, listed, given another password and removed; refusals tell why, with their exit codes."""
     early = echod("users", "add", "bert", input=PASSWORD)

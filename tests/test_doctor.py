@@ -21,6 +21,7 @@ def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setattr("echod.address.SYSTEM_SOCKET", tmp_path / "none.sock")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     monkeypatch.setattr("echod.address.DEFAULT_URL", "http://127.0.0.1:1")
 
 
@@ -95,6 +96,16 @@ def test_the_daemon(tmp_path: Path) -> None:
         assert not doctor.daemon(config, stub.url).ok
         stub.on("GET /readyz", refuses("forbidden"))
     assert not doctor.daemon(config, stub.url).ok
+
+
+def test_callers() -> None:
+    """Who may come by TCP is told: with accounts who has one, without them whoever a proxy lets through."""
+    with serving() as stub:
+        stub.on("GET /healthz", says({"status": "ok", "sign_in": False}), says({"status": "ok", "sign_in": True}))
+        [open_house], [closed] = doctor.callers(stub.url), doctor.callers(stub.url)
+    assert (open_house.mark, closed.mark) == ("-", "ok")
+    assert "a proxy or a tunnel" in open_house.finding and "echod users add" in open_house.finding
+    assert list(doctor.callers(stub.url)) == []
 
 
 def test_weights(tmp_path: Path) -> None:

@@ -30,8 +30,11 @@ def users() -> None:
 @quiet
 @to_daemon
 def add(name: str, role: str, quiet: bool, url: str | None, reconnect: float) -> None:
-    """Add an account. The first one must be an admin; from then on the TCP port wants a token or a login."""
+    """Add an account. The first one must be an admin's, and is added by the unix socket, on the daemon's own machine;
+    from then on the TCP port wants a token or a login.
+    """
     with connect(url, reconnect, quiet) as client:
+        client.accounts()  # who may not add any is told before a password is typed
         account = client.add_account(name, role, _new_password(name))
     note(f"{account['name']} added, {account['role']}", quiet)
 

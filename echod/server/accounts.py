@@ -4,8 +4,10 @@ Local means that nothing stands between caller and daemon: the unix socket (its 
 loopback to loopback with a loopback Host, which a page that rebinds its DNS name cannot send. A proxy's header or a
 foreign Origin makes a caller remote on either socket.
 
-While there are no accounts, local callers are the admin `local`, and nobody else is served. Once there are, whoever
-shows a token or a session is its account; without either, only a local caller of the unix socket is let in.
+While there are no accounts, local callers are the admin `local`, and nobody else is served. But a proxy or a tunnel
+that adds no header and sends a loopback Host lends its loopback address to strangers: whoever is local by TCP may be
+one of them, and makes clips, files, roles and conversations, but no accounts. Once there are accounts, whoever shows a
+token or a session is its account; without either, only a local caller of the unix socket is let in.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ Address = tuple[str, int | None]
 Pairs = list[tuple[str, str]]
 
 COOKIE = "echod_session"
+PROXY_HEADERS = frozenset({"forwarded", "via", "x-real-ip"})  # beside X-Forwarded-*
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
@@ -44,6 +47,11 @@ class Caller:
     def ended(self) -> bool:
         """Whether what let this caller in has been taken back since."""
         return self.grant is not None and self.grant.ended
+
+    @property
+    def may_be_anybody(self) -> bool:
+        """Whether nothing speaks for this local caller but a loopback address, which a proxy lends to strangers."""
+        return self.account == LOCAL_ACCOUNT and self.grant is not None
 
     def must_be_admin(self) -> None:
         if not self.admin:
@@ -135,7 +143,7 @@ def by_https(headers: Iterable[tuple[str, str]], public_url: str | None) -> bool
 
 def _forwarded(pairs: Pairs) -> str | None:
     for name, _ in pairs:
-        if name == "forwarded" or name.startswith("x-forwarded-"):
+        if name in PROXY_HEADERS or name.startswith("x-forwarded-"):
             return f"the request came through a proxy (it has the header {name!r})"
     return None
 

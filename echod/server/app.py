@@ -67,9 +67,9 @@ async def list_models(served: Served) -> dict[str, Any]:
 
 
 async def healthz(served: Served, caller: Calling) -> dict[str, Any]:
-    """Whoever is not let in learns whether signing in would help."""
-    known = {"version": __version__} if caller.account else {"sign_in": bool(served.accounts)}
-    return {"status": "ok", **known}
+    """Who is let in is told the version; everybody, whether there are accounts to sign in to."""
+    known = {"version": __version__} if caller.account else {}
+    return {"status": "ok", **known, "sign_in": bool(served.accounts)}
 
 
 async def readyz(served: Served, caller: Calling) -> JSONResponse:

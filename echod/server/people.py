@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import msgspec
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Depends, Request, Response
 
 from echod.accounts import LOCAL, SESSION_SECONDS, Account, AccountRole, Grant, Token
 from echod.config import is_loopback
+from echod.errors import EchodError
 from echod.leaving import remove_account
 from echod.server.accounts import COOKIE, Caller, by_https, check_origin
 from echod.server.refusals import invalid
@@ -20,6 +21,25 @@ MAX_LIFETIME = 10 * 365 * 86400  # seconds
 
 account = APIRouter(prefix="/v1/account", tags=["account"])
 accounts = APIRouter(prefix="/v1/accounts", tags=["accounts"])
+
+
+async def certain(served: Served, caller: Calling) -> Caller:
+    """The caller, if a person or the unix socket speaks for them: what makes an account is for nobody else.
+
+    Raises EchodError: forbidden.
+    """
+    if caller.may_be_anybody or not (caller.account or served.accounts):
+        raise EchodError(
+            "forbidden",
+            "while there are no accounts, everything about them is for the unix socket alone: by TCP a proxy or a "
+            "tunnel can make a stranger look local. Add the first one on the daemon's own machine, with `echod users "
+            "add NAME --role admin`; if that comes by TCP too, name the socket that `echod serve` says it listens "
+            "on: --url unix:PATH, or ECHOD_URL",
+        )
+    return caller
+
+
+Certain = Annotated[Caller, Depends(certain)]
 
 
 class Login(msgspec.Struct, forbid_unknown_fields=True):
@@ -72,7 +92,7 @@ def _told(error: Exception, kind: type[msgspec.Struct]) -> str:
 
 
 @account.post("/login", summary="Begin a session: the answer sets a cookie", openapi_extra=json_body(Login))
-async def login(request: Request, response: Response, served: Served) -> dict[str, Any]:
+async def login(request: Request, response: Response, served: Served, _: Certain) -> dict[str, Any]:
     public_url = served.config.public_url
     check_origin(request.headers.items(), public_url, required=False)
     given = await _read(request, Login)
@@ -85,7 +105,7 @@ async def login(request: Request, response: Response, served: Served) -> dict[st
 
 
 @account.post("/logout", summary="End this session")
-async def logout(response: Response, served: Served, caller: Calling) -> dict[str, Any]:
+async def logout(response: Response, served: Served, caller: Certain) -> dict[str, Any]:
     if caller.grant is None or not served.accounts.is_session(caller.grant):
         raise invalid("there is no session to end: this request was not made with its cookie")
     await served.accounts.logout(caller.grant)
@@ -104,7 +124,7 @@ async def me(served: Served, caller: Calling) -> dict[str, Any]:
 @account.put(
     "/password", summary="Change one's password; ends every session and token", openapi_extra=json_body(OwnPassword)
 )
-async def change_password(request: Request, served: Served, caller: Calling) -> dict[str, Any]:
+async def change_password(request: Request, served: Served, caller: Certain) -> dict[str, Any]:
     given = await _read(request, OwnPassword)
     own = served.accounts.find(caller.account)
     await served.accounts.verify(own.name, given.current_password, _peer(request))
@@ -113,7 +133,7 @@ async def change_password(request: Request, served: Served, caller: Calling) -> 
 
 
 @account.get("/tokens", summary="One's API tokens, without their secrets; admins see everybody's")
-async def list_tokens(served: Served, caller: Calling) -> dict[str, Any]:
+async def list_tokens(served: Served, caller: Certain) -> dict[str, Any]:
     rows = [token_object(grant.token, grant) for grant in served.accounts.tokens(caller.sees) if grant.token]
     return {"object": "list", "data": rows}
 
@@ -121,7 +141,7 @@ async def list_tokens(served: Served, caller: Calling) -> dict[str, Any]:
 @account.post(
     "/tokens", summary="Make an API token: the answer alone tells its secret", openapi_extra=json_body(NewToken)
 )
-async def create_token(request: Request, served: Served, caller: Calling) -> dict[str, Any]:
+async def create_token(request: Request, served: Served, caller: Certain) -> dict[str, Any]:
     given = await _read(request, NewToken)
     whose = given.account or caller.account
     if whose == LOCAL:
@@ -135,7 +155,7 @@ async def create_token(request: Request, served: Served, caller: Calling) -> dic
 
 
 @account.delete("/tokens/{token_id}", summary="Revoke an API token")
-async def revoke_token(token_id: str, served: Served, caller: Calling) -> dict[str, Any]:
+async def revoke_token(token_id: str, served: Served, caller: Certain) -> dict[str, Any]:
     await served.accounts.revoke_token(token_id, caller.sees)
     return {"id": token_id, "object": "account.token.deleted", "deleted": True}
 
@@ -167,13 +187,13 @@ def _peer(request: Request) -> str:
 
 
 @accounts.get("", summary="Everybody, for admins")
-async def list_accounts(served: Served, caller: Calling) -> dict[str, Any]:
+async def list_accounts(served: Served, caller: Certain) -> dict[str, Any]:
     caller.must_be_admin()
     return {"object": "list", "data": [account_object(row) for row in served.accounts.all()]}
 
 
 @accounts.post("", summary="Add an account", openapi_extra=json_body(NewAccount))
-async def add_account(request: Request, served: Served, caller: Calling) -> dict[str, Any]:
+async def add_account(request: Request, served: Served, caller: Certain) -> dict[str, Any]:
     caller.must_be_admin()
     given = await _read(request, NewAccount)
     return account_object(await served.accounts.add(given.name, given.role, given.password))
@@ -184,7 +204,7 @@ async def add_account(request: Request, served: Served, caller: Calling) -> dict
     summary="Change somebody's password; ends every session and token of theirs",
     openapi_extra=json_body(NewPassword),
 )
-async def set_password(name: str, request: Request, served: Served, caller: Calling) -> dict[str, Any]:
+async def set_password(name: str, request: Request, served: Served, caller: Certain) -> dict[str, Any]:
     caller.must_be_admin()
     given = await _read(request, NewPassword)
     await served.accounts.set_password(name, given.password)
@@ -192,7 +212,7 @@ async def set_password(name: str, request: Request, served: Served, caller: Call
 
 
 @accounts.delete("/{name}", summary="Remove an account with its jobs, clips, files and tokens")
-async def remove(name: str, served: Served, caller: Calling) -> dict[str, Any]:
+async def remove(name: str, served: Served, caller: Certain) -> dict[str, Any]:
     caller.must_be_admin()
     await remove_account(name, served.accounts, served.desk, served.files)
     served.conversations.forget_account(name)

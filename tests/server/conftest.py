@@ -252,6 +252,13 @@ class Daemon:
         return sorted(path for root in ("files", "jobs") for path in (self.config.state_dir / root).rglob("*"))
 
 
+@contextlib.asynccontextmanager
+async def over_unix_socket(daemon: Daemon) -> AsyncIterator[httpx.AsyncClient]:
+    transport = httpx.AsyncHTTPTransport(uds=str(daemon.config.socket))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+        yield client
+
+
 def device_state(state: Any = "idle") -> DeviceState:
     return DeviceState(
         worker=0, device="cpu", state=state, epoch=1, pid=1, job=None, suspended=None, engines=["preview"],

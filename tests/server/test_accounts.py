@@ -61,7 +61,9 @@ def test_peer_elsewhere(peer: Address | None) -> None:
         caller([("host", "localhost")], TCP, peer)
 
 
-@pytest.mark.parametrize("header", ["Forwarded", "X-Forwarded-For", "x-forwarded-proto", "X-FORWARDED-ANYTHING"])
+@pytest.mark.parametrize(
+    "header", ["Forwarded", "X-Forwarded-For", "x-forwarded-proto", "X-FORWARDED-ANYTHING", "Via", "X-Real-IP"]
+)
 @pytest.mark.parametrize("server", [TCP, UNIX])
 def test_proxies_make_remote(header: str, server: Address) -> None:
     """What a proxy passes on is remote on either socket."""

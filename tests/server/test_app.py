@@ -21,7 +21,10 @@ async def test_health(daemon: Daemon) -> None:
     """The daemon is alive even if no worker is."""
     daemon.states = []
     answer = await daemon.http.get("/healthz")
-    assert (answer.status_code, answer.json()) == (200, {"status": "ok", "version": __version__})
+    assert (answer.status_code, answer.json()) == (
+        200,
+        {"status": "ok", "version": __version__, "sign_in": False},
+    )
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -15,7 +14,7 @@ from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from echod.accounts import SESSION_SECONDS, Accounts
 from echod.leaving import finish_removals
 from echod.server.accounts import COOKIE
-from tests.server.conftest import PASSWORD, PORTRAIT, Daemon, Person, receive, refusal, until
+from tests.server.conftest import PASSWORD, PORTRAIT, Daemon, Person, over_unix_socket, receive, refusal, until
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -56,13 +55,6 @@ async def handshake(daemon: Daemon, **headers: str) -> int:
 
 async def get(daemon: Daemon, path: str, **headers: str) -> int:
     return (await daemon.http.get(path, headers=headers)).status_code
-
-
-@contextlib.asynccontextmanager
-async def over_unix_socket(daemon: Daemon) -> AsyncIterator[httpx.AsyncClient]:
-    transport = httpx.AsyncHTTPTransport(uds=str(daemon.config.socket))
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
-        yield client
 
 
 # Ids
@@ -548,8 +540,8 @@ async def test_the_first_account_ends_open_house(daemon: Daemon) -> None:
         await daemon.submit()
         await receive(ws)
         first = {"name": "anna", "password": PASSWORD, "role": "user"}
-        assert refusal(await daemon.http.post("/v1/accounts", json=first)) == (400, "invalid_request", "role")
-        assert (await daemon.http.post("/v1/accounts", json=first | {"role": "admin"})).status_code == 200
+        assert refusal(await unix.post("/v1/accounts", json=first)) == (400, "invalid_request", "role")
+        assert (await unix.post("/v1/accounts", json=first | {"role": "admin"})).status_code == 200
         with pytest.raises(ConnectionClosedError, match="1008"):
             await ws.recv()
         assert await get(daemon, "/v1/videos") == 401

@@ -7,8 +7,8 @@ import { complain } from "./refusals.js";
 import { day, t } from "./words.js";
 
 const NO_ACCOUNTS =
-  "This daemon has no accounts yet: whoever uses it on its own machine may do everything. " +
-  "To change that: echod users add NAME --role admin";
+  "This daemon has no accounts yet: whoever is on its own machine, or comes through a proxy or a tunnel there, may use " +
+  "and see everything here. To change that, on that machine: echod users add NAME --role admin";
 
 let account = null;
 

@@ -76,8 +76,8 @@ export const chinese = {
   // account.js
   "Signed in as {name}, an admin.": "已登录：{name}（管理员）。",
   "Signed in as {name}.": "已登录：{name}。",
-  "This daemon has no accounts yet: whoever uses it on its own machine may do everything. To change that: echod users add NAME --role admin":
-    "此服务还没有账户：本机上的任何人都可以做任何操作。如需更改：echod users add 名字 --role admin",
+  "This daemon has no accounts yet: whoever is on its own machine, or comes through a proxy or a tunnel there, may use and see everything here. To change that, on that machine: echod users add NAME --role admin":
+    "此服务还没有账户：本机上的任何人，以及经由本机的代理或隧道进来的任何人，都可以使用并看到这里的一切。如需更改，请在该机器上运行：echod users add 名字 --role admin",
   "until {day}": "有效至 {day}",
   "until it is revoked": "直到撤销",
   "last used {day}": "上次使用 {day}",
