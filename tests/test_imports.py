@@ -93,3 +93,24 @@ def test_worker_pins_before_it_imports() -> None:
 def test_speech_child_begins_light() -> None:
     """local_proc imports torch, whisper and transformers inside functions only, after it is tied to its parent."""
     assert not under(names("speech/local_proc.py", top_level=True), "torch", "whisper", "transformers")
+
+
+# What decodes JSON without float_hook, and why it may: msgspec's own reading of numbers takes 11 us for 1e308, so that
+# a MiB of them takes 2 s of the loop.
+OWN_NUMBERS = {
+    "journal.py": "rows that the daemon wrote itself",
+    "roles.py": "facts that the daemon wrote itself",
+    "inspection.py": "a child of the daemon's own, and one number a field",
+    "server/people.py": "few bytes, and one number a field",
+    "server/realtime.py": "no numbers",
+    "speech/local_voices.py": "files of the admin, and no floats",
+}
+
+
+@pytest.mark.parametrize("file", sorted(FILES))
+def test_numbers_are_read_in_bounded_time(file: str) -> None:
+    """JSON that somebody else wrote is decoded with float_hook=float."""
+    calls = [node for node in ast.walk(ast.parse(FILES[file].read_text())) if isinstance(node, ast.Call)]
+    decoding = [call for call in calls if ast.unparse(call.func) in ("msgspec.json.decode", "msgspec.json.Decoder")]
+    hooked = [call for call in decoding if any(ast.unparse(word) == "float_hook=float" for word in call.keywords)]
+    assert (len(hooked) < len(decoding)) == (file in OWN_NUMBERS)

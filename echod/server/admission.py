@@ -24,7 +24,9 @@ from echod.server.services import Services
 log = logging.getLogger("echod.server")
 
 FRAMING = 1 << 20  # bytes of a body beside the files in it: fields, boundaries
-MAX_JSON = 1 << 20
+MAX_SUBMISSION = 256 * 1024  # bytes of JSON for a clip: a prompt and metadata, each character an escaped surrogate pair
+MAX_LOGIN = 8 * 1024  # bytes; anybody may send these
+MAX_OTHER = 32 * 1024  # bytes of any other body: two passwords at most
 BODY_STALL = 120.0  # seconds without a byte of a body that is expected
 LINGER = 5.0  # seconds, and
 DISCARD = 64 << 20  # bytes, that are read on after a refusal, so that the client sees the answer and not a reset
@@ -123,7 +125,9 @@ def body_limit(scope: Scope, headers: Headers, config: Config) -> tuple[int, str
             return config.max_upload + FRAMING, "max_upload"
         if path == "/v1/videos":  # it may carry both a portrait and speech
             return 2 * config.max_upload + FRAMING, "max_upload"
-    return MAX_JSON, ""
+    if path == "/v1/account/login":
+        return MAX_LOGIN, ""
+    return (MAX_SUBMISSION if (method, path) == ("POST", "/v1/videos") else MAX_OTHER), ""
 
 
 class Exchange:
@@ -142,7 +146,7 @@ class Exchange:
     def count(self, size: int) -> None:
         """EchodError payload_too_large if a body of `size` bytes is over the limit."""
         if size > self.limit:
-            advice = f"raise {self.setting}, or send a smaller file" if self.setting else "send files by POST /v1/files"
+            advice = f"raise {self.setting}, or send a smaller file" if self.setting else "files go to POST /v1/files"
             raise EchodError(
                 "payload_too_large",
                 f"the body of this request has {size} bytes or more; at most {self.limit} are accepted: {advice}",

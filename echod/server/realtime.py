@@ -18,19 +18,20 @@ from echod.errors import EchodError
 from echod.roles import Role
 from echod.server.connection import Connection
 from echod.server.events import POLICY_VIOLATION, TRY_AGAIN_LATER, dismiss, let_go
-from echod.server.refusals import body, invalid
+from echod.server.refusals import body, invalid, json_object
 from echod.server.services import Services
-from echod.server.session import Session
+from echod.server.session import SECOND, Session
 
 log = logging.getLogger("echod.conversation")
 
-MAX_EVENT = 16 << 20  # bytes of one event from a client: a minute and more of sound
+MAX_EVENT = 256 * 1024  # bytes of an event without sound: instructions, each character an escaped surrogate pair
+MAX_APPEND = 16 << 20  # bytes of one with sound, however long an utterance may last
 MAX_PENDING = 64 << 20  # bytes that may wait for a client before it is let go
 
 
 async def realtime(connection: Connection, services: Services) -> None:
     """Serve one connection until it closes."""
-    connection.protocol.max_message_size = MAX_EVENT
+    connection.protocol.max_message_size = largest_event(services.config.max_utterance)
     outbox = Outbox(connection)
     try:
         conversation, role, model = await _join(connection, services)
@@ -75,13 +76,33 @@ async def _read(connection: Connection, session: Session, outbox: Outbox) -> Non
                 outbox.send("error", error=body(error)["error"] | {"event_id": event.get("event_id")})
 
 
+def largest_event(max_utterance: float) -> int:
+    """Bytes: an utterance as base64, and what is around it."""
+    return int(min(max_utterance * SECOND * 4 / 3 + MAX_EVENT, MAX_APPEND))
+
+
+class _Append(msgspec.Struct, tag_field="type", tag="input_audio_buffer.append"):
+    """The one event that may be large. Whatever else it holds is passed over, and makes no objects."""
+
+    audio: str
+    event_id: str | None = None
+
+
+_appends = msgspec.json.Decoder(_Append)
+
+
 def _decode(message: str | bytes) -> dict[str, Any]:
+    if isinstance(message, bytes):
+        raise invalid("events are JSON text; sound goes into input_audio_buffer.append as base64")
+    if len(message) <= MAX_EVENT:
+        return json_object("event", message)
     try:
-        if isinstance(message, bytes):
-            raise invalid("events are JSON text; sound goes into input_audio_buffer.append as base64")
-        return msgspec.json.decode(message, type=dict[str, Any])
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise invalid(f"the event is no JSON object: {error}") from None
+        return dict(msgspec.to_builtins(_appends.decode(message)))
+    except (msgspec.MsgspecError, RecursionError):
+        raise invalid(
+            f"the event has {len(message)} characters; at most {MAX_EVENT} are accepted of any but an "
+            "input_audio_buffer.append with its sound as `audio`"
+        ) from None
 
 
 async def _join(connection: Connection, services: Services) -> tuple[Conversation, Role | None, str]:

@@ -7,7 +7,6 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-import msgspec
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
@@ -19,7 +18,7 @@ from echod.roles import Role
 from echod.server.accounts import Caller
 from echod.server.downloads import Download, download
 from echod.server.multipart import parts
-from echod.server.refusals import blaming, invalid, no_json
+from echod.server.refusals import blaming, invalid, json_object
 from echod.server.schemas import SUBMISSION_BODY
 from echod.server.services import Addresses, Addressing, Calling, Served, Services
 from echod.server.stream import Stream, clip, stream_head, why_none
@@ -135,11 +134,7 @@ async def _read(
         return await _read_form(request, served, caller, stack)
     if kind != "application/json":
         raise invalid(f"Content-Type {kind!r}: send multipart/form-data or application/json", "Content-Type")
-    body = await request.body()
-    try:
-        return msgspec.json.decode(body, type=dict[str, Any]), {}
-    except (msgspec.MsgspecError, RecursionError) as error:
-        raise no_json("body", body, error) from None
+    return json_object("body", await request.body()), {}
 
 
 async def _read_form(

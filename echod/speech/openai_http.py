@@ -14,7 +14,7 @@ from echod.speech.base import Call, Failure
 from echod.speech.one_call import OneCall
 from echod.speech.refusals import NO_JSON, explained, refusal
 
-MAX_ANSWER = 2**20  # bytes of JSON, or of one event
+MAX_ANSWER = 2**18  # bytes of JSON, or of one event; the loop stands while they are decoded
 KEEP_ALIVE = 4.0  # seconds; uvicorn, under most of these servers, closes after five
 SPEECH = "audio/speech"
 WHOLE = ("application/json", "application/problem+json", "text/html", "text/plain")
@@ -105,7 +105,7 @@ class Server:
 def decode(answer: bytes, kind: type[T]) -> T:
     """What the JSON says. Failure protocol if it is none, or says other things."""
     try:
-        return msgspec.json.decode(answer, type=kind)
+        return msgspec.json.Decoder(kind, float_hook=float).decode(answer)
     except NO_JSON:
         raise Failure("protocol", "the server's answer makes no sense: it is not the JSON it should be") from None
 
@@ -124,8 +124,8 @@ async def _lines(response: httpx.Response) -> AsyncGenerator[bytes, None]:
     rest = b""
     async for piece in response.aiter_bytes():
         *lines, rest = (rest + piece).split(b"\n")
+        if max(map(len, (*lines, rest))) > MAX_ANSWER:
+            raise Failure("protocol", f"the server's answer makes no sense: an event of more than {MAX_ANSWER} bytes")
         for line in lines:
             yield line
-        if len(rest) > MAX_ANSWER:
-            raise Failure("protocol", f"the server's answer makes no sense: an event of more than {MAX_ANSWER} bytes")
     yield rest

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from echod.server.admission import MAX_LOGIN, MAX_OTHER, MAX_SUBMISSION
 from tests.server.conftest import PORTRAIT, Daemon, refusal
 
 pytestmark = pytest.mark.timeout(60)
@@ -54,7 +56,11 @@ FORM = {"Host": "localhost", "Content-Type": "multipart/form-data; boundary=b"}
     [
         ("/v1/files", FORM | {"Content-Length": MAX_UPLOAD + (1 << 20) + 1}, 413, b"payload_too_large"),
         ("/v1/videos", FORM | {"Content-Length": 2 * MAX_UPLOAD + (1 << 20) + 1}, 413, b"payload_too_large"),
-        ("/v1/videos", {"Host": "localhost", "Content-Length": (1 << 20) + 1}, 413, b"payload_too_large"),
+        ("/v1/videos", {"Host": "localhost", "Content-Length": MAX_SUBMISSION + 1}, 413, b"payload_too_large"),
+        ("/v1/account/login", {"Host": "localhost", "Content-Length": 8 * 1024 + 1}, 413, b"payload_too_large"),
+        ("/v1/account/login", FORM | {"Content-Length": 8 * 1024 + 1}, 413, b"payload_too_large"),
+        ("/v1/account/tokens", {"Host": "localhost", "Content-Length": MAX_OTHER + 1}, 413, b"payload_too_large"),
+        ("/v1/videos/video_x/cancel", FORM | {"Content-Length": MAX_OTHER + 1}, 413, b"payload_too_large"),
         ("/nowhere", FORM | {"Content-Length": 1 << 40}, 413, b"payload_too_large"),
         ("/v1/files", FORM | {"Content-Length": 10, "Host": "evil.example"}, 403, b"forbidden"),
         ("/v1/videos", FORM | {"Content-Length": 10, "Origin": "http://evil.example"}, 403, b"forbidden"),
@@ -128,15 +134,28 @@ async def test_chunked_body_over_the_limit(daemon: Daemon) -> None:
     assert daemon.stored_files() == []
 
 
-async def test_chunked_json_over_the_limit(daemon: Daemon) -> None:
-    """A JSON body without a length is counted as well."""
+@pytest.mark.parametrize(("path", "limit"), [("/v1/videos", MAX_SUBMISSION), ("/v1/account/login", MAX_LOGIN)])
+async def test_chunked_json_over_the_limit(daemon: Daemon, path: str, limit: int) -> None:
+    """A JSON body without a length is counted as well: what is one byte too long is never decoded."""
 
-    async def body() -> AsyncIterator[bytes]:
-        for _ in range(30):
-            yield b" " * 100_000
+    async def body(size: int) -> AsyncIterator[bytes]:
+        yield b" " * 1000
+        yield b" " * (size - 1000)
 
-    answer = await daemon.http.post("/v1/videos", content=body(), headers={"Content-Type": "application/json"})
-    assert refusal(answer)[:2] == (413, "payload_too_large")
+    for size, code in ((limit + 1, "payload_too_large"), (limit, "invalid_request")):
+        answer = await daemon.http.post(path, content=body(size), headers={"Content-Type": "application/json"})
+        assert refusal(answer)[1] == code
+
+
+async def test_longest_submission(daemon: Daemon) -> None:
+    """JSON that uses all that its fields may have, written as long as it can be, is no more than a body may have."""
+    portrait = {"file_id": await daemon.upload(PORTRAIT)}
+    metadata = {f"{number:x}" + "\N{GRINNING FACE}" * 63: "\N{GRINNING FACE}" * 512 for number in range(16)}
+    longest = {"input_reference": portrait, "prompt": "\N{GRINNING FACE}" * 10_000, "metadata": metadata}
+    body = json.dumps(longest, ensure_ascii=True)
+    assert len(body) > 200_000
+    answer = await daemon.http.post("/v1/videos", content=body, headers={"Content-Type": "application/json"})
+    assert answer.status_code == 200, answer.text
 
 
 async def test_each_file_has_its_limit(daemon: Daemon) -> None:

@@ -17,7 +17,7 @@ from echod.ear import Ear
 from echod.history import History
 from echod.server import events, realtime
 from echod.server.connection import Connection
-from echod.server.realtime import Outbox
+from echod.server.realtime import MAX_EVENT, Outbox
 from echod.server.session import SECOND as SECOND_BYTES
 from echod.speech.base import Call
 from tests.server.conftest import SECOND, Daemon, history, receive, until
@@ -96,6 +96,53 @@ async def test_a_long_piece_holds_up_nobody(daemon: Daemon, talk: Talk, monkeypa
     beating.cancel()
     assert [size for size, _ in heard] == [SECOND_BYTES] * 30
     assert len({beat for _, beat in heard}) == 30
+
+
+@pytest.mark.parametrize(
+    ("event", "param"),
+    [
+        ({"type": "input_audio_buffer.append", "audio": "!" * MAX_EVENT}, "audio"),
+        ({"audio": "AAAA" * (MAX_EVENT // 4), "type": "conversation.item.create"}, None),
+        ({"type": "input_audio_buffer.append", "audio": [[]] * (MAX_EVENT // 4)}, None),
+        ({"type": "session.update", "session": {"instructions": "x" * MAX_EVENT}}, None),
+    ],
+    ids=["no base64", "an item", "no text", "instructions"],
+)
+async def test_a_large_event(
+    talk: Talk, monkeypatch: pytest.MonkeyPatch, event: dict[str, Any], param: str | None
+) -> None:
+    """Only an append may be large: any other such event is refused before objects are made of it."""
+    monkeypatch.setattr(realtime, "json_object", None)
+    assert (await talk.refused(event)).param == param
+
+
+async def test_a_large_append_with_more_in_it(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a large append the sound is taken, in whatever order its keys come, and the rest is passed over."""
+    monkeypatch.setattr(realtime, "json_object", None)
+    await talk.send({"more": [[]] * (MAX_EVENT // 4), **append(SECOND * 5), "event_id": "e"})
+    await talk.send({"more": [[]] * (MAX_EVENT // 4), "event_id": "e", "audio": "!", "type": "x"})
+    assert (await talk.until("error")).error.event_id is None
+    monkeypatch.undo()
+    await talk.connection.input_audio_buffer.commit()
+    await talk.until("input_audio_buffer.committed")
+
+
+async def test_an_event_larger_than_an_utterance(daemon: Daemon) -> None:
+    """Nothing is taken in of an event that is larger than the longest utterance: the connection ends."""
+    size = realtime.largest_event(daemon.config.max_utterance) + 1
+    async with connect(f"{daemon.base.replace('http', 'ws')}/v1/realtime?model=auto") as client:
+        client.transport.write(b"\x81\xff" + size.to_bytes(8, "big") + b"mask")  # a frame's head: nothing follows
+        with pytest.raises(ConnectionClosed) as closed:
+            while True:
+                await client.recv()
+    assert closed.value.rcvd is not None
+    assert closed.value.rcvd.code == 1009
+
+
+def test_the_largest_event() -> None:
+    """It follows max_utterance, up to a bound."""
+    assert realtime.largest_event(60) == 60 * 64_000 + MAX_EVENT
+    assert realtime.largest_event(86_400) == realtime.MAX_APPEND
 
 
 # Words

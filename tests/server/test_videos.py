@@ -278,7 +278,9 @@ async def test_refused_json(daemon: Daemon, body: dict[str, Any], param: str) ->
     assert 400 <= answer.status_code < 500
 
 
-@pytest.mark.parametrize("body", [b"{", b"[]", b"7", b"", b"\xff\xfe", b"[" * 100_000, b'{"a":' + b"[" * 100_000])
+@pytest.mark.parametrize(
+    "body", [b"{", b"[]", b"7", b"", b"\xff\xfe", b'{"prompt": "\xff"}', b"[" * 100_000, b'{"a":' + b"[" * 100_000]
+)
 async def test_no_json_object(daemon: Daemon, body: bytes) -> None:
     """A body that is no JSON object is refused."""
     answer = await daemon.http.post("/v1/videos", content=body, headers={"Content-Type": "application/json"})

@@ -9,7 +9,7 @@ import pytest
 from echod.speech.base import Failure, Kind
 from echod.speech.dashscope_errors import refused
 from echod.speech.openai_http import decode
-from echod.speech.refusals import refusal
+from echod.speech.refusals import MAX_REFUSAL, refusal
 
 HOSTILE = [
     b"",
@@ -59,6 +59,13 @@ def test_whose_words() -> None:
     failure = refusal(503, b'{"error": {"code": "overloaded", "message": "Lost after: the treasure"}}', {})
     assert failure.reason == "the server answered 503 overloaded"
     assert failure.message == "the server answered 503 overloaded: Lost after: the treasure"
+
+
+def test_long_words() -> None:
+    """Words are searched as far as they make sense, and a body that is far too long for an error is not decoded."""
+    words = "model " * 2000 + "not found"
+    assert refusal(404, json.dumps({"error": {"message": words}}).encode(), {}).kind == "invalid"
+    assert refusal(404, json.dumps({"error": {"message": "x" * MAX_REFUSAL}}).encode(), {}).message.endswith("Found")
 
 
 @pytest.mark.parametrize("body", HOSTILE, ids=lambda body: repr(body[:24]))
