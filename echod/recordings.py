@@ -1,8 +1,9 @@
 """Recordings as clients send them, made a FLAC file. Client bytes: call only in the inspection child.
 
-Whatever PyAV decodes and holds sound is taken, a video as well. The FLAC keeps the recording's own rate and channels:
-16 bits per sample where the source has no more or is lossy, else 24. Packets that do not decode are left out, as
-players do, up to a tenth of all. A file that ends before its own header says (an upload cut short) is refused: nobody
+Whatever PyAV decodes and holds sound is taken, a video as well. The FLAC keeps the recording's own rate and channels,
+with 16 bits per sample: a clip's own sound has no more to it. A lossy source's packets are not kept as they are, though
+they are smaller: workers would have to decode what a client wrote. Packets that do not decode are left out, as players
+do, up to a tenth of all. A file that ends before its own header says (an upload cut short) is refused: nobody
 wants half a clip after the wait for a whole one. Formats written as a stream make no such promise and are taken as
 they are.
 """
@@ -77,7 +78,7 @@ def convert(source: Path, target: Path, max_seconds: float) -> Sound:
         if stream.codec_context is None:  # contrary to its annotation
             raise NotARecording("its sound is of an unknown kind")
         stream.codec_context.thread_count = 1
-        sound, peak = _write(_decoded(container, stream), target, stream.codec_context.codec.lossless, max_seconds)
+        sound, peak = _write(_decoded(container, stream), target, max_seconds)
         promised = max(_promised(container, stream), _promised_by_riff(source, sound.seconds))
     if promised - sound.seconds > max(MISSING_SECONDS, MISSING_SHARE * promised):
         raise _unreadable(
@@ -140,7 +141,7 @@ def _packets(container: InputContainer, stream: AudioStream) -> Iterator[av.Pack
         return
 
 
-def _write(frames: Iterator[AudioFrame], target: Path, lossless: bool, max_seconds: float) -> tuple[Sound, float]:
+def _write(frames: Iterator[AudioFrame], target: Path, max_seconds: float) -> tuple[Sound, float]:
     """Encode the frames; returns what was written and its peak, 1.0 = full scale."""
     first = next(frames, None)
     if first is None:
@@ -150,7 +151,7 @@ def _write(frames: Iterator[AudioFrame], target: Path, lossless: bool, max_secon
     samples, peak = 0, 0.0
     with av.open(str(target), "w", format="flac") as container:
         output = container.add_stream("flac", rate=rate, options={"compression_level": "0"})
-        output.layout, output.format = first.layout, _sample_format(first, lossless)
+        output.layout, output.format = first.layout, "s16"
         for frame in _alike(first, frames):
             samples += frame.samples
             if samples > max_seconds * rate:
@@ -162,11 +163,6 @@ def _write(frames: Iterator[AudioFrame], target: Path, lossless: bool, max_secon
             container.mux(output.encode(frame))  # which converts them to the output's format
         container.mux(output.encode(None))
     return Sound(samples / rate, rate, channels), peak
-
-
-def _sample_format(first: AudioFrame, lossless: bool) -> str:
-    # Lossy decoders hand out floats, but their sound has no more than 16 bits to it. FLAC keeps 24 bits of s32.
-    return "s32" if lossless and first.format.name not in ("u8", "u8p", "s16", "s16p") else "s16"
 
 
 def _check_shape(rate: int, channels: int) -> None:
@@ -181,9 +177,14 @@ def _check_shape(rate: int, channels: int) -> None:
 
 
 def _alike(first: AudioFrame, frames: Iterator[AudioFrame]) -> Iterator[AudioFrame]:
-    """All frames in the shape of the first; joined recordings may change it on the way."""
+    """All frames in the layout and rate of the first; joined recordings may change theirs on the way.
+
+    Their samples become packed ones: of planar frames with eight channels PyAV makes arrays with a ninth from wherever
+    the pointer behind them leads.
+    """
     resampler: AudioResampler | None = None
-    shape = wanted = _shape(first)
+    wanted = ("flt" if first.format.name.startswith(("flt", "dbl")) else "s16", *_shape(first)[1:])
+    shape = wanted
     for frame in itertools.chain([first], frames):
         frame.pts = None  # gaps and jumps in broken timestamps are not silence
         if _shape(frame) != shape:
@@ -199,16 +200,14 @@ def _shape(frame: AudioFrame) -> tuple[str, str, int]:
 
 
 def _peak(frame: AudioFrame) -> float:
-    """The frame's largest sample, 1.0 = full scale."""
+    """The largest of the frame's packed samples, 1.0 = full scale."""
     samples = frame.to_ndarray()
-    if samples.dtype.kind == "f":
-        peak = float(np.abs(samples).max())
-        if not math.isfinite(peak):
-            raise _unreadable("the recording holds samples that are no numbers (NaN or infinite); export it again")
-        return peak
-    full = 2 ** (8 * samples.dtype.itemsize - 1)
-    middle = full if samples.dtype.kind == "u" else 0
-    return float(max(int(samples.max()) - middle, middle - int(samples.min())) / full)
+    if samples.dtype.kind == "i":
+        return float(max(int(samples.max()), -int(samples.min())) / 2**15)
+    peak = float(np.abs(samples).max())
+    if not math.isfinite(peak):
+        raise _unreadable("the recording holds samples that are no numbers (NaN or infinite); export it again")
+    return peak
 
 
 def _promised(container: InputContainer, stream: AudioStream) -> float:

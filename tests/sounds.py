@@ -40,7 +40,9 @@ def write_sound(
         assert isinstance(stream, AudioStream)
         stream.layout = layout
         stream.bit_rate = 128_000  # where the codec has a choice
-        frame = av.AudioFrame.from_ndarray(samples.astype(np.float32), format="fltp", layout=layout)
+        # Packed: planar frames of eight channels have no end for PyAV.
+        packed = np.ascontiguousarray(samples.T, np.float32).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(packed, format="flt", layout=layout)
         frame.sample_rate = rate
         for part in av.AudioResampler(stream.format, layout, rate).resample(frame):
             container.mux(stream.encode(part))
