@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import AvifImagePlugin, Image, ImageOps, UnidentifiedImageError
+from PIL import AvifImagePlugin, Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from echod.errors import EchodError
 
 # No others: Pillow would hand EPS to ghostscript, and nobody keeps a portrait in the remaining ones.
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "GIF", "TIFF")
+
+GREY = ("1", "L", "LA", "I;16", "I;16B")
+MAX_PROFILE = 16 << 20  # bytes of a colour profile; those of printing presses have one to three million
 
 Image.MAX_IMAGE_PIXELS = None  # the limit is `max_pixels`, checked below before anything is decoded
 AvifImagePlugin.DEFAULT_MAX_THREADS = 1  # a thread per core would not fit into the child's address space
@@ -30,8 +34,9 @@ def recognises(path: Path) -> bool:
 
 
 def read(path: Path, max_pixels: int) -> Image.Image:
-    """The picture (of an animation the first frame) in mode RGB, EXIF rotation applied, transparency on white.
+    """The picture (of an animation the first frame) in sRGB, EXIF rotation applied, transparency on white.
 
+    Nothing goes with it: no colour profile, no EXIF, no text, which would be written into the file made of it.
     Raises EchodError: portrait_unreadable.
     """
     try:
@@ -39,7 +44,9 @@ def read(path: Path, max_pixels: int) -> Image.Image:
             _check_size(image, max_pixels)
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
-            return _as_rgb(image)
+            picture = _as_srgb(image)
+            picture.info = {}
+            return picture
     except (EchodError, MemoryError):
         raise
     except Exception as error:  # Pillow raises whatever its parsers meet: SyntaxError, struct.error, zlib.error ...
@@ -57,6 +64,23 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
             f"the picture has {width} x {height} pixels, {width * height / 1e6:.1f} million; at most "
             f"{max_pixels / 1e6:g} million are read (setting max_pixels); send a smaller copy",
         )
+
+
+def _as_srgb(image: Image.Image) -> Image.Image:
+    """In mode RGB, and with the colours that its profile means if it has one that is sane."""
+    rgb, data = _as_rgb(image), image.info.get("icc_profile")
+    if not data or len(data) > MAX_PROFILE:
+        return rgb
+    try:
+        profile = ImageCms.ImageCmsProfile(io.BytesIO(data))
+        if ImageCms.getProfileDescription(profile).startswith("sRGB"):
+            return rgb
+        given = image if image.mode == "CMYK" else rgb.convert("L") if image.mode in GREY else rgb
+        converted = ImageCms.profileToProfile(given, profile, ImageCms.createProfile("sRGB"), outputMode="RGB")
+    except (ImageCms.PyCMSError, OSError):  # damaged, or for another kind of picture
+        return rgb
+    assert converted is not None  # for it is not done in place
+    return converted
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +12,11 @@ import pytest_asyncio
 from PIL import Image
 
 from echod.errors import TABLE, EchodError
+from echod.gpu_proc import read_portrait
 from echod.inspection import Inspector, Want
 from echod.journal import Journal, Record
 from echod.uploads import FileStore
+from tests import profiles
 from tests.conftest import make_config
 from tests.media import EXAMPLES
 from tests.sounds import tone, wav_bytes, write_sound
@@ -116,13 +118,30 @@ def sixteen_bit() -> bytes:
     return saved(Image.fromarray(grey), "PNG")
 
 
-@pytest.mark.parametrize("make", [rotated, transparent, sixteen_bit])
+def profiled() -> bytes:
+    return saved(portrait(), "JPEG", icc_profile=profiles.swapped(padding=2 << 20))
+
+
+@pytest.mark.parametrize("make", [rotated, transparent, sixteen_bit, profiled])
 async def test_unusual_portraits_are_taken(store: FileStore, make: Callable[[], bytes]) -> None:
-    """A face is found in a picture that lies on its side by EXIF, is transparent, or has 16 bits."""
+    """A face is found in a picture that lies on its side by EXIF, is transparent, has 16 bits, or a huge profile.
+
+    What is written of it holds its pixels and nothing else, so that workers can read it.
+    """
     record = await upload(store, make(), "portrait.png", "portrait")
     assert record.portrait is not None
     assert (record.portrait.width, record.portrait.height) == portrait().size
     assert record.portrait.faces >= 1
+    assert set(chunks(store.prepared(record).read_bytes())) == {b"IHDR", b"IDAT", b"IEND"}
+    assert read_portrait(store.prepared(record)).shape == (*portrait().size[::-1], 3)
+
+
+def chunks(png: bytes) -> Iterator[bytes]:
+    """The names of a PNG file's chunks."""
+    place = 8
+    while place < len(png):
+        yield png[place + 4 : place + 8]
+        place += 12 + int.from_bytes(png[place : place + 4], "big")
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageCms
 
 from echod import pictures
 from echod.errors import EchodError
+from tests import profiles
 
 LIMIT = 1_000_000
 
@@ -30,7 +31,7 @@ def png_header(width: int, height: int) -> bytes:
 def read(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     assert pictures.recognises(path)
     image = pictures.read(path, LIMIT)
-    assert image.mode == "RGB"
+    assert (image.mode, image.info) == ("RGB", {})
     return np.asarray(image)
 
 
@@ -188,3 +189,50 @@ def test_nothing_else_is_a_picture(tmp_path: Path, data: bytes) -> None:
     assert not pictures.recognises(tmp_path / "upload.png")
     with pytest.raises(EchodError):
         pictures.read(tmp_path / "upload.png", LIMIT)
+
+
+@pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "AVIF", "TIFF"])
+def test_colours_are_what_the_profile_means(tmp_path: Path, format: str) -> None:
+    """Red of a profile that swaps red and green comes out green, and nothing of the profile is left."""
+    HALVES.save(tmp_path / "upload", format, icc_profile=profiles.swapped())
+    np.testing.assert_allclose(read(tmp_path / "upload")[10, [3, 36]], [[0, 255, 0], [0, 0, 255]], atol=12)
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "P"])
+def test_a_profile_of_another_mode(tmp_path: Path, mode: str) -> None:
+    """Grey has its own kind of profile; a palette is turned into colours first."""
+    image = Image.new("RGB", (30, 30), (255, 0, 0) if mode == "P" else (128, 128, 128)).convert(mode)
+    profile = profiles.swapped() if mode == "P" else profiles.linear_grey()
+    image.save(tmp_path / "upload", "PNG", icc_profile=profile)
+    expected = [0, 255, 0] if mode == "P" else [188] * 3
+    np.testing.assert_allclose(read(tmp_path / "upload")[5, 5], expected, atol=2)
+
+
+def test_the_colours_of_a_printing_press(tmp_path: Path) -> None:
+    """CMYK is turned into sRGB by its own profile."""
+    Image.new("CMYK", (30, 30), (255, 0, 0, 0)).save(tmp_path / "upload", "JPEG", icc_profile=profiles.red_cyan())
+    np.testing.assert_allclose(read(tmp_path / "upload")[5, 5], [255, 0, 0], atol=8)
+
+
+UNFIT = {
+    "noise": b"no profile",
+    "cut": profiles.swapped()[:200],
+    "grey": profiles.linear_grey(),
+    "cmyk": profiles.red_cyan(),
+    "huge": bytes(pictures.MAX_PROFILE + 1),
+}
+
+
+@pytest.mark.parametrize("profile", UNFIT.values(), ids=UNFIT)
+def test_a_profile_that_does_not_fit(tmp_path: Path, profile: bytes) -> None:
+    """Without a profile that can be used the numbers are those of sRGB."""
+    HALVES.save(tmp_path / "upload", "TIFF", icc_profile=profile)
+    np.testing.assert_array_equal(read(tmp_path / "upload")[10, [3, 36]], [[255, 0, 0], [0, 0, 255]])
+
+
+def test_an_srgb_profile_changes_nothing(tmp_path: Path) -> None:
+    """The usual profile costs neither time nor a bit."""
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    noise.save(tmp_path / "upload", "PNG", icc_profile=srgb)
+    np.testing.assert_array_equal(read(tmp_path / "upload"), np.asarray(noise))
