@@ -48,6 +48,7 @@ class Failure(TypedDict):
 class Extras(TypedDict, total=False):
     """What the daemon tells beyond the OpenAI shape."""
 
+    title: str | None
     queue_position: int | None
     eta_s: float | None
     stage: str | None
@@ -104,6 +105,7 @@ class Client(People):
         *,
         prompt: str | None = None,
         voice: str | None = None,
+        title: str | None = None,
         engine: str | None = None,
         seed: int | None = None,
         size: str | None = None,
@@ -114,11 +116,13 @@ class Client(People):
     ) -> Video:
         """Hand in a job: a portrait and speech, or a `prompt` to be spoken, in a `voice` of `voices()`.
 
+        Without a `title` the clip is called as the recording, or by the first words.
         It goes under an idempotency key, so that sending it again never makes a second one.
         """
         fields: dict[str, Any] = {
             "prompt": prompt,
             "voice": voice,
+            "metadata[title]": title,
             "model": engine,
             "seed": seed,
             "size": size,

@@ -27,6 +27,8 @@ MAX_EXCEPTIONS = 3  # attempts that may end in a transient exception of a living
 MAX_DEATHS = 2  # workers that may die under one job
 
 DEFAULT_SEED = 420
+TITLE = "title"  # the key of a job's metadata that says what it is called
+MAX_TITLE = 80  # characters
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,6 +112,15 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def terminal(self) -> bool:
         return self.status in TERMINAL
+
+    @property
+    def title(self) -> str | None:
+        """What the clip is called, in a line: by its title, by its recording, or by the first words said in it."""
+        line = " ".join((self.metadata.get(TITLE) or self.prompt or "").split())
+        if len(line) <= MAX_TITLE:
+            return line or None
+        start = line[: MAX_TITLE - 1]
+        return f"{start.rpartition(' ')[0] or start}…"
 
 
 class Spoken(msgspec.Struct, frozen=True):

@@ -22,6 +22,7 @@ from tests.running import RunningDaemon, run_echod
 from tests.terminal import PORTRAIT, Cli, accepted, duration, until
 
 TERMINAL = {"completed", "failed", "cancelled"}
+TITLED = ("--title", "Lesson one")
 
 
 @pytest.fixture
@@ -82,6 +83,13 @@ def test_submit_json(cli: Cli, speech: Path) -> None:
     assert (video["echod"]["seed"], video["echod"]["fps"], video["echod"]["lossless"]) == (7, 12, True)
     with av.open(str(cli.directory / "x.mp4")) as container:
         assert (container.streams.video[0].width, container.streams.video[0].height) == (256, 384)
+
+
+def test_titles(cli: Cli, speech: Path) -> None:
+    """A clip is called as its recording, or by its title."""
+    submit, say = ("submit", PORTRAIT, speech), ("say", PORTRAIT, "Hello.")
+    made = [cli.json(*command, "--detach") for command in (submit, (*submit, *TITLED), say, (*say, *TITLED))]
+    assert [video["echod"]["title"] for video in made] == ["hello", "Lesson one", "Hello.", "Lesson one"]
 
 
 @pytest.mark.parametrize("stdin", ["portrait", "speech"])

@@ -134,3 +134,18 @@ def test_cancel_wins_over_another_attempt(event: jobs.Event) -> None:
 def test_cancels_while_queued() -> None:
     """A queued job ends at once."""
     assert after(job(), jobs.Cancelled()).status == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "title"),
+    [
+        (None, None),
+        (" \n", None),
+        ("Good\n evening.", "Good evening."),
+        ("word " * 40, "word " * 14 + "word…"),
+        ("字" * 100, "字" * 79 + "…"),
+    ],
+)
+def test_called_by_its_first_words(prompt: str | None, title: str | None) -> None:
+    """A clip without a title is called by as many of its first words as fit a line."""
+    assert job(prompt=prompt).title == title

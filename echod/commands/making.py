@@ -32,6 +32,7 @@ OPTIONS = (
     click.option(
         "-o", "--output", type=writable, metavar="OUT.mp4", help="Where the clip goes; replaces a file there."
     ),
+    click.option("--title", metavar="TEXT", help="What it is called. [default: the recording's name, or first words]"),
     click.option("--engine", metavar="NAME", help="What makes the frames; default: the daemon's main engine."),
     click.option("--seed", type=int, metavar="N", help="Same seed, same clip. [default: 420]"),
     click.option("--size", metavar="WxH", help="Size of the clip. [default: 512x512]"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Literal
+from urllib.parse import quote
 
 from starlette.datastructures import Headers
 from starlette.responses import FileResponse
@@ -58,14 +59,22 @@ def _gone(filename: str | None) -> EchodError:
 
 
 def download(
-    path: Path, media_type: str, filename: str, disposition: Literal["inline", "attachment"] = "attachment"
+    path: Path,
+    media_type: str,
+    filename: str,
+    disposition: Literal["inline", "attachment"] = "attachment",
+    *,
+    title: str | None = None,
 ) -> Download:
-    """EchodError not_found if the file is gone, though it was there once."""
+    """`title` is a better file name, for clients that take letters of any script (RFC 6266, 5).
+
+    EchodError not_found if the file is gone, though it was there once.
+    """
     try:
         found = path.stat()
     except FileNotFoundError:
         raise _gone(filename) from None
-    return Download(
+    answer = Download(
         path,
         media_type=media_type,
         stat_result=found,
@@ -73,3 +82,6 @@ def download(
         content_disposition_type=disposition,
         headers={"Cache-Control": "private"},
     )
+    if title is not None:
+        answer.headers["content-disposition"] += f"; filename*=utf-8''{quote(title, safe='')}"
+    return answer

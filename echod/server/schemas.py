@@ -12,14 +12,20 @@ from echod.options import MAX_SEED, MAX_SIDE, MIN_SIDE, SIDE_STEP, SIZE
 from echod.rolefile import MODES, NAME
 from echod.rolefile import OPTIONS as ROLE_OPTIONS
 
-FILE_ID = {
-    "type": "object", "required": ["file_id"], "properties": {"file_id": {"type": "string"}},
-    "additionalProperties": False,
+REFERENCE = {
+    "type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": False,
+    "properties": {
+        "file_id": {"type": "string", "description": "A file that was sent to POST /v1/files."},
+        "video_id": {"type": "string", "description": "A job: what that one is made of."},
+    },
 }  # fmt: skip
 BINARY = {"type": "string", "format": "binary"}
 
 OPTIONS: dict[str, Any] = {
-    "prompt": {"type": "string", "description": "The words to speak if there is no recording, else a label."},
+    "prompt": {
+        "type": "string",
+        "description": "The words to speak if there is no recording, else a label; omitted: the recording's name.",
+    },
     "voice": {"type": "string", "description": "A voice of GET /v1/voices, to speak the prompt with."},
     "model": {"type": "string", "description": "An engine or role of GET /v1/models; omitted: the main engine."},
     "size": {
@@ -34,7 +40,10 @@ OPTIONS: dict[str, Any] = {
     "guidance": {"type": "number", "minimum": 0, "maximum": 20, "description": "Omitted: the engine's."},
     "lossless": {"type": "boolean", "default": False, "description": "Encode without loss (libx264rgb, qp 0)."},
     "seconds": {"description": "Ignored: a clip is as long as its speech."},
-    "metadata": {"type": "object", "additionalProperties": {"type": "string"}, "maxProperties": 16},
+    "metadata": {
+        "type": "object", "additionalProperties": {"type": "string"}, "maxProperties": 16,
+        "description": "`title` is what the clip is called; anything else is kept as it is.",
+    },
 }  # fmt: skip
 
 
@@ -58,7 +67,7 @@ SUBMISSION_BODY: dict[str, Any] = {
             | OPTIONS,
             [],
         ),
-        "application/json": _form(_references("The portrait.", "The speech.", FILE_ID) | OPTIONS, []),
+        "application/json": _form(_references("The portrait.", "The speech.", REFERENCE) | OPTIONS, []),
     },
 }
 

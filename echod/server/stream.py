@@ -17,6 +17,7 @@ from echod.errors import EchodError
 from echod.jobs import Job
 from echod.server.admission import abort
 from echod.server.downloads import Download, download
+from echod.uploads import display_name
 
 T = TypeVar("T")
 
@@ -107,7 +108,8 @@ def _ended(desk: Desk, job: Job) -> Download:
 
 
 def clip(desk: Desk, job: Job) -> Download:
-    return download(desk.directory(job.id) / "clip.mp4", "video/mp4", f"{job.id}.mp4", "inline")
+    name = f"{display_name(job.title)}.mp4" if job.title else None
+    return download(desk.directory(job.id) / "clip.mp4", "video/mp4", f"{job.id}.mp4", "inline", title=name)
 
 
 def why_none(job: Job) -> str:

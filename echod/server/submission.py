@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -26,15 +26,22 @@ MAX_PROMPT, MAX_VOICE = 10_000, 128
 MAX_METADATA, MAX_METADATA_KEY, MAX_METADATA_VALUE = 16, 64, 512  # OpenAI's limits
 
 
+class Reference(NamedTuple):
+    """An input that the daemon has already: an uploaded file, or what another job was made of."""
+
+    kind: Literal["file_id", "video_id"]
+    id: str
+
+
 @dataclass(frozen=True)
 class Submission:
-    """A checked request. `references` holds file ids by field; the other inputs came with the request."""
+    """A checked request. `references` has the inputs named by an id; the others came with the request."""
 
     engine: str | None
     options: Options
     prompt: str | None
     metadata: dict[str, str]
-    references: dict[str, str]
+    references: dict[str, Reference]
     speaks: bool  # the prompt is to be spoken, for there is no recording
     voice: str | None
 
@@ -103,8 +110,8 @@ def _metadata(value: Any) -> dict[str, str]:
     return value
 
 
-def _references(given: Mapping[str, Any], uploaded: Collection[str], role: Role | None) -> dict[str, str]:
-    found = {name: _file_id(name, given[name]) for name in REFERENCES if name in given}
+def _references(given: Mapping[str, Any], uploaded: Collection[str], role: Role | None) -> dict[str, Reference]:
+    found = {name: _reference(name, given[name]) for name in REFERENCES if name in given}
     for name in found:
         if name in uploaded:
             raise invalid(f"{name} is given both as a file and as a file id", name)
@@ -113,16 +120,18 @@ def _references(given: Mapping[str, Any], uploaded: Collection[str], role: Role 
     return found
 
 
-def _file_id(name: str, value: Any) -> str:
-    file_id = value.get("file_id") if isinstance(value, dict) and set(value) == {"file_id"} else None
-    if not isinstance(file_id, str):
-        raise no_file(name)
-    return file_id
+def _reference(name: str, value: Any) -> Reference:
+    match value:
+        case {"file_id": str(file_id)} if len(value) == 1:
+            return Reference("file_id", file_id)
+        case {"video_id": str(video_id)} if len(value) == 1:
+            return Reference("video_id", video_id)
+    raise no_file(name)
 
 
 def no_file(name: str) -> EchodError:
     return invalid(
-        f'{name} must be a file part of a form, or the object {{"file_id": ...}} of a file sent to POST /v1/files '
-        "before. Text, URLs and base64 are not taken.",
+        f'{name} must be a file part of a form, the object {{"file_id": ...}} of a file sent to POST /v1/files before, '
+        'or {"video_id": ...} for that of another job. Text, URLs and base64 are not taken.',
         name,
     )

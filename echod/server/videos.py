@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
 
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
@@ -13,6 +15,7 @@ from fastapi.responses import JSONResponse, Response
 from echod.desk import Draft
 from echod.errors import EchodError
 from echod.inspection import Inspected
+from echod.job_files import PORTRAIT, SPEECH
 from echod.jobs import Job
 from echod.roles import Role
 from echod.server.accounts import Caller
@@ -25,10 +28,12 @@ from echod.server.stream import Stream, clip, stream_head, why_none
 from echod.server.submission import REFERENCES, Submission, check, nest, no_file
 from echod.server.video_object import video_object
 from echod.speech.voices import find_voice
-from echod.uploads import Receiving
+from echod.uploads import Receiving, display_name
 
 POLL_AFTER_MS = "500"  # what OpenAI's clients wait between two looks at a job
 MAX_KEY = 255
+MAX_LABEL = 200  # characters of a recording's name
+EXTENSION = re.compile(r"(?<=.)\.\w{1,5}$")
 KINDS: dict[str, Literal["portrait", "speech"]] = dict(zip(REFERENCES, ("portrait", "speech"), strict=True))
 
 router = APIRouter(prefix="/v1/videos", tags=["videos"])
@@ -80,11 +85,18 @@ async def delete(video_id: str, served: Served, caller: Calling) -> dict[str, An
 
 
 @router.head("/{video_id}/content", include_in_schema=False)
-@router.get("/{video_id}/content", summary="The clip, or its thumbnail", response_class=Response)
+@router.get("/{video_id}/content", summary="The clip, its thumbnail, or what it is made of", response_class=Response)
 async def content(
-    video_id: str, served: Served, caller: Calling, variant: Literal["video", "thumbnail"] = "video"
+    video_id: str,
+    served: Served,
+    caller: Calling,
+    variant: Literal["video", "thumbnail", "portrait", "speech"] = "video",
 ) -> Download:
     job = await served.desk.find(video_id, caller.sees)
+    if variant == "portrait":
+        return download(served.desk.directory(job.id) / PORTRAIT, "image/png", f"{job.id}.png", "inline")
+    if variant == "speech":
+        return download(_speech(served, job), "audio/flac", f"{job.id}.flac", "inline")
     if job.status != "completed":
         raise EchodError("not_ready", f"there is no clip yet: {why_none(job)}")
     if variant == "thumbnail":
@@ -97,6 +109,12 @@ async def content(
 async def stream(video_id: str, request: Request, served: Served, caller: Calling) -> Response:
     job = await served.desk.find(video_id, caller.sees)
     return stream_head(served.desk, job) if request.method == "HEAD" else Stream(served.desk, job)
+
+
+def _speech(served: Services, job: Job) -> Path:
+    if job.speech is None:
+        raise EchodError("not_ready", f"job {job.id} has no speech: its words have not been spoken")
+    return served.desk.directory(job.id) / SPEECH
 
 
 def listing(rows: list[dict[str, Any]], more: bool) -> dict[str, Any]:
@@ -170,6 +188,13 @@ async def _role(served: Services, model: Any) -> Role | None:
         raise EchodError("model_not_loaded", error.message, param="model") from None
 
 
+class Input(NamedTuple):
+    """An inspected file, and what a clip of it is called where the request does not say."""
+
+    inspected: Inspected
+    label: str | None = None
+
+
 @dataclass(frozen=True)
 class Inputs:
     """The files a submission names or brings along, and its role's portrait."""
@@ -180,50 +205,62 @@ class Inputs:
     uploads: Mapping[str, Upload]
     role: Role | None
 
-    async def take(self, name: str) -> Inspected:
-        """The inspected file of a field; one that came with the request lives as long as its `receiving`."""
+    async def take(self, name: str) -> Input:
+        """The file of a field; one that came with the request lives as long as its `receiving`."""
         with blaming(name):
             if name in self.uploads:
                 upload = self.uploads[name]
-                return await upload.receiving.inspect(upload.filename, KINDS[name])
+                return Input(await upload.receiving.inspect(upload.filename, KINDS[name]), _label(upload.filename))
             if name in self.submission.references:
-                return await self._find(name)
+                kind, given = self.submission.references[name]
+                return await (self._of_file(name, given) if kind == "file_id" else self._of_job(name, given))
             assert self.role  # what lacks otherwise is refused before
-            return Inspected(kind="portrait", prepared=self.role.picture, portrait=self.role.portrait)
+            return Input(Inspected(kind="portrait", prepared=self.role.picture, portrait=self.role.portrait))
 
-    async def _find(self, name: str) -> Inspected:
+    async def _of_file(self, name: str, file_id: str) -> Input:
         files, kind = self.served.files, KINDS[name]
-        record = await files.find(self.submission.references[name], self.caller.sees)
+        record = await files.find(file_id, self.caller.sees)
         if record.kind != kind:
             raise invalid(f"{name} must be a {kind}; file {record.id} is a {record.kind}", name)
-        return Inspected(kind=kind, prepared=files.prepared(record), portrait=record.portrait, speech=record.speech)
+        found = Inspected(kind=kind, prepared=files.prepared(record), portrait=record.portrait, speech=record.speech)
+        return Input(found, _label(record.filename))
+
+    async def _of_job(self, name: str, video_id: str) -> Input:
+        """What another job is made of."""
+        job = await self.served.desk.find(video_id, self.caller.sees)
+        if KINDS[name] == "speech":
+            found = Inspected(kind="speech", prepared=_speech(self.served, job), speech=job.speech)
+            return Input(found, job.title)
+        prepared = self.served.desk.directory(job.id) / PORTRAIT
+        return Input(Inspected(kind="portrait", prepared=prepared, portrait=job.portrait))
 
 
 async def _accept(
     served: Services,
     caller: Caller,
     submission: Submission,
-    portrait: Inspected,
-    speech: Inspected | None,
+    portrait: Input,
+    speech: Input | None,
     key: str | None,
 ) -> Job:
-    assert portrait.portrait is not None
-    facts = speech.speech if speech else None
+    picture, recording = portrait.inspected, speech.inspected if speech else None
+    assert picture.portrait is not None
+    facts = recording.speech if recording else None
     engine = served.desk.engine(submission.engine)
-    fingerprint = submission.fingerprint(engine, portrait.portrait.sha256, facts.sha256 if facts else None)
+    fingerprint = submission.fingerprint(engine, picture.portrait.sha256, facts.sha256 if facts else None)
     if key is not None and (earlier := await served.desk.replay(caller.account, key, fingerprint)):
         return earlier
     voice = await find_voice(served.calls, submission.voice, submission.prompt or "") if submission.speaks else None
     return await served.desk.accept(
         Draft(
             account=caller.account,
-            portrait=portrait.portrait,
-            portrait_file=portrait.prepared,
+            portrait=picture.portrait,
+            portrait_file=picture.prepared,
             speech=facts,
-            speech_file=speech.prepared if speech else None,
+            speech_file=recording.prepared if recording else None,
             engine=engine,
             options=submission.options,
-            prompt=submission.prompt,
+            prompt=submission.prompt or (speech.label if speech else None),
             spoken=submission.speaks,
             voice=str(voice) if voice else None,
             metadata=submission.metadata,
@@ -231,3 +268,7 @@ async def _accept(
             fingerprint=fingerprint,
         )
     )
+
+
+def _label(filename: str) -> str:
+    return EXTENSION.sub("", display_name(filename))[:MAX_LABEL]

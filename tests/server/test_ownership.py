@@ -16,6 +16,7 @@ async def test_strangers(daemon: Daemon) -> None:
     for method, path in (
         ("GET", "/v1/videos/{job}"), ("GET", "/v1/videos/{job}/content"),
         ("GET", "/v1/videos/{job}/content?variant=thumbnail"), ("GET", "/v1/videos/{job}/stream"),
+        ("GET", "/v1/videos/{job}/content?variant=portrait"), ("GET", "/v1/videos/{job}/content?variant=speech"),
         ("POST", "/v1/videos/{job}/cancel"), ("DELETE", "/v1/videos/{job}"), ("GET", "/v1/files/{file}"),
         ("GET", "/v1/files/{file}/content"), ("DELETE", "/v1/files/{file}"), ("GET", "/v1/videos?after={job}"),
         ("GET", "/v1/files?after={file}"),
@@ -37,6 +38,15 @@ async def test_strangers(daemon: Daemon) -> None:
     assert [file["id"] for file in (await bert.http.get("/v1/files")).json()["data"]] == [speech]
     assert (await anna.http.get(f"/v1/videos/{job_id}/content")).status_code == 200
     assert len((await anna.http.get("/v1/files")).json()["data"]) == 2
+    words: dict[str, object] = {
+        "input_reference": {"file_id": await daemon.upload(PORTRAIT, person=bert)},
+        "prompt": "hi",
+    }
+    for name in ("input_reference", "audio_reference"):
+        theirs = await bert.http.post("/v1/videos", json=words | {name: {"video_id": job_id}})
+        nobodys = await bert.http.post("/v1/videos", json=words | {name: {"video_id": MISSING_JOB}})
+        assert refusal(theirs) == (404, "not_found", name)
+        assert theirs.text.replace(job_id, MISSING_JOB) == nobodys.text
 
 
 async def test_admins_see_all(daemon: Daemon) -> None:

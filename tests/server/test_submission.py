@@ -8,7 +8,7 @@ import pytest
 
 from echod.errors import EchodError
 from echod.jobs import Options
-from echod.server.submission import check, nest
+from echod.server.submission import Reference, check, nest
 
 BOTH = {"input_reference": {"file_id": "file_p"}, "audio_reference": {"file_id": "file_s"}}
 
@@ -24,7 +24,8 @@ def test_defaults() -> None:
     submission = check(BOTH, ())
     assert submission.options == Options()
     assert (submission.engine, submission.prompt, submission.metadata) == (None, None, {})
-    assert submission.references == {"input_reference": "file_p", "audio_reference": "file_s"}
+    portrait, speech = Reference("file_id", "file_p"), Reference("file_id", "file_s")
+    assert submission.references == {"input_reference": portrait, "audio_reference": speech}
 
 
 @pytest.mark.parametrize("as_text", [False, True])
@@ -81,7 +82,16 @@ def test_missing_input(missing: str) -> None:
 
 @pytest.mark.parametrize(
     "reference",
-    ["bytes as text", {"image_url": "http://example.org/p.png"}, {"file_id": 7}, {}, {"file_id": "f", "x": 1}, ["f"]],
+    [
+        "bytes as text",
+        {"video_id": 7},
+        {"file_id": "f", "video_id": "v"},
+        {"image_url": "http://example.org/p.png"},
+        {"file_id": 7},
+        {},
+        {"file_id": "f", "x": 1},
+        ["f"],
+    ],
 )
 def test_reference_that_is_no_file(reference: Any) -> None:
     """Anything but a file or a file id is refused, naming where to upload."""

@@ -46,6 +46,61 @@ async def test_file_ids(daemon: Daemon, as_json: bool) -> None:
     assert (await daemon.http.get(f"/v1/files/{portrait}")).status_code == 200
 
 
+async def test_titles(daemon: Daemon) -> None:
+    """A clip is called by its title, else by its label, else as its recording, else by the words it says."""
+
+    async def title(recording: str | None = None, **fields: str) -> str | None:
+        files = {"input_reference": ("p.png", PORTRAIT)} | (
+            {"audio_reference": (recording, SPEECH)} if recording else {}
+        )
+        answer = await daemon.http.post("/v1/videos", data=fields, files=files)
+        return str(answer.json()["echod"]["title"])
+
+    assert await title("talks/Mr. Hu – 第一课.flac", **{"metadata[title]": "Lesson one"}) == "Lesson one"
+    assert await title("Mr. Hu.flac", prompt="a label") == "a label"
+    assert await title("talks/Mr. Hu – 第一课.flac") == "Mr. Hu – 第一课"
+    assert await title(".hidden") == ".hidden"
+    assert await title(prompt="Good evening.\n\nHow may I help you?") == "Good evening. How may I help you?"
+    speech = await daemon.upload(SPEECH, "named before.wav")
+    body = {"input_reference": {"file_id": await daemon.upload(PORTRAIT)}, "audio_reference": {"file_id": speech}}
+    assert (await daemon.http.post("/v1/videos", json=body)).json()["echod"]["title"] == "named before"
+
+
+async def test_saved_as_it_is_called(daemon: Daemon) -> None:
+    """A browser saves a clip under its title, in any script; programs that know ASCII only, under its id."""
+    job_id = await daemon.submit(**{"metadata[title]": "a/b 第一课"})
+    await daemon.hands.complete(await daemon.hands.begin())
+    answer = await daemon.http.get(f"/v1/videos/{job_id}/content")
+    name = "b%20%E7%AC%AC%E4%B8%80%E8%AF%BE.mp4"
+    assert answer.headers["content-disposition"] == f"inline; filename=\"{job_id}.mp4\"; filename*=utf-8''{name}"
+
+
+async def test_what_another_job_is_made_of(daemon: Daemon) -> None:
+    """Portrait and speech of a job can be had, and be those of another one, whether or not there is a clip."""
+    first = await daemon.submit(**{"metadata[title]": "First"})
+    for variant, kind, content in (("portrait", "image/png", PORTRAIT), ("speech", "audio/flac", SPEECH)):
+        answer = await daemon.http.get(f"/v1/videos/{first}/content?variant={variant}")
+        assert (answer.headers["content-type"], answer.content) == (kind, content)
+    body = {"input_reference": {"video_id": first}, "audio_reference": {"video_id": first}, "seed": 7}
+    again = (await daemon.http.post("/v1/videos", json=body)).json()
+    assert (again["echod"]["seed"], again["echod"]["title"], again["echod"]["faces"]) == (7, "First", 2)
+    assert (await daemon.http.delete(f"/v1/videos/{first}")).status_code == 200
+    directory = daemon.desk.directory(again["id"])
+    assert [(directory / name).read_bytes() for name in ("portrait.png", "speech.flac")] == [PORTRAIT, SPEECH]
+    assert refusal(await daemon.http.post("/v1/videos", json=body)) == (404, "not_found", "input_reference")
+
+
+async def test_words_not_spoken_yet(daemon: Daemon) -> None:
+    """The speech of a job whose words are not spoken yet is not to be had."""
+    await daemon.speaking.close()
+    files = {"input_reference": ("p.png", PORTRAIT)}
+    job_id = (await daemon.http.post("/v1/videos", data={"prompt": "hi"}, files=files)).json()["id"]
+    answer = await daemon.http.get(f"/v1/videos/{job_id}/content?variant=speech")
+    assert refusal(answer)[:2] == (409, "not_ready")
+    body = {"input_reference": {"video_id": job_id}, "audio_reference": {"video_id": job_id}}
+    assert refusal(await daemon.http.post("/v1/videos", json=body)) == (409, "not_ready", "audio_reference")
+
+
 async def test_life_of_a_job(daemon: Daemon) -> None:
     """Progress is work done, 100 only when completed; the polling hint is there until then."""
     job_id = await daemon.submit()
@@ -98,7 +153,7 @@ async def test_content(daemon: Daemon) -> None:
     await daemon.hands.complete(await daemon.hands.begin())
     whole = await daemon.http.get(url, headers={"Accept": "application/binary"})
     assert (whole.status_code, whole.content, whole.headers["content-type"]) == (200, b"0123456789", "video/mp4")
-    assert whole.headers["content-disposition"] == f'inline; filename="{job_id}.mp4"'
+    assert whole.headers["content-disposition"] == f"inline; filename=\"{job_id}.mp4\"; filename*=utf-8''s.mp4"
     assert whole.headers["accept-ranges"] == "bytes"
     part = await daemon.http.get(url, headers={"Range": "bytes=2-4", "If-Range": whole.headers["etag"]})
     assert (part.status_code, part.content, part.headers["content-range"]) == (206, b"234", "bytes 2-4/10")
