@@ -25,9 +25,9 @@ import msgspec
 
 from echod.errors import EchodError
 from echod.journal import Journal
+from echod.logins import LoginLimits
 from echod.passwords import Passwords
 from echod.redaction import TOKEN_PREFIX
-from echod.throttle import Throttle
 
 log = logging.getLogger("echod.accounts")
 
@@ -38,10 +38,6 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}", re.ASCII)
 MAX_TOKEN_NAME = 64
 SECRET_BYTES = 32
 SESSION_SECONDS = 30 * 86400.0
-
-# Logins, right or wrong: scripts that log in often should use a token.
-PER_ACCOUNT = 10, 6.0  # at once, then one every so many seconds
-PER_PEER = 20, 3.0
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -115,7 +111,7 @@ class Accounts:
         self.open_house = open_house()
         self._journal = journal
         self._passwords = passwords or Passwords()
-        self._names, self._peers = Throttle(*PER_ACCOUNT, ticks), Throttle(*PER_PEER, ticks)
+        self._limits = LoginLimits(ticks)
         self._accounts: dict[str, Account] = {}
         self._tokens: dict[str, Grant] = {}
         self._sessions: dict[str, Grant] = {}
@@ -270,14 +266,14 @@ class Accounts:
 
         An unknown name costs as much as a wrong password and is answered alike.
         """
-        self._peers.take(peer, "from this address")
-        self._names.take(name[:64], "for this account")
-        account = self._accounts.get(name)
-        known = account if account and not account.leaving else None
-        if not await self._passwords.verify(known.password if known else None, password) or known is None:
-            # A name that is nobody's may be a password in the wrong field.
-            log.warning("login failed", extra={"account": known.name if known else "(unknown)"})
-            raise EchodError("unauthorized", "the name or the password is wrong")
+        with self._limits.trying(name, peer) as acquainted:
+            account = self._accounts.get(name)
+            known = account if account and not account.leaving else None
+            right = await self._passwords.verify(known.password if known else None, password, patient=acquainted)
+            if not right or known is None:
+                # A name that is nobody's may be a password in the wrong field.
+                log.warning("login failed", extra={"account": known.name if known else "(unknown)"})
+                raise EchodError("unauthorized", "the name or the password is wrong")
         return known
 
     async def login(self, name: str, password: str, peer: str) -> str:
@@ -375,6 +371,7 @@ class Accounts:
         return self._accounts[name].role == "admin"
 
     def _end_grants(self, account: str) -> None:
+        self._limits.forget(account)
         for grants in (self._tokens, self._sessions):
             for grant in [grant for grant in grants.values() if grant.account == account]:
                 self._end(grants, grant)

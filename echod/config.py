@@ -7,13 +7,13 @@ what it means. A config file may set it at the top level or under its section; t
 from __future__ import annotations
 
 import difflib
-import ipaddress
 import math
 import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 from urllib.parse import urlsplit
@@ -25,6 +25,7 @@ BACKENDS = ("auto", "dashscope", "openai", "local")
 UNDERSTANDING = ("asr+reply", "omni")
 Sounds: TypeAlias = Literal["base64", "data_uri", "none"]
 SOUNDS = get_args(Sounds)
+Networks: TypeAlias = tuple[IPv4Network | IPv6Network, ...]
 DASHSCOPE_URL = "https://dashscope.aliyuncs.com/compatible-mode/v1"
 LOG_LEVELS = ("debug", "info", "warning", "error")
 SYSTEM_FILE = Path("/etc/echod/config.toml")
@@ -117,14 +118,12 @@ def _devices(value: Any) -> tuple[str, ...]:
     return names
 
 
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can be meant; a name other than localhost may be anything."""
-    if host.lower() == "localhost":
-        return True
+def _networks(value: Any) -> Networks:
+    names = _names(value)
     try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False
+        return tuple(ip_network(name) for name in names)
+    except ValueError as error:
+        raise ValueError(f"must be addresses and networks, such as 127.0.0.0/8,172.17.0.1: {error}") from None
 
 
 def _host(value: Any) -> str:
@@ -189,6 +188,7 @@ RUNTIME_DIR = Kind(_runtime_dir, str)
 TEXT, SERVER, VOICE, VOICES = Kind(_text), Kind(_server), Kind(_voice), Kind(_voices, list)
 PATH_OR_NONE = Kind(lambda value: _path(value) if value else None, lambda value: str(value) if value else "")
 PORT, HOST, SWITCH, DEVICES = Kind(_port), Kind(_host), Kind(_switch), Kind(_devices, list)
+NETWORKS = Kind(_networks, lambda value: [str(network) for network in value])
 URL = Kind(_url, lambda value: value or "")
 DURATION_OR_AUTO = Kind(
     lambda value: None if value == "auto" else _duration(value),
@@ -216,6 +216,7 @@ class Config:
     host: str = _setting("listen", HOST, "address of the TCP port", "127.0.0.1")
     port: int = _setting("listen", PORT, "TCP port; 0 takes any free one", 8765)
     public_url: str | None = _setting("listen", URL, "base of the URLs in answers, behind a proxy", "")
+    trusted_proxies: Networks = _setting("listen", NETWORKS, "whose X-Forwarded-For counts", ["127.0.0.0/8", "::1"])  # noqa: RUF009
     insecure: bool = _setting("listen", SWITCH, "listen beyond loopback though there is no account yet", False)
     url_lifetime: float = _setting("listen", DURATION, "how long the signed URLs in answers are good", "24h")
 

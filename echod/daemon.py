@@ -22,7 +22,7 @@ from typing import Any
 
 from echod import __version__, logs
 from echod.accounts import Accounts
-from echod.config import Config, create_directory, is_loopback
+from echod.config import Config, create_directory
 from echod.conversations import Conversations
 from echod.descriptors import raise_limit
 from echod.desk import Desk
@@ -33,6 +33,7 @@ from echod.inspection import Inspector
 from echod.journal import Journal
 from echod.leaving import finish_removals
 from echod.metrics import Metrics
+from echod.network import is_loopback
 from echod.redaction import redact
 from echod.roles import Roles
 from echod.sdnotify import notify, watchdog_interval

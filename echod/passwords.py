@@ -38,12 +38,15 @@ class Passwords:
             )
         return await self._in_turn(lambda: self._hasher.hash(_bytes(password)))
 
-    async def verify(self, stored: str | None, password: str) -> bool:
-        """Whether `stored` was made of this password. None, nobody's, takes as long and is never right."""
+    async def verify(self, stored: str | None, password: str, *, patient: bool = False) -> bool:
+        """Whether `stored` was made of this password. None, nobody's, takes as long and is never right.
+
+        `patient`: to wait behind however many others. Raises EchodError: rate_limited.
+        """
         if self._nobodys is None:  # whoever is asked for, so that the first question tells nothing either
-            self._nobodys = await self._in_turn(lambda: self._hasher.hash(secrets.token_bytes(32)))
+            self._nobodys = await self._in_turn(lambda: self._hasher.hash(secrets.token_bytes(32)), patient)
         hashed = stored or self._nobodys
-        return await self._in_turn(lambda: self._matches(hashed, password)) and stored is not None
+        return await self._in_turn(lambda: self._matches(hashed, password), patient) and stored is not None
 
     def _matches(self, hashed: str, password: str) -> bool:
         try:
@@ -51,8 +54,8 @@ class Passwords:
         except (VerificationError, InvalidHashError):
             return False
 
-    async def _in_turn(self, work: Callable[[], T]) -> T:
-        if self._waiting >= MAX_WAITING:
+    async def _in_turn(self, work: Callable[[], T], patient: bool = False) -> T:
+        if self._waiting >= MAX_WAITING and not patient:
             raise EchodError("rate_limited", f"{self._waiting} passwords wait to be checked; try again", retry_after=5)
         self._waiting += 1
         try:

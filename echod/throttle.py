@@ -33,6 +33,11 @@ class Throttle:
         if len(self._due) > MAX_KEYS:
             self._forget(now)
 
+    def give_back(self, key: str) -> None:
+        """A try that was let through is not to count after all."""
+        if key in self._due:
+            self._due[key] -= self._interval
+
     def _forget(self, now: float) -> None:
         self._due = {key: due for key, due in self._due.items() if due > now}
         while len(self._due) > MAX_KEYS:

@@ -14,6 +14,7 @@ from argon2 import PasswordHasher
 from echod.accounts import LOCAL, SESSION_SECONDS, Accounts
 from echod.errors import EchodError
 from echod.journal import MIGRATIONS, Journal
+from echod.logins import BY_STRANGERS_FOR_ACCOUNT
 from echod.passwords import Passwords
 from tests.test_jobs import job
 
@@ -107,14 +108,28 @@ async def test_login_while_the_password_changes(store: Store) -> None:
     login = asyncio.create_task(store.login("anna", PASSWORD, "peer"))
     verified = store._passwords.verify
 
-    async def change_then_answer(stored: str | None, password: str) -> bool:
-        right = await verified(stored, password)
+    async def change_then_answer(stored: str | None, password: str, *, patient: bool = False) -> bool:
+        right = await verified(stored, password, patient=patient)
         await store.set_password("anna", "another one")
         return right
 
     store._passwords.verify = change_then_answer  # type: ignore[method-assign]
     assert (await refusal(login)).code == "unauthorized"
     assert not store._sessions
+
+
+async def test_who_has_signed_in_is_no_stranger(store: Store) -> None:
+    """Their tries are not among those that all addresses together may make, until the password changes."""
+
+    async def guess(peer: str) -> str:
+        return (await refusal(store.verify("anna", "no such password", peer))).code
+
+    await store.login("anna", PASSWORD, "home")
+    told = [await guess(f"far {number}") for number in range(BY_STRANGERS_FOR_ACCOUNT[0] + 1)]
+    assert (set(told[:-1]), told[-1]) == ({"unauthorized"}, "rate_limited")
+    assert await store.login("anna", PASSWORD, "home")
+    await store.set_password("anna", "another one")
+    assert await guess("home") == "rate_limited"
 
 
 async def test_token_while_the_account_goes(store: Store) -> None:

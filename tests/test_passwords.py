@@ -52,6 +52,22 @@ async def test_right_and_wrong(passwords: Passwords) -> None:
     assert not await passwords.verify("no hash at all", "correct horse")
 
 
+async def test_who_is_patient(passwords: Passwords) -> None:
+    """However many others wait, who is known to belong here waits behind them and is not sent away."""
+    gated = Passwords(hasher := Gated())
+    stored = await passwords.hash("correct horse")
+    others = [asyncio.create_task(gated.hash("correct horse")) for _ in range(MAX_WAITING)]
+    await asyncio.sleep(0)
+    with pytest.raises(EchodError, match="wait to be checked"):
+        await gated.verify(stored, "correct horse")
+    known = asyncio.create_task(gated.verify(stored, "correct horse", patient=True))
+    await asyncio.sleep(0)
+    assert not known.done()
+    hasher.gate.set()
+    assert await known
+    await asyncio.gather(*others)
+
+
 @pytest.mark.parametrize("password", ["", "seven.!", "x" * 1025])
 async def test_length(passwords: Passwords, password: str) -> None:
     """A password that is too short or too long is refused by number, without being shown."""

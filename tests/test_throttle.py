@@ -39,6 +39,16 @@ def test_a_burst_then_a_steady_rate() -> None:
     assert tries(limit, "a", 100) == 3
 
 
+def test_a_try_given_back() -> None:
+    """It makes room for another one, and no more than that."""
+    limit = Throttle(3, 10.0, Clock())
+    assert tries(limit, "a", 3) == 3
+    limit.give_back("a")
+    limit.give_back("never tried")
+    assert tries(limit, "a", 100) == 1
+    assert tries(limit, "never tried", 100) == 3
+
+
 def test_keys_have_nothing_to_do_with_one_another() -> None:
     """One who is refused holds up nobody else."""
     limit = Throttle(1, 10.0, Clock())

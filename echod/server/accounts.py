@@ -18,8 +18,8 @@ from urllib.parse import urlsplit
 
 from echod.accounts import LOCAL as LOCAL_ACCOUNT
 from echod.accounts import Accounts, Grant
-from echod.config import is_loopback
 from echod.errors import EchodError
+from echod.network import is_loopback
 
 Address = tuple[str, int | None]
 Pairs = list[tuple[str, str]]

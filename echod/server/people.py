@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import ipaddress
 from typing import Annotated, Any, TypeVar
 
 import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 
 from echod.accounts import LOCAL, SESSION_SECONDS, Account, AccountRole, Grant, Token
-from echod.config import is_loopback
 from echod.errors import EchodError
 from echod.leaving import remove_account
+from echod.network import peer
 from echod.server.accounts import COOKIE, Caller, by_https, check_origin
 from echod.server.refusals import invalid
 from echod.server.schemas import json_body
-from echod.server.services import Calling, Served
+from echod.server.services import Calling, Served, Services
 
 MAX_LIFETIME = 10 * 365 * 86400  # seconds
 
@@ -96,7 +95,7 @@ async def login(request: Request, response: Response, served: Served, _: Certain
     public_url = served.config.public_url
     check_origin(request.headers.items(), public_url, required=False)
     given = await _read(request, Login)
-    secret = await served.accounts.login(given.name, given.password, _peer(request))
+    secret = await served.accounts.login(given.name, given.password, _peer(request, served))
     response.set_cookie(
         COOKIE, secret, max_age=int(SESSION_SECONDS), path="/", httponly=True, samesite="strict",
         secure=by_https(request.headers.items(), public_url),
@@ -127,7 +126,7 @@ async def me(served: Served, caller: Calling) -> dict[str, Any]:
 async def change_password(request: Request, served: Served, caller: Certain) -> dict[str, Any]:
     given = await _read(request, OwnPassword)
     own = served.accounts.find(caller.account)
-    await served.accounts.verify(own.name, given.current_password, _peer(request))
+    await served.accounts.verify(own.name, given.current_password, _peer(request, served))
     await served.accounts.set_password(own.name, given.password)
     return account_object(served.accounts.find(own.name))
 
@@ -169,18 +168,10 @@ def _expiry(given: NewToken, caller: Caller, now: float) -> float | None:
     return min(filter(None, (wanted, made_with)), default=None)
 
 
-def _peer(request: Request) -> str:
+def _peer(request: Request, served: Services) -> str:
     """Whose tries to log in are counted together."""
-    host = request.client.host if request.client else ""
-    if not host or is_loopback(host):
-        # A proxy on this machine adds whom it speaks for at the end. Who is local can claim to be anybody: then the
-        # limit for the account is what holds.
-        host = request.headers.get("x-forwarded-for", host).rpartition(",")[2].strip()
-    try:
-        address = ipaddress.IPv6Address(host.partition("%")[0])
-    except ValueError:
-        return host[:64]
-    return str(ipaddress.IPv6Network((address, 64), strict=False))  # what one customer is given
+    connected = request.client.host if request.client else None
+    return peer(connected, request.headers.getlist("x-forwarded-for"), served.config.trusted_proxies)
 
 
 # Everybody, for admins

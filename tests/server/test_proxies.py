@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
 from pathlib import Path
 
 import httpx
@@ -87,3 +88,51 @@ async def test_a_proxy_that_says_so(daemon: Daemon, tmp_path: Path) -> None:
             async with httpx.AsyncClient(base_url=proxied, timeout=20) as stranger:
                 answer = await stranger.get("/v1/videos", headers={"Host": "clips.example.org"})
         assert refusal(answer)[:2] == (403, "forbidden"), extra
+
+
+async def guesses(daemon: Daemon, name: str, hops: list[str], count: int) -> list[int]:
+    """The statuses of wrong logins that come with these lines of X-Forwarded-For."""
+    lines = [("X-Forwarded-For", hop) for hop in hops]
+    wrong = {"name": name, "password": "no such password"}
+    return [(await daemon.http.post("/v1/account/login", json=wrong, headers=lines)).status_code for _ in range(count)]
+
+
+async def test_a_proxy_that_adds_a_line_of_its_own(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a guesser claims in the lines before it, the address that the proxy saw is the one that is limited."""
+    await daemon.person("anna", "admin")
+    monkeypatch.setattr(daemon, "clock", lambda: 1e9)
+    told = [await guesses(daemon, "anna", [f"203.0.113.{number}", "192.0.2.7"], 1) for number in range(12)]
+    assert told == [[401]] * 10 + [[429]] * 2
+    assert await guesses(daemon, "anna", ["203.0.113.1", "192.0.2.8"], 1) == [401]
+
+
+async def test_a_proxy_that_is_not_trusted(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it says of others is not believed; the setting counts as soon as it is read again."""
+    await daemon.person("anna", "admin")
+    monkeypatch.setattr(daemon, "clock", lambda: 1e9)
+    daemon.desk.config = daemon.changed(trusted_proxies=())
+    told = [await guesses(daemon, "anna", [f"192.0.2.{number}"], 1) for number in range(12)]
+    assert told == [[401]] * 10 + [[429]] * 2
+    daemon.desk.config = daemon.config
+    assert await guesses(daemon, "anna", ["192.0.2.1"], 1) == [401]
+
+
+async def test_the_owner_is_not_locked_out(daemon: Daemon, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through a proxy that says whom it speaks for, one guesser holds up neither the owner nor anybody else."""
+    await daemon.person("anna", "admin")
+    monkeypatch.setattr(daemon, "clock", lambda: 1e9)
+    login = {"name": "anna", "password": PASSWORD}
+    extra = "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;"
+    with nginx(daemon.base, tmp_path / "nginx", extra) as proxied:
+
+        async def log_in(address: str, password: str) -> int:
+            transport = httpx.AsyncHTTPTransport(local_address=address)
+            claim = {"X-Forwarded-For": "203.0.113.9"}
+            async with httpx.AsyncClient(base_url=proxied, transport=transport, headers=claim, timeout=20) as http:
+                return (await http.post("/v1/account/login", json=login | {"password": password})).status_code
+
+        # Of loopback addresses the first is trusted here: the others stand for people elsewhere.
+        daemon.desk.config = daemon.changed(trusted_proxies=(ip_network("127.0.0.1"),))
+        assert [await log_in("127.0.0.2", f"guess {number}") for number in range(12)] == [401] * 10 + [429] * 2
+        assert await log_in("127.0.0.2", PASSWORD) == 429
+        assert await log_in("127.0.0.3", PASSWORD) == 200
