@@ -17,7 +17,7 @@ from typing import Protocol
 
 import msgspec
 
-from echod import job_files, jobs, removal
+from echod import job_files, jobs, removal, strays
 from echod.config import Config
 from echod.errors import EchodError
 from echod.feed import PROGRESS, Feed
@@ -114,14 +114,14 @@ class Desk:
         self._commits: set[asyncio.Task[None]] = set()
 
     async def open(self, dispatcher: Dispatcher) -> None:
-        """Take up what an earlier daemon left: jobs in progress are queued again, directories without a job removed."""
+        """Take up what an earlier daemon left: jobs in progress are queued again, `strays` cleared away."""
         self._dispatcher = dispatcher
         self.root.mkdir(mode=0o700, parents=True, exist_ok=True)  # what people sent is theirs
         for job in await self.journal.unfinished_jobs():
             await self._take_up(job)
         known = {job.id for job in await self.journal.jobs()}
-        strays = [directory for directory in self.root.iterdir() if directory.name not in known]
-        await asyncio.to_thread(job_files.remove, strays)
+        unknown = [directory for directory in strays.directories(self.root) if directory.name not in known]
+        await asyncio.to_thread(strays.clear, unknown)
 
     async def _take_up(self, job: Job) -> None:
         again = self._advance(job, jobs.Requeued(job.attempt))
@@ -222,15 +222,16 @@ class Desk:
             await asyncio.to_thread(job_files.take_inputs, directory, draft.portrait_file, draft.speech_file)
             await self.journal.add_job(job, draft.idempotency_key, draft.fingerprint)
         except Replayed as earlier:
-            await asyncio.to_thread(job_files.remove, [directory])
+            await asyncio.to_thread(strays.discard, directory)
             return await self._same(draft.account, earlier, draft.fingerprint)
         except BaseException as error:
-            job_files.remove([directory])
+            strays.discard(directory)
             if isinstance(error, OSError):
                 raise job_files.unstorable("the inputs", error) from error
             raise
         finally:
             self._accepting.remove(job)
+        strays.accepted(directory)
         self._enter(job)
         return job
 

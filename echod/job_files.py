@@ -8,6 +8,7 @@ import os
 import shutil
 from pathlib import Path
 
+from echod import strays
 from echod.errors import EchodError
 
 PORTRAIT, SPEECH = INPUTS = ("portrait.png", "speech.flac")
@@ -15,7 +16,7 @@ PORTRAIT, SPEECH = INPUTS = ("portrait.png", "speech.flac")
 
 def take_inputs(directory: Path, portrait: Path, speech: Path | None) -> None:
     """Make the directory of a job and link its inputs into it, so that they are there after a power cut."""
-    directory.mkdir(mode=0o700)
+    strays.make(directory)
     for source, name in ((portrait, PORTRAIT), (speech, SPEECH)):
         if source is None:
             continue
@@ -42,11 +43,6 @@ def tidy(directory: Path, completed: bool) -> None:
         for path in directory.glob("*"):
             if path.suffix == ".part" or path.name.startswith("stream.") or (not completed and path.name not in INPUTS):
                 path.unlink(missing_ok=True)
-
-
-def remove(directories: list[Path]) -> None:
-    for directory in directories:
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def size(directory: Path) -> int:

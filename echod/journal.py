@@ -20,6 +20,7 @@ import msgspec
 
 from echod.errors import ConfigurationError, EchodError
 from echod.jobs import Job, Portrait, Speech
+from echod.journal_file import KEY, check_not_lost, check_pages, is_full, unusable
 
 T = TypeVar("T")
 Row = TypeVar("Row", Job, "Record")
@@ -113,30 +114,33 @@ class Journal:
         """Open and migrate. ConfigurationError if the file is no database of ours, or one of a newer echod."""
         self._loop = asyncio.get_running_loop()
         try:
-            self.path.touch(mode=0o600)
-            self.path.chmod(0o600)  # there are hashes of passwords in it
-            self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
-            self._db.execute("PRAGMA journal_mode=WAL")
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._check()
-            self._migrate()
-            self._check_rows()
-            self._db.execute("PRAGMA temp_store=MEMORY")
-            self._db.executescript(PLACES.format("jobs") + PLACES.format("files"))
+            with contextlib.ExitStack() as undo:
+                self._connect()
+                undo.callback(self._db.close)  # it leaves no -wal that would spoil a copy put in the file's place
+                self._prepare()
+                undo.pop_all()
         except (OSError, sqlite3.Error) as error:
-            if _is_full(error):
-                raise EchodError("disk_full", f"{self.path} cannot be used: {error}. Free some space.") from error
-            raise ConfigurationError(
-                f"{self.path} cannot be used as the journal: {error}. Move the file away to start afresh, "
-                "or name another directory with --state-dir."
-            ) from error
+            raise unusable(self.path, error) from error
         self._thread.start()
 
-    def _check(self) -> None:
-        """Better no start than one whose promises rest on torn pages."""
-        (verdict,) = self._db.execute("PRAGMA quick_check(1)").fetchone()
-        if verdict != "ok":
-            raise sqlite3.DatabaseError(verdict)
+    def _connect(self) -> None:
+        if not self.path.exists() or self.path.stat().st_size == 0:
+            # Now: SQLite deletes a -wal that it finds beside an empty file.
+            check_not_lost(self.path, KEY, f"{self.path.name}-wal")
+        self.path.touch(mode=0o600)
+        self.path.chmod(0o600)  # there are hashes of passwords in it
+        self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+
+    def _prepare(self) -> None:
+        self._db.execute("PRAGMA journal_mode=WAL")
+        self._db.execute("PRAGMA synchronous=FULL")
+        check_pages(self._db)
+        self._migrate()
+        self._check_rows()
+        if not any(self._db.execute(f"SELECT 1 FROM {table}").fetchone() for table in ("jobs", "files", "accounts")):
+            check_not_lost(self.path)
+        self._db.execute("PRAGMA temp_store=MEMORY")
+        self._db.executescript(PLACES.format("jobs") + PLACES.format("files"))
 
     def _migrate(self) -> None:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
@@ -145,6 +149,8 @@ class Journal:
                 f"{self.path} has schema {version}; this echod knows up to {SCHEMA_VERSION}. "
                 "Install the newer echod again, or name another directory with --state-dir."
             )
+        if version == 0:
+            check_not_lost(self.path, KEY)
         for target in range(version + 1, SCHEMA_VERSION + 1):
             self._db.executescript(f"BEGIN; {MIGRATIONS[target]} PRAGMA user_version={target}; COMMIT;")
         with contextlib.closing(sqlite3.connect(":memory:")) as fresh:
@@ -385,11 +391,7 @@ def _columns(db: sqlite3.Connection) -> set[str]:
     return {name for (name,) in db.execute(query)}
 
 
-def _is_full(error: Exception) -> bool:
-    return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or "full" in str(error)
-
-
 def _journal_error(error: sqlite3.Error) -> EchodError:
-    if _is_full(error):
+    if is_full(error):
         return EchodError("disk_full", f"the journal cannot be written: {error}. Free some space and try again.")
     return EchodError("internal", f"the journal cannot be written: {error}")

@@ -3,7 +3,7 @@
     files/<id>/upload                       the client's bytes
     files/<id>/portrait.png | speech.flac   what inspection made of them; jobs link these
 
-A file exists once its row is in the journal; a directory without a row is what a death left behind.
+A file exists once its row is in the journal; `strays` says what becomes of a directory without one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-from echod import removal
+from echod import removal, strays
 from echod.config import Config
 from echod.errors import EchodError
 from echod.inspection import PREPARED, Inspected, Inspector, Want
@@ -85,14 +85,14 @@ class FileStore:
         return self.root / record.id / PREPARED[record.kind]
 
     async def sweep(self, now: float) -> None:
-        """Remove expired files, and what an earlier daemon left half received."""
+        """Remove expired files and what an earlier daemon left half received; what has lost its row is set aside."""
         records = await self.journal.files(None)
         doomed = [record for record in records if self._expired(record, now) or self._cut_short(record)]
         for record in doomed:  # bytes before rows: the journal may need the room
             await asyncio.to_thread(removal.empty, self.root / record.id)
-        for directory in self.root.iterdir():
+        for directory in await asyncio.to_thread(strays.directories, self.root):
             if directory.name not in self.unfinished and await self.journal.file(directory.name) is None:
-                await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
+                await asyncio.to_thread(strays.clear, [directory])
         for record in doomed:
             await self._remove(record)
 
@@ -124,7 +124,7 @@ class Receiving:
         self._check_space()
         try:
             with self._room():
-                self._directory.mkdir()
+                strays.make(self._directory)
                 self._upload.touch()
         except BaseException:
             self._leave_nothing()
@@ -140,7 +140,7 @@ class Receiving:
             self._leave_nothing()
 
     def _leave_nothing(self) -> None:
-        shutil.rmtree(self._directory, ignore_errors=True)
+        strays.discard(self._directory)
 
     async def write(self, data: bytes) -> None:
         """Append to the file. Raises EchodError: payload_too_large, disk_full."""
@@ -194,6 +194,7 @@ class Receiving:
         except EchodError:
             self._kept = False
             raise
+        strays.accepted(self._directory)
         return record
 
     def _check_space(self) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
-from echod import jobs
+from echod import jobs, strays
 from echod.config import Config
 from echod.desk import Desk, Draft
 from echod.errors import EchodError
@@ -341,18 +341,23 @@ async def test_pages(office: Office) -> None:
 
 
 async def test_next_start(office: Office, tmp_path: Path) -> None:
-    """What was in progress is queued again, a wanted cancel is carried out, a directory without a job goes."""
+    """What was in progress is queued again, a wanted cancel is carried out; directories without a job do not stay."""
     running, doomed, ended = [await office.desk.accept(office.draft) for _ in range(3)]
     for job in (running, doomed):
         await office.run(job)
     await office.run(ended, done())
     await office.desk.cancel(doomed.id, "a")
-    (office.desk.root / "video_stray").mkdir()
+    half, forgotten = (office.desk.root / jobs.new_job_id() for _ in range(2))
+    strays.make(half)
+    forgotten.mkdir()
+    (forgotten / "clip.mp4").touch()
     next_office = await open_office(office.desk.config, office.desk.journal, tmp_path)
     statuses = [(await next_office.desk.find(job.id, None)).status for job in (running, doomed, ended)]
     assert statuses == ["queued", "cancelled", "completed"]
     assert next_office.desk.position(running.id) == 0
-    assert not (office.desk.root / "video_stray").exists()
+    kept = {path.name for path in office.desk.root.iterdir()}
+    assert kept == {running.id, doomed.id, ended.id, "aside"}
+    assert (office.desk.root / "aside" / forgotten.name / "clip.mp4").exists()
 
 
 @pytest.mark.parametrize("running", [False, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -17,6 +18,7 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
+from echod.journal import Journal
 from tests.conftest import ECHOD
 from tests.running import LIGHT, RunningDaemon, descendants
 
@@ -133,6 +135,12 @@ def users_add(daemon: RunningDaemon, secrets: Secrets, *arguments: str, password
     return command.returncode
 
 
+async def make_journal(path: Path) -> None:
+    journal = Journal(path)
+    journal.open()
+    await journal.close()
+
+
 @pytest.mark.parametrize(
     "flags", [("--log-level", "debug"), pytest.param(("--log-level", "debug", "--log-json"), marks=pytest.mark.long)]
 )
@@ -141,6 +149,7 @@ def test_no_secret_is_told(tmp_path: Path, flags: tuple[str, ...]) -> None:
     secrets = Secrets()
     state = tmp_path / "state"
     state.mkdir(mode=0o700)
+    asyncio.run(make_journal(state / "echod.sqlite3"))  # a key without one is refused
     state.joinpath("signing.key").write_bytes(KEY)
     state.joinpath("signing.key").chmod(0o600)
     with RunningDaemon(tmp_path, *flags, command=LIGHT, DASHSCOPE_API_KEY=API_KEY) as daemon:

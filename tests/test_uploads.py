@@ -262,6 +262,15 @@ async def test_what_a_death_left_is_swept(bench: Bench, speech: bytes) -> None:
     assert await bench.store.find(record.id, "ann") == record
 
 
+async def test_what_lost_its_row_is_set_aside(bench: Bench, speech: bytes) -> None:
+    """A journal that was restored from an older copy does not delete what was uploaded since."""
+    record = await bench.upload(speech)
+    await bench.journal.remove_file(record.id)
+    await bench.store.sweep(bench.now)
+    assert bench.left == ["aside"]
+    assert (bench.store.root / "aside" / record.id / "upload").read_bytes() == speech
+
+
 async def test_sweeping_spares_what_is_being_received(bench: Bench, speech: bytes) -> None:
     """A sweep in the middle of an upload does not touch it."""
     async with bench.store.receive("ann") as receiving:
