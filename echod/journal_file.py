@@ -45,8 +45,9 @@ def unusable(path: Path, error: OSError | sqlite3.Error) -> EchodError:
     # A -wal of another state of the file would be taken for a part of it.
     return ConfigurationError(
         f"{path} cannot be used as the journal: {error}. Put it back, or restore a copy of it and remove "
-        f"{path.name}-wal and {path.name}-shm beside it, or name another directory with --state-dir. To start afresh, without "
-        f"any account, clip or upload, set all that belongs to it aside: `{_set_aside(path)}`"
+        f"{path.name}-wal and {path.name}-shm beside it, or name another directory with --state-dir. "
+        "To start afresh, without any account, clip or upload, set all that belongs to it aside: "
+        f"`{_set_aside(path)}`"
     )
 
 
