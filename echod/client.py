@@ -249,6 +249,10 @@ class Client(People):
             session["audio"] = {"output": {"voice": voice}}
         return Talk(self, role, session)
 
+    def capabilities(self) -> dict[str, Any]:
+        """What the daemon can hear, reply, speak and make, and what to install for the rest."""
+        return self._call("GET", "/v1/capabilities")
+
     def voices(self) -> list[dict[str, Any]]:
         """The voices that can be named; `default` marks the one that speaks where none is."""
         return list(self._call("GET", "/v1/voices")["data"])

@@ -89,6 +89,18 @@ def says(value: Any, status: int = 200) -> Act:
     return lambda handler: handler.answer(json.dumps(value).encode(), status)
 
 
+NO_VOICE = {
+    "code": "voice_not_installed",
+    "message": "no voice is installed: run `apt install espeak-ng`",
+    "commands": ["apt install espeak-ng"],
+}
+
+
+def capabilities(no_voice: dict[str, Any] | None = None) -> dict[str, Any]:
+    """What /v1/capabilities says as far as the command line asks; `no_voice` is why nothing can be spoken."""
+    return {"object": "capabilities", "speaks": {"available": no_voice is None, "reason": no_voice}}
+
+
 def breaks(handler: Handler) -> None:
     """The connection ends without an answer."""
     handler.close_connection = True

@@ -1,4 +1,4 @@
-"""A daemon that holds conversations as a test tells it to, over /v1/realtime and nothing else."""
+"""A daemon that holds conversations as a test tells it to, over /v1/realtime, and knows what it can do."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from urllib.parse import parse_qsl, urlsplit
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 from websockets.sync.server import Server, ServerConnection, serve
+
+from tests.stub import capabilities
 
 Act = Callable[["Peer"], None]
 
@@ -69,6 +71,7 @@ class Talker:
     def __init__(self) -> None:
         self.acts: list[Act] = []
         self.queries: list[dict[str, str]] = []
+        self.capabilities = capabilities()
         self.port = 0
 
     @property
@@ -83,7 +86,9 @@ class Talker:
             act(Peer(connection))
 
     def admit(self, connection: ServerConnection, request: Request) -> Response | None:
-        """Only conversations are here: whatever else is asked for is not found."""
+        """Only conversations are here, and what it can do: whatever else is asked for is not found."""
+        if request.path == "/v1/capabilities":
+            return connection.respond(200, json.dumps(self.capabilities))
         return None if request.path.startswith("/v1/realtime") else connection.respond(404, "")
 
     @contextlib.contextmanager

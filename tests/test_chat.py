@@ -21,6 +21,7 @@ import pytest
 from tests.conftest import ECHOD
 from tests.media import EXAMPLES
 from tests.running import LIGHT, OURS, RunningDaemon, run_echod
+from tests.stub import NO_VOICE, capabilities
 from tests.talker import Peer, Talker
 from tests.terminal import Cli, duration
 
@@ -104,6 +105,27 @@ def test_sentences_are_lines(talker: Talker, played: Cli) -> None:
     done = played("chat", input="\n  \nReally?\n")
     assert (done.returncode, done.stdout) == (0, "Yes.\nDr. Who said so.\n* One\n* Two[2J\n")
     assert done.stderr.count("\n") == 1 and "nobody in particular, who answers with audio" in done.stderr
+
+
+def test_no_voice(talker: Talker, played: Cli) -> None:
+    """Where nobody can speak, answers come as text, and one line says why; whoever names a voice is taken at it."""
+    modes = []
+
+    def writes(peer: Peer) -> None:
+        modes.append(peer.welcome()["output_modalities"])
+        peer.hear()
+        peer.send("response.output_text.delta", delta="Yes, really.")
+        peer.done()
+
+    talker.acts = [writes]
+    talker.capabilities = capabilities(NO_VOICE)
+    done = played("chat", input="Really?\n")
+    assert (done.returncode, done.stdout, played.files()) == (0, "Yes, really.\n", set())
+    why, whom = done.stderr.splitlines()
+    assert why == "echod: answers come as text, for no voice is installed: run `apt install espeak-ng`"
+    assert "who answers with text" in whom
+    played("chat", "--voice", "openai/kokoro/af_heart", input="Really?\n")
+    assert modes == [["text"], ["audio"]]
 
 
 def test_an_answer_that_fails(talker: Talker, played: Cli) -> None:

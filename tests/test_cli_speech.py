@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from echod.commands.say import say
 from echod.commands.submit import submit
 from tests.running import LIGHT, RunningDaemon
-from tests.stub import Handler, Stub, refuses, says, serving, tells, video
+from tests.stub import NO_VOICE, Handler, Stub, capabilities, refuses, says, serving, tells, video
 from tests.terminal import PORTRAIT, Cli, accepted, duration, until
 
 
@@ -24,6 +24,7 @@ from tests.terminal import PORTRAIT, Cli, accepted, duration, until
 def stub() -> Iterator[Stub]:
     """A daemon that makes every clip at once."""
     with serving() as server:
+        server.on("GET /v1/capabilities", says(capabilities()))
         server.on("POST /v1/videos", says(video("queued")))
         server.on("GET /v1/events", tells())
         server.on("GET /v1/videos/video_1", says(video("completed", 100)))
@@ -93,6 +94,18 @@ def test_what_is_told_of_a_text_job(stub: Stub, tmp_path: Path) -> None:
     assert "accepted, seed 420, engine preview: a quick preview, not EchoMimic, voice local/espeak-ng/en-us\n" in said
     assert "video_1: queued, speak\n" in said
     assert cli("say", PORTRAIT, "Hello.", "--detach").stdout == "video_1\n"
+
+
+def test_no_voice(stub: Stub, tmp_path: Path) -> None:
+    """Where nobody can speak, `say` refuses with the command that helps and sends nothing; a named voice is tried."""
+    stub.on("GET /v1/capabilities", says(capabilities(NO_VOICE)))
+    cli = Cli(stub.url, tmp_path / "cwd")
+    refused = cli("say", PORTRAIT, "Hello.")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert refused.stderr == "echod: no voice is installed: run `apt install espeak-ng`\n"
+    assert stub.requests("POST /v1/videos") == []
+    assert cli("say", PORTRAIT, "Hello.", "--voice", "openai/kokoro/af_heart", "-q").returncode == 0
+    assert cli("submit", PORTRAIT, PORTRAIT, "-q").returncode == 0
 
 
 def test_tables(stub: Stub, tmp_path: Path) -> None:

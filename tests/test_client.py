@@ -12,7 +12,7 @@ import pytest
 
 from echod.client import Client
 from echod.errors import DaemonUnreachable, EchodError
-from tests.stub import Handler, Stub, breaks, event, refuses, says, serving, tells, video
+from tests.stub import Handler, Stub, breaks, capabilities, event, refuses, says, serving, tells, video
 
 
 @pytest.fixture
@@ -215,9 +215,11 @@ def test_a_download_that_breaks_off_starts_again(stub: Stub) -> None:
 
 def test_voices_and_usage(stub: Stub) -> None:
     """Lists come without their wrapping; usage says how many days."""
+    stub.on("GET /v1/capabilities", says(capabilities()))
     stub.on("GET /v1/voices", says({"object": "list", "data": [{"id": "a/b/c"}]}))
     stub.on("GET /v1/usage", says({"object": "list", "data": [{"calls": 3}]}))
     with Client(stub.url) as client:
+        assert client.capabilities() == capabilities()
         assert client.voices() == [{"id": "a/b/c"}]
         assert client.usage(7) == [{"calls": 3}]
     [(path, _, _)] = stub.requests("GET /v1/usage")

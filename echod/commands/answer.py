@@ -50,7 +50,7 @@ class Answer:
     def take(self, event: Event) -> None:
         """Show and save what an event brings. A file that cannot be saved is told, and the answer goes on."""
         match event["type"]:
-            case "response.output_audio_transcript.delta":
+            case "response.output_audio_transcript.delta" | "response.output_text.delta":
                 self._say(event["delta"])
             case "response.output_audio.delta":
                 self._sound += base64.b64decode(event["delta"])

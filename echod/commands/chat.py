@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Thread
 from types import FrameType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import click
 
@@ -21,6 +21,8 @@ from echod.errors import EchodError
 if TYPE_CHECKING:
     from echod.client import Client
     from echod.talking import Talk
+
+Mode: TypeAlias = Literal["audio", "video"]
 
 PROMPT = "> "
 
@@ -47,7 +49,7 @@ PROMPT = "> "
 def chat(
     context: click.Context,
     role: str | None,
-    mode: Literal["audio", "video"] | None,
+    mode: Mode | None,
     voice: str | None,
     directory: Path,
     as_json: bool,
@@ -58,17 +60,17 @@ def chat(
     """Talk to a role, and print its answers sentence by sentence.
 
     What you say is typed, or comes line by line through a pipe. In mode audio an answer is saved as ROLE-TURN.wav, in
-    mode video each of its sentences as ROLE-TURN-N.mp4; no file is replaced. Ctrl-C interrupts an answer, another one
-    leaves; so does Ctrl-D. With --json every turn is one line of JSON.
+    mode video each of its sentences as ROLE-TURN-N.mp4; no file is replaced. Where there is no voice, answers are text.
+    Ctrl-C interrupts an answer, another one leaves; so does Ctrl-D. With --json every turn is one line of JSON.
     """
     if mode == "video" and not role:
         raise click.UsageError("--mode video needs the portrait of a role: name one with --role")
     with connect(url, reconnect, quiet) as client:
         known: dict[str, Any] = client.role(role) if role else {}
-        mode = mode or known.get("mode", "audio")
-        with client.talk(role, mode=mode, voice=voice) as talk:
+        answers = _answers(client, mode or known.get("mode", "audio"), voice or known.get("voice"), quiet)
+        with client.talk(role, mode=answers, voice=voice) as talk:
             whom = known.get("title") or role or "nobody in particular"
-            note(f"talking to {whom}, who answers with {mode}; Ctrl-C interrupts, another one leaves", quiet)
+            note(f"talking to {whom}, who answers with {answers}; Ctrl-C interrupts, another one leaves", quiet)
             chat = Chat(client, talk, directory, role or "chat", as_json, quiet)
             if known.get("greeting"):
                 chat.turn(None)
@@ -76,6 +78,15 @@ def chat(
                 chat.turn(line)
     if chat.failed and not sys.stdin.isatty():
         context.exit(1)
+
+
+def _answers(client: Client, mode: Mode, voice: str | None, quiet: bool) -> Mode | Literal["text"]:
+    """How answers come: as wanted, or as text where nobody here can speak them."""
+    reason = None if voice else client.capabilities()["speaks"]["reason"]
+    if reason is None:
+        return mode
+    note(f"answers come as text, for {reason['message']}", quiet)
+    return "text"
 
 
 class Chat:

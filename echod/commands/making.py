@@ -78,6 +78,8 @@ def make(
         target.check()
     with ExitStack() as stack:
         client = stack.enter_context(connect(url, reconnect, quiet))
+        if speech is None and not options.get("voice"):
+            _check_voice(client)
         files = [
             stack.enter_context(_spooled_stdin()) if path == STDIN else path for path in (portrait, speech) if path
         ]
@@ -94,6 +96,14 @@ def make(
             _cancel(client, video, quiet)
             raise
         _finish(client, video, target, as_json)
+
+
+def _check_voice(client: Client) -> None:
+    """Refuse words that nobody here can speak, before anything is sent."""
+    from echod.connection import error_of
+
+    if reason := client.capabilities()["speaks"]["reason"]:
+        raise error_of(reason)
 
 
 def _finish(client: Client, video: Video, target: Target, as_json: bool) -> None:

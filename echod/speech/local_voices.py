@@ -110,7 +110,7 @@ def _none() -> Failure:
     return Failure(
         "missing",
         f"no voice is installed: run `{INSTALL[ESPEAK]}`; or `{INSTALL[PIPER]}`, and put a voice of piper's, NAME.onnx "
-        f"with NAME{CONFIG}, into voices/ of the weights directory",
+        f"with NAME{CONFIG}, into voices/ of the weights directory; or set DASHSCOPE_API_KEY, or openai_url",
         commands=[INSTALL[ESPEAK]],
     )
 

@@ -29,7 +29,7 @@ async def default_voice(calls: Calls, text: str = "", language: str | None = Non
     except Failure as failure:
         raise EchodError(
             "voice_not_installed",
-            f"there is no voice to speak with: {failure.message}; or set DASHSCOPE_API_KEY, or openai_url",
+            f"there is no voice to speak with: {failure.message}",
             param="voice",
         ) from None
 
