@@ -28,9 +28,10 @@ from echod.roles import Role
 from echod.speech import base, flac
 from echod.speech.base import SPEAK_RATE, Voice
 from echod.speech.flac import SpeechFile
+from echod.speech.languages import language_of
 from echod.speech.policy import Calls, SpeechError
 from echod.speech.sentences import Sentence, Sentences
-from echod.speech.voices import find_voice, language_of
+from echod.speech.voices import find_voice
 
 log = logging.getLogger("echod.conversation")
 

@@ -65,6 +65,14 @@ def assets() -> Path:
 
 
 @pytest.fixture
+def no_hibari(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A box without the extra `voice`, on whatever machine."""
+    from echod.speech import local_hibari
+
+    monkeypatch.setattr(local_hibari, "_registry", dict)
+
+
+@pytest.fixture
 def config(tmp_path: Path) -> Config:
     """Settings of their own for one test: nothing of this machine's configuration, a free port, fresh directories."""
     return make_config(tmp_path)

@@ -200,12 +200,13 @@ def test_usage(cli: Cli) -> None:
 @pytest.mark.long
 def test_nothing_to_speak_with(tmp_path: Path) -> None:
     """Where no voice is installed, `say` says what to install or set."""
-    with RunningDaemon(tmp_path, PATH=str(tmp_path)) as daemon:
+    (tmp_path / "hibari.py").touch()  # found before the package of that name
+    with RunningDaemon(tmp_path, PATH=str(tmp_path), PYTHONPATH=str(tmp_path)) as daemon:
         cli = Cli(daemon.url, tmp_path / "cwd")
         refused = cli("say", PORTRAIT, "Hello.")
         assert cli.files() == set()
     assert (refused.returncode, refused.stdout) == (2, "")
-    for remedy in ("apt install espeak-ng", "piper", "DASHSCOPE_API_KEY", "openai_url"):
+    for remedy in ("pip install 'hibari-tts", "apt install espeak-ng", "piper", "DASHSCOPE_API_KEY", "openai_url"):
         assert remedy in refused.stderr
 
 

@@ -93,6 +93,7 @@ def test_worker_pins_before_it_imports() -> None:
 def test_speech_child_begins_light() -> None:
     """local_proc imports torch, whisper and transformers inside functions only, after it is tied to its parent."""
     assert not under(names("speech/local_proc.py", top_level=True), "torch", "whisper", "transformers")
+    assert not under(names("speech/local_speaker.py", top_level=True), "onnxruntime", "hibari", "piper")
 
 
 # What decodes JSON without float_hook, and why it may: msgspec's own reading of numbers takes 11 us for 1e308, so that
@@ -103,7 +104,8 @@ OWN_NUMBERS = {
     "inspection.py": "a child of the daemon's own, and one number a field",
     "server/people.py": "few bytes, and one number a field",
     "server/realtime.py": "no numbers",
-    "speech/local_voices.py": "files of the admin, and no floats",
+    "speech/local_hibari.py": "a file of an installed package",
+    "speech/local_piper.py": "files of the admin, and no floats",
 }
 
 

@@ -2,7 +2,7 @@
 
 hear   a Whisper checkpoint, with openai-whisper       in a child that is started on first use
 reply  a chat model, with transformers                 in the same child; without one, a scripted reply for demos
-speak  piper or espeak-ng                              each time a process of its own
+speak  hibari, piper or espeak-ng                      the models of the first two in a child of their own
 """
 
 from __future__ import annotations
@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Literal
 
 from echod.speech.base import Call, Failure, Function, Message, Turn, Voice
-from echod.speech.local_models import Hear, Models, Reply
+from echod.speech.local_messages import Hear, Reply
+from echod.speech.local_models import Models
 from echod.speech.local_voices import Voices
 
 SCRIPTED = "scripted"
@@ -76,7 +77,7 @@ class Local:
                 yield piece
 
     async def speak(self, text: AsyncIterator[str], voice: Voice, call: Call) -> AsyncGenerator[bytes, None]:
-        async with aclosing(self._voices.speak(text, voice)) as pieces:
+        async with aclosing(self._voices.speak(text, voice, call)) as pieces:
             async for piece in pieces:
                 yield piece
 
@@ -94,6 +95,7 @@ class Local:
 
     async def close(self) -> None:
         await self._models.close()
+        await self._voices.close()
 
     def _whisper(self, model: str) -> Path:
         for name in (model, f"{model}.pt"):

@@ -1,8 +1,4 @@
-"""The child that holds this box's speech models (`local_proc`), the daemon's side: messages, start, death.
-
-Both speak msgpack, each message behind its length, over the child's standard input and output. A request has a number;
-every answer to it carries that number. Several requests may be under way.
-"""
+"""A child that holds speech models of this box (`local_proc`), the daemon's side: start, questions, death."""
 
 from __future__ import annotations
 
@@ -14,91 +10,36 @@ import sys
 from asyncio.subprocess import Process
 from collections.abc import AsyncGenerator
 from pathlib import Path
-from typing import TypeAlias
-
-import msgspec
+from typing import Any, overload
 
 from echod.children import kill
-from echod.speech.base import Call, Failure, Kind, Message
+from echod.speech.base import Call, Failure
+from echod.speech.local_messages import (
+    LENGTH,
+    Done,
+    Failed,
+    Hear,
+    Piece,
+    Reply,
+    Request,
+    Said,
+    Speak,
+    Work,
+    answer_decoder,
+    framed,
+)
 from echod.speech.local_programs import start
 
-LENGTH = 4  # bytes, big-endian
 LOAD_TIMEOUT = 300.0  # seconds: gigabytes from a cold disk
 
 THREADS = max(1, (os.cpu_count() or 1) // 2)  # the workers want cores too
-ENVIRONMENT = {"OMP_NUM_THREADS": str(THREADS), "HF_HUB_OFFLINE": "1"}
-
-
-class Hear(msgspec.Struct, frozen=True, tag=True):
-    """pcm16, mono, HEAR_RATE, for the Whisper checkpoint at `model`. Without sound the model is only loaded."""
-
-    model: Path
-    sound: bytes | None = None
-    language: str | None = None
-
-
-class Reply(msgspec.Struct, frozen=True, tag=True):
-    """A conversation for the chat model in the directory `model`. Without messages the model is only loaded."""
-
-    model: Path
-    personality: str = ""
-    messages: list[Message] | None = None
-
-
-Work: TypeAlias = Hear | Reply
-
-
-class Request(msgspec.Struct, frozen=True):
-    """Work under a number; without work, what has that number is not wanted any more."""
-
-    number: int
-    work: Work | None = None
-
-
-class Piece(msgspec.Struct, frozen=True, tag=True):
-    """More of what was heard, or of the reply."""
-
-    text: str
-
-
-class Done(msgspec.Struct, frozen=True, tag=True):
-    """The work ended well. `usage` has names of USAGE."""
-
-    usage: dict[str, float] = {}
-
-
-class Failed(msgspec.Struct, frozen=True, tag=True):
-    """The work ended in a Failure."""
-
-    kind: Kind
-    message: str
-
-
-Said: TypeAlias = Piece | Done | Failed
-
-
-class Answer(msgspec.Struct, frozen=True):
-    """What the child says about a request."""
-
-    number: int
-    said: Said
-
-
-_encoder = msgspec.msgpack.Encoder(enc_hook=str)  # msgspec knows no Path
-request_decoder = msgspec.msgpack.Decoder(Request, dec_hook=lambda cls, value: cls(value))
-_answer_decoder = msgspec.msgpack.Decoder(Answer)
-
-
-def framed(message: Request | Answer) -> bytes:
-    """A message as it goes through a pipe."""
-    body = _encoder.encode(message)
-    return len(body).to_bytes(LENGTH, "big") + body
 
 
 class Models:
-    """One child, started with the first request and again after it died."""
+    """One child, started with the first request and again after it died. `threads` is how many a model may use."""
 
-    def __init__(self) -> None:
+    def __init__(self, threads: int = THREADS) -> None:
+        self._environment = {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
         self._starting = asyncio.Lock()
         self._child: Process | None = None
         self._listening: asyncio.Task[None] | None = None
@@ -124,7 +65,13 @@ class Models:
             raise Failure("timeout", f"{work.model} is not loaded after {LOAD_TIMEOUT:g} s") from None
         self._loaded.add(work.model)
 
-    async def ask(self, work: Work, call: Call) -> AsyncGenerator[str, None]:
+    @overload
+    def ask(self, work: Hear | Reply, call: Call) -> AsyncGenerator[str, None]: ...
+
+    @overload
+    def ask(self, work: Speak, call: Call) -> AsyncGenerator[bytes, None]: ...
+
+    async def ask(self, work: Work, call: Call) -> AsyncGenerator[Any, None]:
         """The pieces of the answer, as they come. When this is closed early, the child drops the work."""
         child = await self._start()
         assert child.stdin
@@ -137,7 +84,7 @@ class Models:
             while not isinstance(said := await answers.get(), Done):
                 if isinstance(said, Failed):
                     raise Failure(said.kind, said.message)
-                yield said.text
+                yield said.text if isinstance(said, Piece) else said.pcm
             call.usage = said.usage
         finally:
             del self._waiting[number]
@@ -160,7 +107,7 @@ class Models:
                 self._loaded.clear()
                 # From the main thread only: the parent-death signal follows the thread.
                 command = (sys.executable, "-P", "-m", "echod.speech.local_proc", str(os.getpid()))
-                self._child = await start(*command, environment=ENVIRONMENT)
+                self._child = await start(*command, environment=self._environment)
                 self._listening = asyncio.create_task(self._listen(self._child))
             return self._child
 
@@ -170,7 +117,7 @@ class Models:
         try:
             while True:
                 length = int.from_bytes(await child.stdout.readexactly(LENGTH), "big")
-                answer = _answer_decoder.decode(await child.stdout.readexactly(length))
+                answer = answer_decoder.decode(await child.stdout.readexactly(length))
                 if queue := self._waiting.get(answer.number):  # else nobody waits for it any more
                     queue.put_nowait(answer.said)
         except asyncio.IncompleteReadError:

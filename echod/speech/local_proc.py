@@ -1,7 +1,7 @@
-"""The child that holds this box's speech models. Started by `local_models.Models`.
+"""A child that holds speech models of this box. Started by `local_models.Models`.
 
-One thread hears and one replies, so that neither waits for the other; each does one request after the other. What is
-not wanted any more ends before its model's next token.
+One thread hears, one replies and one speaks, so that none waits for another; each does one request after the other.
+What is not wanted any more ends before its model's next token, a sentence before its next piece.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from queue import SimpleQueue
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, get_args
 
 import numpy as np
 
 from echod.parent import die_with_parent
-from echod.speech.local_models import (
+from echod.speech.base import Failure
+from echod.speech.local_messages import (
     LENGTH,
     Answer,
     Done,
@@ -30,6 +31,8 @@ from echod.speech.local_models import (
     Piece,
     Reply,
     Said,
+    Sound,
+    Speak,
     Work,
     framed,
     request_decoder,
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from torch import nn
 
 MAX_TOKENS = 1024  # of a reply
+PIECE = 2**16  # bytes of sound
 MAX_REASON = 300  # characters of an exception's words
 
 PACKAGES = {"whisper": "openai-whisper"}  # what to install, where it is not called like the module
@@ -48,10 +52,6 @@ log = logging.getLogger("echod.speech")
 
 class Dropped(Exception):
     """Nobody wants the answer any more."""
-
-
-class Unusable(Exception):
-    """No working model is where one should be; the message says what is wrong with it."""
 
 
 def main() -> None:
@@ -72,7 +72,7 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     """Do what is asked until nobody asks any more."""
     jobs: dict[int, Job] = {}
     writing = threading.Lock()
-    lanes: dict[type[Work], SimpleQueue[Job]] = {Hear: SimpleQueue(), Reply: SimpleQueue()}
+    lanes: dict[type[Work], SimpleQueue[Job]] = {kind: SimpleQueue() for kind in get_args(Work)}
 
     def tell(answer: Answer) -> None:
         with writing:
@@ -109,12 +109,12 @@ class Job:
     def run(self) -> None:
         """Do the work. What goes wrong is its own end, and not the child's."""
         try:
-            self._check()
-            self.tell(Done(hear(self, self.work) if isinstance(self.work, Hear) else reply(self, self.work)))
+            self.check()
+            self.tell(Done(self._do()))
         except Dropped:
             pass
-        except Unusable as error:
-            self.tell(Failed("missing", str(error)))
+        except Failure as failure:
+            self.tell(Failed(failure.kind, failure.message))
         except ModuleNotFoundError as error:
             package = PACKAGES.get(error.name or "", error.name)
             self.tell(Failed("missing", f"{package} is not installed: run {sys.executable} -m pip install {package}"))
@@ -122,19 +122,28 @@ class Job:
             log.exception("the model at %s failed", self.work.model)
             self.tell(Failed("unavailable", f"the model at {self.work.model} failed: {_reason(error)}"))
 
+    def _do(self) -> dict[str, float]:
+        match self.work:
+            case Hear():
+                return hear(self, self.work)
+            case Reply():
+                return reply(self, self.work)
+            case Speak():
+                return speak(self, self.work)
+
     def tell(self, said: Said) -> None:
         self.answer(Answer(self.number, said))
 
     @contextmanager
     def ending(self, model: nn.Module) -> Iterator[None]:
         """Within, `model` raises Dropped rather than run once more for nobody."""
-        hook = model.register_forward_pre_hook(self._check)
+        hook = model.register_forward_pre_hook(lambda *_: self.check())
         try:
             yield
         finally:
             hook.remove()
 
-    def _check(self, *_: object) -> None:
+    def check(self) -> None:
         if self.dropped.is_set():
             raise Dropped
 
@@ -192,6 +201,20 @@ def reply(job: Job, work: Reply) -> dict[str, float]:
     return {"input_tokens": asked, "output_tokens": tokens.shape[1] - asked}
 
 
+def speak(job: Job, work: Speak) -> dict[str, float]:
+    """Tell a sentence's sound."""
+    from echod.speech.local_speaker import load_speaker
+
+    speaker = load_speaker(work.engine, work.model)
+    if work.sentence is None:
+        return {}
+    for sound in speaker(work.sentence):
+        for start in range(0, len(sound), PIECE):
+            job.check()
+            job.tell(Sound(sound[start : start + PIECE]))
+    return {}
+
+
 @lru_cache(maxsize=1)
 def load_whisper(path: Path) -> Any:
     import whisper
@@ -199,7 +222,9 @@ def load_whisper(path: Path) -> Any:
     try:
         return whisper.load_model(str(path))
     except Exception as error:
-        raise Unusable(f"{path} is not a whole Whisper checkpoint in OpenAI's format: {_reason(error)}") from error
+        raise Failure(
+            "missing", f"{path} is not a whole Whisper checkpoint in OpenAI's format: {_reason(error)}"
+        ) from error
 
 
 @lru_cache(maxsize=1)
@@ -217,9 +242,11 @@ def load_chat(directory: Path) -> tuple[Any, Any]:
         # On many CPUs half precision is the slower one.
         model: Any = AutoModelForCausalLM.from_pretrained(directory, dtype="auto" if cuda else torch.float32, **local)
     except Exception as error:
-        raise Unusable(f"{directory} holds no chat model that transformers can load: {_reason(error)}") from error
+        raise Failure(
+            "missing", f"{directory} holds no chat model that transformers can load: {_reason(error)}"
+        ) from error
     if not tokenizer.chat_template:
-        raise Unusable(f"the tokenizer in {directory} has no chat template: take a model made for chat")
+        raise Failure("missing", f"the tokenizer in {directory} has no chat template: take a model made for chat")
     return tokenizer, model.to("cuda" if cuda else "cpu")
 
 

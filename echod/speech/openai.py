@@ -20,7 +20,7 @@ from echod.speech.base import HEAR_RATE, Backend, Call, Failure, Function, Turn,
 from echod.speech.openai_http import SPEECH, Server, decode, read
 from echod.speech.refusals import refusal
 from echod.speech.riff import Unwrapper, wav
-from echod.speech.sentences import Sentences
+from echod.speech.sentences import lines
 
 PIECE = 2**16  # bytes of sound
 VOICES_TIMEOUT = 2.0  # seconds
@@ -124,7 +124,7 @@ class OpenAI(Backend):
 
     async def speak(self, text: AsyncIterator[str], voice: Voice, call: Call) -> AsyncGenerator[bytes, None]:
         spoken_before = call.spoken
-        async with aclosing(_sentences(text)) as sentences:
+        async with aclosing(lines(text)) as sentences:
             async for sentence in sentences:
                 if spoken_before:
                     spoken_before -= 1
@@ -210,19 +210,3 @@ def _voice(entry: Mapping[str, Any], model: str) -> Voice | None:
     if not (isinstance(name, str) and isinstance(model, str) and name.isprintable() and "/" not in name):
         return None
     return Voice(OpenAI.name, model, name)
-
-
-async def _sentences(text: AsyncIterator[str]) -> AsyncGenerator[str, None]:
-    """The sentences that have something to say, as soon as each is whole."""
-    cutter = Sentences()
-    async for piece in text:
-        for sentence in cutter.feed(piece):
-            if _has_words(sentence.text):
-                yield sentence.text.strip()
-    for sentence in cutter.finish():
-        if _has_words(sentence.text):
-            yield sentence.text.strip()
-
-
-def _has_words(text: str) -> bool:
-    return any(letter.isalnum() for letter in text)

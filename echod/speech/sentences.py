@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from typing import NamedTuple
 
 # Widths in columns, as in a terminal: a Chinese character says as much as two Latin letters, or more.
@@ -161,6 +161,26 @@ class Sentences:
     def _may_end_at_clause(self, before: str) -> bool:
         aside = before.count("*") % 2 == 1 or _unclosed(before, BRACKETS)
         return not aside and _fitting(before.lstrip(), self._clause - 1) < len(before.lstrip())
+
+
+CONTROL = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+")  # would end or break a line
+
+
+async def lines(text: AsyncIterator[str]) -> AsyncGenerator[str, None]:
+    """The sentences of a text that have something to say, each a line, as soon as each is whole."""
+    cutter = Sentences()
+    async for piece in text:
+        for sentence in cutter.feed(piece):
+            if line := _line(sentence):
+                yield line
+    for sentence in cutter.finish():
+        if line := _line(sentence):
+            yield line
+
+
+def _line(sentence: Sentence) -> str:
+    has_words = any(letter.isalnum() for letter in sentence.text)
+    return CONTROL.sub(" ", sentence.text).strip() if has_words else ""
 
 
 def _fitting(text: str, width: int) -> int:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import re
 
 from echod.errors import EchodError
 from echod.speech.base import Failure, Voice
+from echod.speech.languages import spoken_language
 from echod.speech.policy import Calls
-
-HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 
 
 async def list_voices(calls: Calls, backend: str | None = None) -> list[Voice]:
@@ -25,7 +23,7 @@ async def default_voice(calls: Calls, text: str = "", language: str | None = Non
     if calls.config.voice:
         return Voice.parse(calls.config.voice)
     try:
-        return await calls.backend("speak").default_voice(language or language_of(text))
+        return await calls.backend("speak").default_voice(spoken_language(text, language))
     except Failure as failure:
         raise EchodError(
             "voice_not_installed",
@@ -66,11 +64,6 @@ def _in_full(name: str) -> Voice | None:
         return Voice.parse(name)
     except ValueError:
         return None
-
-
-def language_of(text: str) -> str | None:
-    """The language of a text, where its letters tell."""
-    return "zh" if HAN.search(text) else None
 
 
 def _unknown(name: str, reason: str) -> EchodError:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from echod.speech.base import Call, Failure, Message
-from echod.speech.local_models import Models, Reply
+from echod.speech.local_messages import Reply
+from echod.speech.local_models import Models
 from tests.speech.leaks import HANG, nothing_left
 from tests.speech.tiny_chat import write_chat_model
 

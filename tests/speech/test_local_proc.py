@@ -16,7 +16,7 @@ import pytest
 
 from echod.children import kill
 from echod.speech.base import HEAR_RATE, Message
-from echod.speech.local_models import LENGTH, Answer, Done, Hear, Piece, Reply, Request, Work, framed
+from echod.speech.local_messages import LENGTH, Answer, Done, Hear, Piece, Reply, Request, Work, framed
 from echod.speech.local_programs import start
 from tests.speech.tiny_chat import write_chat_model
 

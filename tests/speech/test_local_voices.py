@@ -1,4 +1,4 @@
-"""The voices of this box: espeak-ng itself, and a stand-in for the piper program."""
+"""The voices of this box: espeak-ng itself, and a stand-in for the piper program. hibari has tests of its own."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from pathlib import Path
 
 import pytest
 
-from echod.speech.base import SPEAK_RATE, Failure, Voice
+from echod.speech.base import SPEAK_RATE, Call, Failure, Voice
 from echod.speech.local_voices import Voices
 from tests.speech.leaks import nothing_left
+
+pytestmark = pytest.mark.usefixtures("no_hibari")
 
 ENGLISH = Voice("local", "espeak-ng", "en-us")
 PIPER = Voice("local", "piper", "en_US-joe-medium")
@@ -34,8 +36,12 @@ async def once(*pieces: str) -> AsyncGenerator[str, None]:
         yield piece
 
 
+def speak(voices: Voices, text: AsyncIterator[str], voice: Voice = ENGLISH) -> AsyncGenerator[bytes, None]:
+    return voices.speak(text, voice, Call(model=voice.model))
+
+
 async def spoken(voices: Voices, text: AsyncIterator[str], voice: Voice = ENGLISH) -> bytes:
-    async with aclosing(voices.speak(text, voice)) as pieces:
+    async with aclosing(speak(voices, text, voice)) as pieces:
         return b"".join([piece async for piece in pieces])
 
 
@@ -59,7 +65,7 @@ def voices(tmp_path: Path) -> Voices:
 
 async def test_espeak(voices: Voices) -> None:
     """Whole samples of speech come in pieces of a size that fits a message; more text, more sound."""
-    pieces = [piece async for piece in voices.speak(once("Good morning. " * 20), ENGLISH)]
+    pieces = [piece async for piece in speak(voices, once("Good morning. " * 20), ENGLISH)]
     assert all(len(piece) % 2 == 0 and len(piece) <= 2**16 for piece in pieces)
     sound = b"".join(pieces)
     assert max(sound) > 0
@@ -91,7 +97,7 @@ async def test_speaks_before_the_text_ends(voices: Voices) -> None:
         yield "How are you?"
 
     sound = b""
-    async with asyncio.timeout(60), aclosing(voices.speak(text(), ENGLISH)) as pieces:
+    async with asyncio.timeout(60), aclosing(speak(voices, text(), ENGLISH)) as pieces:
         async for piece in pieces:
             heard.set()
             sound += piece
@@ -99,7 +105,7 @@ async def test_speaks_before_the_text_ends(voices: Voices) -> None:
 
 
 async def test_default(voices: Voices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Piper's voice of the language comes first, then espeak-ng's, then espeak-ng's English."""
+    """Piper's voice of the language comes first, then espeak-ng's, then English; what could be installed is named."""
     names = {tag: (await voices.default(tag)).name for tag in (None, "en-GB", "zh-CN", "fr", "de-AT", "tlh")}
     assert names == {None: "en-us", "en-GB": "en-gb", "zh-CN": "cmn", "fr": "fr-fr", "de-AT": "de", "tlh": "en-us"}
 
@@ -110,7 +116,12 @@ async def test_default(voices: Voices, tmp_path: Path, monkeypatch: pytest.Monke
     assert names == {None: PIPER.name, "en-GB": PIPER.name, "zh-CN": "cmn", "de": "de_DE-thorsten-low"}
 
     monkeypatch.setenv("PATH", str(tmp_path))
-    assert (await Voices(voices.directory).default("fr")).name == "de_DE-thorsten-low"
+    german = Voices(voices.directory)
+    (voices.directory / f"{PIPER.name}.onnx").unlink()
+    assert (await german.default(None)).name == "de_DE-thorsten-low"
+    with pytest.raises(Failure, match="no voice here speaks fr: run `apt install espeak-ng`") as failure:
+        await german.default("fr")
+    assert (failure.value.kind, failure.value.commands) == ("missing", ("apt install espeak-ng",))
 
 
 async def test_piper(voices: Voices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +193,7 @@ async def test_text_breaks_off(voices: Voices) -> None:
 
     sound = b""
     with pytest.raises(LookupError, match="no more words"):
-        async for piece in voices.speak(text(), ENGLISH):
+        async for piece in speak(voices, text(), ENGLISH):
             sound += piece
     assert len(sound) > SPEAK_RATE
 
@@ -198,7 +209,7 @@ async def speak_until(voices: Voices, stage: str, reached: asyncio.Event) -> Non
             await asyncio.Event().wait()
         yield 50 * "Good morning. "  # more than the pipe and its reader take at once
 
-    async with aclosing(voices.speak(text(), ENGLISH)) as pieces:
+    async with aclosing(speak(voices, text(), ENGLISH)) as pieces:
         async for _ in pieces:
             if stage == "in the sound":
                 reached.set()
