@@ -15,7 +15,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -56,14 +56,17 @@ NO_ACCOUNTS = (
 SWEEP_INTERVAL = 600.0  # seconds between two looks for what has expired
 
 
-def run(config: Config, reload: Callable[[], Config] | None = None) -> int:
-    """Serve until a signal; returns the exit code. `reload` reads the settings again, for SIGHUP."""
+def run(config: Config, reload: Callable[[], Config] | None = None, environ: Mapping[str, str] = os.environ) -> int:
+    """Serve until a signal; returns the exit code. `reload` reads the settings again, for SIGHUP.
+
+    Keys are in `environ`; children inherit the environment of the process.
+    """
     logs.set_up(config.log_level, config.log_json)
     faulthandler.enable()  # systemd's watchdog ends a blocked daemon with SIGABRT: say where it hung
     raise_limit()
     try:
         with lock(config.state_dir):
-            asyncio.run(Daemon(config, reload or (lambda: config)).serve())
+            asyncio.run(Daemon(config, reload or (lambda: config), environ=environ).serve())
     except EchodError as error:
         print(f"echod: {redact(error.message)}", file=sys.stderr)
         return error.exit_code
@@ -141,8 +144,15 @@ def _log_failure(task: asyncio.Task[None]) -> None:
 class Daemon:
     """One run of `echod serve`. `clock` is what everything in it takes the time of day from."""
 
-    def __init__(self, config: Config, reload: Callable[[], Config], clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        config: Config,
+        reload: Callable[[], Config],
+        clock: Callable[[], float] = time.time,
+        environ: Mapping[str, str] = os.environ,
+    ) -> None:
         self.config = config
+        self._environ = environ
         self.clock = clock
         self._reload = reload
         self._stop = asyncio.Event()
@@ -214,7 +224,9 @@ class Daemon:
             metrics.called(called)
 
         self.roles = Roles(self.config, self.inspector, self._warm_roles)
-        self.calls = await stack.enter_async_context(open_calls(self.config, record=record, clock=self.clock))
+        self.calls = await stack.enter_async_context(
+            open_calls(self.config, self._environ, record=record, clock=self.clock)
+        )
         self.speaking = Speaking(desk, self.calls)
         self.conversations = Conversations(self.config)
         stack.push_async_callback(self.speaking.close)

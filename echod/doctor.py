@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from echod import config
 from echod.errors import ConfigurationError, DaemonUnreachable, EchodError
+from echod.secret import without_secrets
 
 TORCH_TIMEOUT = 120.0  # seconds; the first import from a cold disk is slow
 
@@ -64,6 +65,7 @@ def examine(url: str | None = None) -> Iterator[Check]:
     yield daemon(settings, url)
     yield from callers(url)
     yield weights(settings)
+    yield from keys(settings)
     yield from speech(settings)
 
 
@@ -89,7 +91,10 @@ def packages() -> Check:
 
 def torch_and_devices(probe: str = TORCH_PROBE, timeout: float = TORCH_TIMEOUT) -> Iterator[Check]:
     try:
-        child = subprocess.run([sys.executable, "-c", probe], capture_output=True, text=True, timeout=timeout)
+        child = subprocess.run(
+            [sys.executable, "-c", probe], capture_output=True, text=True, timeout=timeout,
+            env=without_secrets(os.environ),
+        )  # fmt: skip
     except subprocess.TimeoutExpired:
         yield Check("torch", False, f"did not answer within {timeout:g} s; a GPU or its driver may hang")
         return
@@ -209,6 +214,18 @@ def weights(settings: config.Config) -> Check:
 def _visible(directory: Path) -> Iterator[Path]:
     if directory.is_dir():
         yield from (path for path in directory.iterdir() if not path.name.startswith("."))
+
+
+def keys(settings: config.Config) -> Iterator[Check]:
+    """Which key is sent to whom, if there is any."""
+    try:
+        from echod.speech.backends import keys
+
+        told = keys(settings)
+    except ConfigurationError:  # told by what needs it
+        return
+    if told:
+        yield Check("keys", True, "; ".join(told))
 
 
 def speech(settings: config.Config) -> Iterator[Check]:

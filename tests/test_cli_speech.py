@@ -257,7 +257,7 @@ def test_a_server_that_cannot_speak(server: Stub, remote: Cli) -> None:
     server.on("POST /v1/audio/speech", says({"error": {"message": "wrong key", "code": "invalid_api_key"}}, 401))
     failed = remote("say", PORTRAIT, "Hello.")
     assert (failed.returncode, failed.stdout) == (1, "")
-    for part in ("upstream_tts", "openai/kokoro/alloy", "wrong key", "OPENAI_API_KEY"):
+    for part in ("upstream_tts", "openai/kokoro/alloy", "wrong key", "ECHOD_OPENAI_KEY"):
         assert part in failed.stderr
     assert remote.files() == set()
     assert [each["failed"] for each in remote.json("usage") if each["model"] == "kokoro"] == [1]

@@ -111,7 +111,7 @@ async def everything(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[
         config = directory / ".config" / "echod" / "config.toml"
         config.parent.mkdir(parents=True)
         config.write_text(CONFIG.format(url=server.url))
-        with RunningDaemon(directory, command=LIGHT, OPENAI_API_KEY=KEY) as daemon:
+        with RunningDaemon(directory, command=LIGHT, ECHOD_OPENAI_KEY=KEY) as daemon:
             with daemon.http() as http, (EXAMPLES / "portrait.png").open("rb") as portrait:
                 form = {"name": "ada", "language": "en", "options[size]": "128x128"}
                 http.post("/v1/roles", data=form, files={"portrait": portrait}).raise_for_status()

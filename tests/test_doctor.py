@@ -17,7 +17,7 @@ from tests.stub import Act, Stub, refuses, says, serving
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No daemon of this machine's own is found where one is sought, and no key."""
-    for name in ("ECHOD_URL", "DASHSCOPE_API_KEY", "OPENAI_API_KEY"):
+    for name in ("ECHOD_URL", "DASHSCOPE_API_KEY", "OPENAI_API_KEY", "ECHOD_OPENAI_KEY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     monkeypatch.setattr("echod.address.SYSTEM_SOCKET", tmp_path / "none.sock")
@@ -152,6 +152,14 @@ def speech(directory: Path, server: Stub) -> list[doctor.Check]:
             make_config(directory, openai_url=f"{server.url}/v1", reply_model="chat", voice="openai/tts-1/alloy")
         )
     )
+
+
+def test_keys(server: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Which key goes where is told, never the key; where there is none there is nothing to tell."""
+    assert list(doctor.keys(make_config(tmp_path))) == []
+    monkeypatch.setenv("ECHOD_OPENAI_KEY", "sk-planted-0123456789")
+    [check] = doctor.keys(make_config(tmp_path, openai_url=f"{server.url}/v1"))
+    assert (check.ok, check.finding) == (True, f"that of ECHOD_OPENAI_KEY goes to {server.url}")
 
 
 def test_speech(server: Stub, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from echod import config
+from echod.secret import take_secrets
 
 directory = click.Path(file_okay=False, path_type=Path)
 
@@ -35,7 +36,8 @@ def serve(verbose: bool, **flags: Any) -> None:
     if verbose:
         flags["log_level"] = flags["log_level"] or "debug"
     settings = config.load(flags)
+    environ = take_secrets()
     from echod.daemon import run
     from echod.parent import exit_at_once
 
-    exit_at_once(run(settings, lambda: config.load(flags)))
+    exit_at_once(run(settings, lambda: config.load(flags), environ))

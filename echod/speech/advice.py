@@ -17,7 +17,7 @@ MODEL_SETTINGS: Mapping[Function, str] = {"hear": "hear_model", "reply": "reply_
 KEYS = {
     "dashscope": "DASHSCOPE_API_KEY, dashscope_key_file or the credential dashscope-api-key; "
     "a key is good in one region, that of dashscope_url",
-    "openai": "OPENAI_API_KEY, openai_key_file or the credential openai-api-key",
+    "openai": "ECHOD_OPENAI_KEY, openai_key_file or the credential openai-api-key; OPENAI_API_KEY goes to OpenAI alone",
 }
 LACKING = {
     "dashscope": "there is no key for DashScope: set DASHSCOPE_API_KEY, dashscope_key_file or the systemd "

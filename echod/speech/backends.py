@@ -22,6 +22,8 @@ from echod.usage import Usage
 
 FUNCTIONS: tuple[Function, ...] = ("hear", "reply", "speak")
 ALIBABA = ".aliyuncs.com"  # the hosts whose WebSocket is found beside their HTTP
+OPENAI = ".api.openai.com"  # its host, and those of its regions
+OPENAI_API_KEY = "OPENAI_API_KEY"  # what every client of OpenAI's reads, and so may be there for others
 WEBSOCKET_PATH = "/api-ws/v1/inference"
 # What backends are made of, and which of them does what.
 UNTIL_RESTART = (
@@ -47,7 +49,7 @@ def plan(config: Config, environ: Mapping[str, str] = os.environ) -> Plan:
     dashscope_key = find_secret(
         "DASHSCOPE_API_KEY", config.dashscope_key_file, "dashscope-api-key", environ, "dashscope_key_file"
     )
-    openai_key = find_secret("OPENAI_API_KEY", config.openai_key_file, "openai-api-key", environ, "openai_key_file")
+    openai_key = _openai_key(config, environ)
     given = {"dashscope": dashscope_key is not None, "openai": bool(config.openai_url), "local": True}
     usable = tuple(name for name, there in given.items() if there)
     chosen: dict[Function, str] = {}
@@ -68,6 +70,42 @@ def plan(config: Config, environ: Mapping[str, str] = os.environ) -> Plan:
         _usable(Voice.parse(voice).backend, usable, "voices")
     ws_url = dashscope_ws_url(config) if dashscope_key else ""
     return Plan(chosen, usable, dashscope_key, ws_url, openai_key)
+
+
+def _openai_key(config: Config, environ: Mapping[str, str]) -> Secret | None:
+    """The key for the server at `openai_url`. OPENAI_API_KEY, meant for OpenAI, would be shown to whoever that is."""
+    variable, credential, setting = "ECHOD_OPENAI_KEY", "openai-api-key", "openai_key_file"
+    key = find_secret(variable, config.openai_key_file, credential, environ, setting)
+    if key is None and _is_openais(config.openai_url):
+        key = find_secret(OPENAI_API_KEY, None, credential, environ, setting)
+    return key
+
+
+def _is_openais(url: str) -> bool:
+    """Whether OpenAI answers there, in whatever region, and nobody on the way hears."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" and f".{parts.hostname}".endswith(OPENAI)
+
+
+def keys(config: Config, environ: Mapping[str, str] = os.environ) -> list[str]:
+    """Which key goes where, in words. Raises ConfigurationError."""
+    made, told = plan(config, environ), []
+    if made.dashscope_key:
+        servers = dict.fromkeys(map(_server, (config.dashscope_url, made.dashscope_ws_url)))
+        told.append(f"that of {made.dashscope_key.origin} goes to {' and '.join(servers)}")
+    if made.openai_key and config.openai_url:
+        told.append(f"that of {made.openai_key.origin} goes to {_server(config.openai_url)}")
+    elif environ.get(OPENAI_API_KEY) and config.openai_url:
+        told.append(
+            f"{OPENAI_API_KEY} is OpenAI's, and does not go to {_server(config.openai_url)}, which gets none: if it "
+            "wants one, set ECHOD_OPENAI_KEY, openai_key_file or the credential openai-api-key"
+        )
+    return told
+
+
+def _server(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 def _usable(backend: str, usable: tuple[str, ...], setting: str) -> str:

@@ -7,7 +7,7 @@ import pytest
 
 from echod.config import SETTINGS
 from echod.errors import ConfigurationError
-from echod.speech.backends import UNTIL_RESTART, open_calls, plan, reloaded
+from echod.speech.backends import UNTIL_RESTART, keys, open_calls, plan, reloaded
 from tests.conftest import make_config
 
 KEY = {"DASHSCOPE_API_KEY": "sk-0123456789"}
@@ -117,3 +117,55 @@ def test_all_speech_settings_are_looked_at() -> None:
     }  # fmt: skip
     speech = {name for name, item in SETTINGS.items() if item.metadata["section"] == "speech"}
     assert speech == read_at_each_use | set(UNTIL_RESTART)
+
+
+GENERAL = {"OPENAI_API_KEY": "sk-for-openai-0123"}
+
+
+@pytest.mark.parametrize(
+    ("url", "sent"),
+    [
+        ("https://api.openai.com/v1", True),
+        ("https://API.openai.com/v1", True),
+        ("https://eu.api.openai.com/v1", True),
+        ("https://api.openai.com:443/v1", True),
+        ("http://api.openai.com/v1", False),
+        ("https://api.openai.com.example.org/v1", False),
+        ("https://notapi.openai.com/v1", False),
+        ("https://my-api.openai.com/v1", False),
+        ("https://example.org/api.openai.com", False),
+        ("http://127.0.0.1:8000/v1", False),
+    ],
+)
+def test_whose_key_the_environment_has(tmp_path: Path, url: str, sent: bool) -> None:
+    """OPENAI_API_KEY is for OpenAI's own host, over TLS, and nobody else's; ours is for whatever openai_url names."""
+    config = make_config(tmp_path, openai_url=url)
+    found = plan(config, GENERAL).openai_key
+    assert (found and found.reveal()) == (GENERAL["OPENAI_API_KEY"] if sent else None)
+    ours = plan(config, GENERAL | {"ECHOD_OPENAI_KEY": "sk-ours-0123456789"}).openai_key
+    assert ours and ours.reveal() == "sk-ours-0123456789"
+    file = tmp_path / "key"
+    file.write_text("sk-from-a-file-0123")
+    filed = plan(make_config(tmp_path, openai_url=url, openai_key_file=file), GENERAL).openai_key
+    assert filed and filed.reveal() == "sk-from-a-file-0123"
+
+
+def test_which_key_goes_where(tmp_path: Path) -> None:
+    """It is told by where each key was found and by the server, and without the keys."""
+    assert keys(make_config(tmp_path), GENERAL) == []
+    config = make_config(tmp_path, **SERVER)
+    [withheld] = keys(config, GENERAL)
+    assert "OPENAI_API_KEY is OpenAI's, and does not go to http://127.0.0.1:8000" in withheld
+    assert "ECHOD_OPENAI_KEY" in withheld
+    both = KEY | GENERAL | {"ECHOD_OPENAI_KEY": "sk-ours-0123456789"}
+    assert keys(config, both) == [
+        "that of DASHSCOPE_API_KEY goes to https://dashscope.aliyuncs.com and wss://dashscope.aliyuncs.com",
+        "that of ECHOD_OPENAI_KEY goes to http://127.0.0.1:8000",
+    ]
+    (tmp_path / "openai-api-key").write_text("sk-credential-0123")
+    assert keys(config, {"CREDENTIALS_DIRECTORY": str(tmp_path)}) == [
+        "that of the credential openai-api-key goes to http://127.0.0.1:8000"
+    ]
+    assert keys(make_config(tmp_path, openai_url="https://api.openai.com/v1"), GENERAL) == [
+        "that of OPENAI_API_KEY goes to https://api.openai.com"
+    ]
