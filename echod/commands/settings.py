@@ -81,7 +81,7 @@ def _line(settings: Config, name: str, origin: bool) -> str:
 
 def _described(settings: Config, name: str, origin: bool) -> Any:
     value = getattr(settings, name)
-    plain = str(value) if isinstance(value, Path) else value
+    plain = SETTINGS[name].metadata["kind"].show(value) if isinstance(value, Path | tuple) else value
     return {"value": plain, "origin": settings.origins[name]} if origin else plain
 
 
