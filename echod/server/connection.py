@@ -8,6 +8,8 @@ from urllib.parse import SplitResult
 
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 from websockets.asyncio.server import ServerConnection
+from websockets.frames import CloseCode, Frame, Opcode
+from websockets.protocol import Event
 
 from echod.server.accounts import Address, Caller
 from echod.server.http import Http
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from echod.server.front import Front
 
 MAX_UNREAD = 1 << 20  # bytes that a client may have us answer without reading the answers
+MAX_FRAGMENTS = 1024  # of one message; each takes a few hundred bytes, also an empty one
+READ_SIZE = 16 * 1024  # bytes of frames taken in at once: some 2,700 of the smallest, in 10 ms
 
 
 class Connection(ServerConnection):
@@ -27,10 +31,12 @@ class Connection(ServerConnection):
     addresses: tuple[Address | None, Address | None]  # this end's and the client's; the socket of one who left has none
     lent = False
     _unread = 0  # bytes written in answer to pings since the client had last read everything
+    _fragments = 0  # of a message on its way
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         if self.lent:  # handed back by uvicorn: the client upgrades
+            vars(transport)["max_size"] = READ_SIZE  # asyncio's, for each read
             super().connection_made(transport)
             return
         self.lent = True
@@ -48,6 +54,16 @@ class Connection(ServerConnection):
         self._unread = self._unread + grown if waiting else grown
         if self._unread > MAX_UNREAD:
             self.transport.abort()
+
+    def process_event(self, event: Event) -> None:
+        """Bounds fragments: `websockets` has no limit in some versions, and another one in others."""
+        if isinstance(event, Frame) and event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            self._fragments = 0 if event.fin else self._fragments + 1
+            if self._fragments > MAX_FRAGMENTS:
+                self.protocol.fail(CloseCode.MESSAGE_TOO_BIG, f"a message may have {MAX_FRAGMENTS} fragments")
+                self.send_data()
+                return
+        super().process_event(event)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.front.transports.discard(self.transport)

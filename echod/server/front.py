@@ -144,6 +144,7 @@ class Front:
             "server_header": "echod",
             "compression": None,  # 30 times slower on media, and everything here is media or small
             "max_size": MAX_MESSAGE,
+            "max_queue": 1,  # frames read ahead; one may be as large as an utterance
             "open_timeout": HEAD_TIMEOUT,
             "close_timeout": 5,
         }
