@@ -23,6 +23,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from echod.account_rows import delete_grants, delete_oldest_sessions, make_room_for_token
 from echod.errors import EchodError
 from echod.journal import Journal
 from echod.logins import LoginLimits
@@ -196,7 +197,7 @@ class Accounts:
             done = db.execute("UPDATE accounts SET password = ? WHERE name = ? AND NOT leaving", (hashed, name))
             if not done.rowcount:
                 raise _no_account(name)
-            _delete_grants(db, name)
+            delete_grants(db, name)
 
         def remember() -> None:
             self._accounts[name] = msgspec.structs.replace(self._accounts[name], password=hashed)
@@ -220,7 +221,7 @@ class Accounts:
                     param="name",
                 )
             db.execute("UPDATE accounts SET leaving = TRUE WHERE name = ?", (name,))
-            _delete_grants(db, name)
+            delete_grants(db, name)
 
         def remember() -> None:
             self._accounts[name] = msgspec.structs.replace(self._accounts[name], leaving=True)
@@ -276,11 +277,12 @@ class Accounts:
                 raise EchodError("unauthorized", "the name or the password is wrong")
         return known
 
-    async def login(self, name: str, password: str, peer: str) -> str:
-        """The secret of a new session. Raises as `verify`."""
+    async def login(self, name: str, password: str, peer: str, most: int | None = None) -> str:
+        """The secret of a new session; beyond `most` of them the oldest end. Raises as `verify`."""
         account = await self.verify(name, password, peer)
         secret = secrets.token_urlsafe(SECRET_BYTES)
         digest, expires_at = _digest(secret), self.clock() + SESSION_SECONDS
+        ended: list[str] = []
 
         def work(db: sqlite3.Connection) -> None:
             # The password may have changed while it was verified.
@@ -288,8 +290,14 @@ class Accounts:
             if not db.execute(query, (name, account.password)).fetchone():
                 raise EchodError("unauthorized", "the name or the password is wrong")
             db.execute("INSERT INTO sessions VALUES (?, ?, ?)", (digest, name, expires_at))
+            if most is not None:
+                ended.extend(delete_oldest_sessions(db, name, most))
 
-        await self._commit(work, lambda: self._index_session(name, digest, expires_at))
+        def remember() -> None:
+            self._index_session(name, digest, expires_at)
+            self._end_digests(self._sessions, ended)
+
+        await self._commit(work, remember)
         log.info("logged in", extra={"account": name})
         return secret
 
@@ -305,21 +313,33 @@ class Accounts:
 
     # Tokens
 
-    async def create_token(self, account: str, name: str, expires_at: float | None) -> tuple[Token, str]:
-        """A new API token, and its secret for once. Raises EchodError: not_found, invalid_request."""
+    async def create_token(
+        self, account: str, name: str, expires_at: float | None, most: int | None = None
+    ) -> tuple[Token, str]:
+        """A new API token, and its secret for once. Where there are `most`, expired ones make room.
+
+        Raises EchodError: not_found, invalid_request, quota_exceeded.
+        """
         self.find(account)
         if not 0 < len(name) <= MAX_TOKEN_NAME or not name.isprintable():
             raise _invalid(f"the name of a token has 1 to {MAX_TOKEN_NAME} printable characters", "name")
         secret = TOKEN_PREFIX + secrets.token_urlsafe(SECRET_BYTES)
         id = f"token_{secrets.token_hex(8)}"
         token = Token(id, account, name, _digest(secret), self.clock(), expires_at)
+        ended: list[str] = []
 
         def work(db: sqlite3.Connection) -> None:
             if not db.execute("SELECT 1 FROM accounts WHERE name = ? AND NOT leaving", (account,)).fetchone():
                 raise _no_account(account)
+            if most is not None:
+                ended.extend(make_room_for_token(db, account, most, token.created_at))
             db.execute("INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?)", msgspec.structs.astuple(token))
 
-        await self._commit(work, lambda: self._index_token(token))
+        def remember() -> None:
+            self._index_token(token)
+            self._end_digests(self._tokens, ended)
+
+        await self._commit(work, remember)
         log.info("token created", extra={"account": account})
         return token, secret
 
@@ -342,7 +362,7 @@ class Accounts:
         log.info("token revoked", extra={"account": grant.account})
 
     async def sweep(self, now: float) -> None:
-        """Forget expired sessions. Expired tokens stay in the list until they are revoked."""
+        """Forget expired sessions. Expired tokens stay in the list until they are revoked, or until room is needed."""
         for grant in [grant for grant in self._sessions.values() if not grant.holds(now)]:
             await self.logout(grant)
 
@@ -376,6 +396,10 @@ class Accounts:
             for grant in [grant for grant in grants.values() if grant.account == account]:
                 self._end(grants, grant)
 
+    def _end_digests(self, grants: dict[str, Grant], digests: list[str]) -> None:
+        for grant in [grants[digest] for digest in digests if digest in grants]:
+            self._end(grants, grant)
+
     @staticmethod
     def _end(grants: dict[str, Grant], grant: Grant) -> None:
         grants.pop(grant.digest, None)
@@ -390,11 +414,6 @@ def check_name(name: str) -> None:
         raise _invalid(
             f"{name[:64]!r} cannot be the name of an account: 1 to 32 of a-z 0-9 . _ -, a letter or digit first", "name"
         )
-
-
-def _delete_grants(db: sqlite3.Connection, account: str) -> None:
-    db.execute("DELETE FROM tokens WHERE account = ?", (account,))
-    db.execute("DELETE FROM sessions WHERE account = ?", (account,))
 
 
 def _digest(secret: str) -> str:

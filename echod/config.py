@@ -230,6 +230,8 @@ class Config:
 
     queue_limit: int = _setting("limits", COUNT, "jobs that may wait", 256)
     jobs_per_account: int = _setting("limits", COUNT, "jobs of one account that may wait", 64)
+    tokens_per_account: int = _setting("limits", COUNT, "API tokens that one account may have", 100)
+    sessions_per_account: int = _setting("limits", COUNT, "sessions of one account; a further one ends the oldest", 100)
     max_seconds: float = _setting("limits", DURATION, "longest speech", 1800)
     max_upload: int = _setting("limits", SIZE, "largest request body", "64MiB")
     max_pixels: int = _setting("limits", COUNT, "largest portrait, width x height", 50_000_000)

@@ -149,6 +149,58 @@ async def test_token_while_the_account_goes(store: Store) -> None:
     await store.add("bert", "user", PASSWORD)
 
 
+async def test_tokens_of_an_account_are_limited(store: Store) -> None:
+    """Of many asked for at once as many are made as may be; the refusal names number and setting; others' count not."""
+    await store.add("bert", "user", PASSWORD)
+    asked = (store.create_token("anna", f"laptop {number}", None, 3) for number in range(10))
+    results = await asyncio.gather(*asked, return_exceptions=True)
+    refused = [result for result in results if isinstance(result, EchodError)]
+    assert (len(refused), len(store.tokens("anna"))) == (7, 3)
+    assert {error.code for error in refused} == {"quota_exceeded"}
+    assert "has 3 API tokens, and at most 3 are allowed (tokens_per_account)" in refused[0].message
+    await store.create_token("bert", "laptop", None, 3)
+    revoked = store.tokens("anna")[0].token
+    assert revoked is not None
+    await store.revoke_token(revoked.id, "anna")
+    await store.create_token("anna", "another", None, 3)
+
+
+async def test_expired_tokens_make_room(tmp_path: Path) -> None:
+    """They stay in the list until there is no room, and then go, after a restart too."""
+    async with opened(tmp_path / "j") as store:
+        await store.add("anna", "admin", PASSWORD)
+        for name in ("one", "two"):
+            await store.create_token("anna", name, store.now + 10, 3)
+        _, kept = await store.create_token("anna", "three", None, 3)
+        assert (await refusal(store.create_token("anna", "four", None, 3))).code == "quota_exceeded"
+        store.now += 10
+        assert len(store.tokens("anna")) == 3
+        await store.create_token("anna", "four", None, 3)
+        assert [grant.token.name for grant in store.tokens("anna") if grant.token] == ["three", "four"]
+    async with opened(tmp_path / "j") as store:
+        assert len(store.tokens("anna")) == 2 and store.token(kept)
+
+
+async def test_a_session_too_many_ends_the_oldest(tmp_path: Path) -> None:
+    """Whoever is connected with it is told; nobody else's ends."""
+    async with opened(tmp_path / "j") as store:
+        for name in ("anna", "bert"):
+            await store.add(name, "admin", PASSWORD)
+        his = await store.login("bert", PASSWORD, "peer", 2)
+        sessions = []
+        for _ in range(2):
+            sessions.append(await store.login("anna", PASSWORD, "peer", 2))
+            store.now += 1
+        oldest, ended = store.session(sessions[0]), list[bool]()
+        assert oldest is not None
+        with oldest.telling(lambda: ended.append(True)):
+            sessions.append(await store.login("anna", PASSWORD, "peer", 2))
+        assert ended == [True]
+        assert [store.session(each) is not None for each in (*sessions, his)] == [False, True, True, True]
+    async with opened(tmp_path / "j") as store:
+        assert [store.session(each) is not None for each in (*sessions, his)] == [False, True, True, True]
+
+
 async def test_who_asked_has_gone(store: Store) -> None:
     """A change that is committed counts at once, even if nobody waits for its end any more."""
     await store.create_token("anna", "laptop", None)

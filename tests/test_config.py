@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,7 @@ def test_byte_order_mark(tmp_path: Path) -> None:
         ("public_url", "https://clips.example.org/echod/", "https://clips.example.org/echod"),
         ("host", "::1", "::1"),
         ("port", "0", 0),
+        ("trusted_proxies", "10.0.0.1, 172.16.0.0/12", (ip_network("10.0.0.1/32"), ip_network("172.16.0.0/12"))),
     ],
 )
 def test_text_is_read(tmp_path: Path, name: str, text: str, value: object) -> None:
@@ -94,6 +96,9 @@ def test_text_is_read(tmp_path: Path, name: str, text: str, value: object) -> No
         ("runtime_dir", "/" + "x" * 100, "101 bytes"),
         ("state_dir", "~nosuchuser/x", "a home"),
         ("max_upload", "9" * 400, "more than"),
+        ("trusted_proxies", "10.0.0.1/8", "127.0.0.0/8,172.17.0.1"),
+        ("trusted_proxies", "my-proxy", "addresses and networks"),
+        ("tokens_per_account", "0", "1 or more"),
     ],
 )
 def test_refusal_names_value_limit_and_origin(tmp_path: Path, name: str, text: str, limit: str) -> None:

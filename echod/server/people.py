@@ -92,13 +92,15 @@ def _told(error: Exception, kind: type[msgspec.Struct]) -> str:
 
 @account.post("/login", summary="Begin a session: the answer sets a cookie", openapi_extra=json_body(Login))
 async def login(request: Request, response: Response, served: Served, _: Certain) -> dict[str, Any]:
-    public_url = served.config.public_url
-    check_origin(request.headers.items(), public_url, required=False)
+    config = served.config
+    check_origin(request.headers.items(), config.public_url, required=False)
     given = await _read(request, Login)
-    secret = await served.accounts.login(given.name, given.password, _peer(request, served))
+    secret = await served.accounts.login(
+        given.name, given.password, _peer(request, served), config.sessions_per_account
+    )
     response.set_cookie(
         COOKIE, secret, max_age=int(SESSION_SECONDS), path="/", httponly=True, samesite="strict",
-        secure=by_https(request.headers.items(), public_url),
+        secure=by_https(request.headers.items(), config.public_url),
     )  # fmt: skip
     return account_object(served.accounts.find(given.name))
 
@@ -148,7 +150,7 @@ async def create_token(request: Request, served: Served, caller: Certain) -> dic
     if whose != caller.account:
         caller.must_be_admin()
     token, secret = await served.accounts.create_token(
-        whose, given.name, _expiry(given, caller, served.accounts.clock())
+        whose, given.name, _expiry(given, caller, served.accounts.clock()), served.config.tokens_per_account
     )
     return token_object(token) | {"token": secret}
 

@@ -463,6 +463,19 @@ async def test_sessions_end(daemon: Daemon, anna: Person, bert: Person) -> None:
     assert await get(daemon, "/v1/videos", **last) == 401
 
 
+async def test_hoarding(daemon: Daemon, anna: Person, bert: Person) -> None:
+    """Neither tokens nor sessions can be made without end, by whomever, and a setting says how many may be."""
+    daemon.desk.config = daemon.changed(tokens_per_account=3, sessions_per_account=2)
+    made = [(await bert.http.post("/v1/account/tokens", json={"name": "x"})).status_code for _ in range(4)]
+    assert made == [200, 200, 429, 429]
+    refused = await anna.http.post("/v1/account/tokens", json={"name": "x", "account": "bert"})
+    assert refusal(refused)[:2] == (429, "quota_exceeded")
+    assert "at most 3 are allowed (tokens_per_account)" in refused.text
+    assert (await anna.http.post("/v1/account/tokens", json={"name": "x"})).status_code == 200
+    sessions = [await cookie(daemon, "bert") for _ in range(3)]
+    assert [await get(daemon, "/v1/videos", **session) for session in sessions] == [401, 200, 200]
+
+
 # Passwords
 
 
