@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 # once. In the order of the files: the slow ones come first.
 PYTEST := $(BIN)/pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
-.PHONY: help demo proof test test-long check format clean
+.PHONY: help demo proof test tests test-long check format clean
 
 help:
 	@echo "make demo       install, run the daemon, turn examples/ into a clip"
@@ -38,7 +38,9 @@ check: $(VENV)/installed-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-test: check
+test: check tests
+
+tests: $(VENV)/installed-dev
 	$(PYTEST) -m 'not long'
 
 test-long: $(VENV)/installed-dev

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Generator, Iterator
@@ -14,6 +16,7 @@ import pytest
 
 from echod import config as configs
 from echod.config import Config
+from tests import processes
 
 # Test processes share the cores, and more threads than cores spin on each other. The limit holds in workers too, which
 # set a number of their own.
@@ -28,6 +31,11 @@ if TYPE_CHECKING:
     from tests.running import RunningDaemon
 
 ECHOD = Path(sys.executable).with_name("echod")  # the installed command
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    processes.register(config)
+
 
 # Half a million objects are made by collecting the tests, and stay: the garbage collector need not visit them again.
 gc.disable()
@@ -62,6 +70,27 @@ def assets() -> Path:
     if not directory:
         pytest.skip("ECHOD_TEST_ASSETS names no directory of test assets")
     return Path(directory)
+
+
+@pytest.fixture(scope="session")
+def espeak() -> str:
+    """The program espeak-ng, for tests of it and of the languages that nothing else here speaks."""
+    path = shutil.which("espeak-ng")
+    if path is None:
+        pytest.skip("espeak-ng is not installed")
+    return path
+
+
+@pytest.fixture(scope="session")
+def local_voice() -> str:
+    """Who speaks English on this box, whoever that is."""
+    from echod.speech.base import Failure
+    from echod.speech.local_voices import Voices
+
+    try:
+        return str(asyncio.run(Voices(Path("nowhere")).default("en")))
+    except Failure as failure:
+        pytest.skip(f"nothing speaks English here: {failure.message.partition(':')[0]}")
 
 
 @pytest.fixture

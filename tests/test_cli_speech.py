@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import threading
 from collections.abc import Iterator
@@ -147,9 +146,7 @@ def test_refusals(stub: Stub, tmp_path: Path, command: str) -> None:
 
 
 @pytest.fixture
-def cli(daemon: RunningDaemon, tmp_path: Path) -> Cli:
-    if not shutil.which("espeak-ng"):
-        pytest.skip("espeak-ng is not installed")
+def cli(daemon: RunningDaemon, local_voice: str, tmp_path: Path) -> Cli:
     return Cli(daemon.url, tmp_path / "cwd")
 
 
@@ -162,6 +159,7 @@ def test_say(cli: Cli) -> None:
     assert cli.files() == {"good-evening-and-welcome.mp4"}
 
 
+@pytest.mark.usefixtures("espeak")
 def test_say_with_a_voice(cli: Cli) -> None:
     """`--voice` takes what `voices` lists, in full or by a name that only one has; one of them is the default."""
     voices = cli.json("voices")
@@ -189,7 +187,7 @@ def test_say_with_a_voice(cli: Cli) -> None:
 
 def test_usage(cli: Cli) -> None:
     """What was spoken is summed up."""
-    cli("say", PORTRAIT, "One, two, three.", "--voice", "local/espeak-ng/nl", "-q")
+    cli("say", PORTRAIT, "One, two, three.", "-q")
     spoken = [each for each in cli.json("usage", "--days", "1") if each["function"] == "speak"]
     assert {(each["account"], each["backend"]) for each in spoken} == {("local", "local")}
     assert sum(each["characters"] for each in spoken) >= len("One, two, three.")

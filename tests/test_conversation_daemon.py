@@ -34,7 +34,7 @@ LONG = "".join(f"This is sentence number {number}. " for number in range(200))
 
 
 @pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
+def daemon(tmp_path_factory: pytest.TempPathFactory, local_voice: str) -> Iterator[RunningDaemon]:
     with RunningDaemon(tmp_path_factory.mktemp("conversation"), ECHOD_HEAR_MODEL=str(WHISPER)) as daemon:
         with daemon.http() as http, (EXAMPLES / "portrait.png").open("rb") as portrait:
             form = {"name": "ada", "language": "en", "greeting": "Hello! I am Ada.", "options[size]": "256x256"}

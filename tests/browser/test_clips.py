@@ -160,6 +160,7 @@ def test_clip_plays_while_it_grows(daemon: RunningDaemon, visitor: Visitor, long
     assert final["seconds"] == pytest.approx(LONG, abs=0.1)
 
 
+@pytest.mark.usefixtures("espeak")
 def test_clip_from_words(daemon: RunningDaemon, visitor: Visitor) -> None:
     """Typed words are spoken with the chosen voice, then shown."""
     page = visitor.open()
@@ -280,6 +281,7 @@ def test_cancel(daemon: RunningDaemon, visitor: Visitor, long_speech: Path) -> N
     expect(page.locator(f'#clips a[href="#/clip/{job}"] .thumb .glyph')).to_be_visible()  # there is no picture
 
 
+@pytest.mark.usefixtures("espeak")
 def test_reload_half_way(daemon: RunningDaemon, visitor: Visitor, short_speech: Path) -> None:
     """After a reload the clip in view is in view, its progress goes on, and the draft is as it was."""
     page = visitor.open()

@@ -52,7 +52,7 @@ LISTEN = """
 
 
 @pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory, assets: Path) -> Iterator[RunningDaemon]:
+def daemon(tmp_path_factory: pytest.TempPathFactory, assets: Path, local_voice: str) -> Iterator[RunningDaemon]:
     """A daemon that hears, with a role."""
     with RunningDaemon(tmp_path_factory.mktemp("talk"), ECHOD_HEAR_MODEL=str(WHISPER)) as running:
         with running.http() as http, (EXAMPLES / "portrait.png").open("rb") as portrait:

@@ -121,6 +121,7 @@ async def test_scripted_reply(local: Local) -> None:
     assert local._models.pid is None
 
 
+@pytest.mark.usefixtures("espeak")
 async def test_speaks(local: Local, no_hibari: None) -> None:
     """The default voice speaks."""
     assert await local.default_voice(None) == ENGLISH

@@ -63,6 +63,7 @@ def voices(tmp_path: Path) -> Voices:
     return Voices(tmp_path / "voices")
 
 
+@pytest.mark.usefixtures("espeak")
 async def test_espeak(voices: Voices) -> None:
     """Whole samples of speech come in pieces of a size that fits a message; more text, more sound."""
     pieces = [piece async for piece in speak(voices, once("Good morning. " * 20), ENGLISH)]
@@ -72,12 +73,14 @@ async def test_espeak(voices: Voices) -> None:
     assert len(sound) == pytest.approx(20 * len(await spoken(voices, once("Good morning. "))), rel=0.1)
 
 
+@pytest.mark.usefixtures("espeak")
 @pytest.mark.parametrize("text", ["", " \n\t ", "\x00\x1b"])
 async def test_nothing_to_say(voices: Voices, text: str) -> None:
     """Without words there is no sound, and no failure."""
     assert await spoken(voices, once(text)) == b""
 
 
+@pytest.mark.usefixtures("espeak")
 @pytest.mark.parametrize(
     "text",
     ["two\nlines", "a\x00b", "\ud800 lone", "--voices", "-v de", "/etc/passwd", "👍 yes", "x" * 2_000, "你" * 700],
@@ -87,6 +90,7 @@ async def test_strange_text(voices: Voices, text: str) -> None:
     assert len(await spoken(voices, once(text))) > len(text) * SPEAK_RATE // 50
 
 
+@pytest.mark.usefixtures("espeak")
 async def test_speaks_before_the_text_ends(voices: Voices) -> None:
     """The first sentence is heard while the second is still being written."""
     heard = asyncio.Event()
@@ -104,6 +108,7 @@ async def test_speaks_before_the_text_ends(voices: Voices) -> None:
     assert len(sound) > 1.5 * len(await spoken(voices, once("Good morning. ")))
 
 
+@pytest.mark.usefixtures("espeak")
 async def test_default(voices: Voices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Piper's voice of the language comes first, then espeak-ng's, then English; what could be installed is named."""
     names = {tag: (await voices.default(tag)).name for tag in (None, "en-GB", "zh-CN", "fr", "de-AT", "tlh")}
@@ -158,6 +163,7 @@ async def test_not_voices(voices: Voices, tmp_path: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("name", ["xx", "../../etc/passwd", "-h", "en-us+f3", "/etc/passwd", "en-us --stdout"])
 @pytest.mark.parametrize("engine", ["espeak-ng", "piper"])
+@pytest.mark.usefixtures("espeak")
 async def test_unknown_voice(
     voices: Voices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, engine: str, name: str
 ) -> None:
@@ -184,6 +190,7 @@ async def test_program_breaks_off(voices: Voices, tmp_path: Path, monkeypatch: p
     assert failure.value.kind == "unavailable"
 
 
+@pytest.mark.usefixtures("espeak")
 async def test_text_breaks_off(voices: Voices) -> None:
     """What the text's own source raises comes through as it is, after the sound of what came before."""
 
@@ -216,6 +223,7 @@ async def speak_until(voices: Voices, stage: str, reached: asyncio.Event) -> Non
                 await asyncio.Event().wait()
 
 
+@pytest.mark.usefixtures("espeak")
 @pytest.mark.parametrize("stage", ["while it starts", "before the text", "in the text", "in the sound"])
 async def test_cancelled(voices: Voices, stage: str) -> None:
     """Two hundred calls cancelled at each stage leave no file, thread, task or process behind."""
