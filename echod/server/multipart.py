@@ -14,6 +14,10 @@ from echod.server.refusals import invalid
 
 MAX_PARTS = 64
 MAX_FIELD = 64 * 1024  # bytes of a part that is no file
+MAX_HEADERS = 8  # of a part; RFC 7578 knows three
+MAX_HEADER = 4096  # bytes of each
+MAX_KIND = 1000  # bytes of the Content-Type; what finds the boundary takes a time that grows with their square
+SLICE = 16 * 1024  # bytes parsed at once: a few hundred of the smallest parts
 
 
 class Part:
@@ -49,11 +53,7 @@ Event: TypeAlias = Headers | bytes | None
 
 async def parts(request: Request) -> AsyncGenerator[Part, None]:
     """The parts of a multipart request in order. EchodError invalid_request if it is malformed or cut short."""
-    kind, options = parse_options_header(request.headers.get("content-type", ""))
-    boundary = options.get(b"boundary")
-    if kind != b"multipart/form-data" or not boundary:
-        raise invalid("the body must be multipart/form-data, and its Content-Type must name the boundary")
-    events = _events(request, boundary)
+    events = _events(request, _boundary(request.headers.get("content-type", "")))
     count = 0
     async for event in events:
         if not isinstance(event, dict):  # what the reader of the last part left unread
@@ -62,6 +62,16 @@ async def parts(request: Request) -> AsyncGenerator[Part, None]:
         if count > MAX_PARTS:
             raise invalid(f"the form has more than {MAX_PARTS} parts")
         yield _part(event, events)
+
+
+def _boundary(content_type: str) -> bytes:
+    if len(content_type) > MAX_KIND:
+        raise invalid(f"the Content-Type has {len(content_type)} characters; at most {MAX_KIND} are read")
+    kind, options = parse_options_header(content_type)
+    boundary = options.get(b"boundary")
+    if kind != b"multipart/form-data" or not boundary:
+        raise invalid("the body must be multipart/form-data, and its Content-Type must name the boundary")
+    return boundary
 
 
 def _part(headers: Headers, events: AsyncIterator[Event]) -> Part:
@@ -79,13 +89,20 @@ def _part(headers: Headers, events: AsyncIterator[Event]) -> Part:
 async def _events(request: Request, boundary: bytes) -> AsyncGenerator[Event, None]:
     collector = _Collector()
     try:
-        parser = MultipartParser(boundary, collector.callbacks())  # type: ignore[arg-type]
+        parser = MultipartParser(
+            boundary,
+            collector.callbacks(),  # type: ignore[arg-type]
+            max_header_count=MAX_HEADERS,
+            max_header_size=MAX_HEADER,
+        )
         async for chunk in request.stream():
-            parser.write(chunk)
-            while collector.events:
-                yield collector.events.popleft()
+            for start in range(0, len(chunk), SLICE):
+                parser.write(chunk[start : start + SLICE])
+                while collector.events:
+                    yield collector.events.popleft()
     except FormParserError as error:
-        raise invalid(f"the multipart body is malformed: {error}") from None
+        allowed = f"; a part may have {MAX_HEADERS} headers of {MAX_HEADER} bytes" if "header" in str(error) else ""
+        raise invalid(f"the multipart body is malformed: {error}{allowed}") from None
     if not collector.ended:
         raise invalid("the multipart body ends before its last boundary")
 

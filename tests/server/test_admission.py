@@ -142,8 +142,9 @@ async def test_chunked_json_over_the_limit(daemon: Daemon, path: str, limit: int
         yield b" " * 1000
         yield b" " * (size - 1000)
 
+    person = await daemon.person("ada")
     for size, code in ((limit + 1, "payload_too_large"), (limit, "invalid_request")):
-        answer = await daemon.http.post(path, content=body(size), headers={"Content-Type": "application/json"})
+        answer = await person.http.post(path, content=body(size), headers={"Content-Type": "application/json"})
         assert refusal(answer)[1] == code
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
+from python_multipart.multipart import MultipartParser
 from starlette.requests import Request
 from starlette.types import Message
 
 from echod.errors import EchodError
-from echod.server.multipart import MAX_FIELD, MAX_PARTS, parts
+from echod.server.multipart import MAX_FIELD, MAX_HEADER, MAX_HEADERS, MAX_PARTS, SLICE, parts
 
 FORM = (
     b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\nhello\r\n'
@@ -101,6 +102,46 @@ async def test_malformed(body: bytes, content_type: str, words: str) -> None:
     with pytest.raises(EchodError, match=words) as refusal:
         await read(body, 100, content_type)
     assert refusal.value.code == "invalid_request"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [b"X: y\r\n" * (MAX_HEADERS + 1), b"X: " + b"y" * MAX_HEADER, b"X" * (MAX_HEADER + 1), b"X: y\r\n" * 100_000],
+    ids=["many", "long", "a long name", "very many"],
+)
+@pytest.mark.parametrize("size", [100, 1 << 20])
+async def test_headers_of_a_part(headers: bytes, size: int) -> None:
+    """They are bounded in number and bytes, however they arrive; what more there is of them is not looked at."""
+    with pytest.raises(EchodError, match=f"malformed.*{MAX_HEADERS} headers of {MAX_HEADER} bytes"):
+        await read(b"--b\r\n" + headers, size)
+
+
+async def test_headers_within_the_limits() -> None:
+    """As many and as long headers as are allowed are read."""
+    longest = b'Content-Disposition: form-data; name="p"; filename="' + b"f" * 4000 + b'"\r\n'
+    body = b"--b\r\n" + longest + b"X: y\r\n" * (MAX_HEADERS - 1) + b"\r\nbody\r\n--b--\r\n"
+    assert await read(body) == [("p", "f" * 4000, "body")]
+
+
+async def test_little_is_parsed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much has arrived, it is parsed a little at a time, and no further than the limit of parts."""
+    sizes: list[int] = []
+    write = MultipartParser.write
+
+    def watched(self: MultipartParser, data: bytes) -> int:
+        sizes.append(len(data))
+        return write(self, data)
+
+    monkeypatch.setattr(MultipartParser, "write", watched)
+    with pytest.raises(EchodError, match="parts"):
+        await read(b'--b\r\nContent-Disposition: form-data; name="p"\r\n\r\n\r\n' * 100_000, 1 << 20)
+    assert sizes == [SLICE]
+
+
+async def test_a_content_type_that_is_long() -> None:
+    """It is not searched for a boundary."""
+    with pytest.raises(EchodError, match="at most 1000"):
+        await read(FORM, content_type='multipart/form-data; boundary="b' + ";" * 60_000 + '"')
 
 
 async def test_too_many_parts() -> None:
