@@ -142,7 +142,7 @@ async def test_chunked_json_over_the_limit(daemon: Daemon, path: str, limit: int
         yield b" " * 1000
         yield b" " * (size - 1000)
 
-    person = await daemon.person("ada")
+    person = await daemon.person("ada", "admin")
     for size, code in ((limit + 1, "payload_too_large"), (limit, "invalid_request")):
         answer = await person.http.post(path, content=body(size), headers={"Content-Type": "application/json"})
         assert refusal(answer)[1] == code
