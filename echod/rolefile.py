@@ -109,6 +109,10 @@ def read(data: bytes, path: Path) -> RoleFile:
         line, failure = int(found[1]) if found else text.count("\n") + 1, _invalid(message)
     except EchodError as error:
         line, failure = line_of(text, (error.param or "").split(".")), error
+    except RecursionError:
+        failure = _invalid("its tables or lists are too deep")
+    except ValueError as error:  # a number of thousands of digits
+        failure = _invalid(str(error))
     raise EchodError(failure.code, f"{path}:{line}: {failure.message}", param=failure.param)
 
 
@@ -127,7 +131,7 @@ def _sets(before: list[str], keys: list[str]) -> bool:
     """Whether a line `key = ...` after these sets the key, and is not in the middle of a text or in another table."""
     try:
         place: Any = tomllib.loads("\n".join([*before, f"{keys[-1]} = 'here'"]))
-    except tomllib.TOMLDecodeError:
+    except (ValueError, RecursionError):
         return False
     for key in keys:
         place = place.get(key) if isinstance(place, dict) else None

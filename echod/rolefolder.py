@@ -48,13 +48,17 @@ def open_role(folder: Path) -> Iterator[tuple[RoleFile, BinaryIO]]:
 
 def stamps(root: Path) -> dict[str, Stamp]:
     """Every folder, and every link that could pass for one; what begins with a dot is nobody's role."""
-    root.mkdir(mode=0o700, parents=True, exist_ok=True)  # somebody may have removed it with all in it
+    root.mkdir(mode=0o700, exist_ok=True)  # somebody may have removed it with all in it
     with os.scandir(root) as entries:
         found = sorted(entry.name for entry in entries if not entry.name.startswith(".") and not _is_file(entry))
     stamped = {}
     for name in found:
-        with contextlib.suppress(FileNotFoundError):  # it has just gone
+        try:
             stamped[_shown(name)] = _stamp(root / name)
+        except FileNotFoundError:  # it has just gone
+            continue
+        except OSError as error:  # reading it will fail too, and say so
+            stamped[_shown(name)] = (error.errno,)
     return stamped
 
 

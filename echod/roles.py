@@ -26,6 +26,7 @@ import msgspec
 
 from echod import jobs, messages, rolefolder
 from echod.config import Config
+from echod.directories import create_private
 from echod.errors import EchodError
 from echod.inspection import PREPARED, Inspector
 from echod.options import check_options
@@ -83,10 +84,11 @@ class Roles:
         self.cache = config.state_dir / "cache" / "roles"
         self._inspector = inspector
         self._known: dict[str, Known] = {}
+        self._unreadable = ""  # why, as long as that is so
         self._turn = asyncio.Lock()
         self._again = asyncio.Event()
-        for directory in (self.root, self.cache):
-            directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for directory in (self.root, self.cache.parent, self.cache):
+            create_private(directory)
         rolefolder.sweep(self.root)
 
     # Read
@@ -139,12 +141,24 @@ class Roles:
         """Read what was added or changed, forget what is gone; with `again` also try again what was broken."""
         async with self._turn:
             known: dict[str, Known] = {}
-            for name, stamp in (await asyncio.to_thread(rolefolder.stamps, self.root)).items():
+            for name, stamp in (await self._stamps()).items():
                 before = self._known.get(name)
                 known[name] = (
                     before if before and _fresh(before, stamp, again) else await self._load(name, stamp, before)
                 )
             await self._take(known)
+
+    async def _stamps(self) -> dict[str, Stamp]:
+        """The folders; those of the last look where the disk does not tell."""
+        try:
+            stamps = await asyncio.to_thread(rolefolder.stamps, self.root)
+        except OSError as error:
+            if str(error) != self._unreadable:
+                log.error("the roles could not be read, those that were read before stay: %s", error)
+            self._unreadable = str(error)
+            return {name: known.stamp for name, known in self._known.items()}
+        self._unreadable = ""
+        return stamps
 
     async def _take(self, known: dict[str, Known]) -> None:
         before, self._known = self._known, known
@@ -160,10 +174,11 @@ class Roles:
     async def _load(self, name: str, stamp: Stamp, before: Known | None) -> Known:
         try:
             role = await self._read(name)
-        except (EchodError, OSError) as error:
+        except Exception as error:  # whatever it is, it is this role's alone
             known = _broken(stamp, error)
             if not (before and before.passing and before.problem == known.problem):
-                log.error("role %s is broken: %s", name, known.problem)
+                unforeseen = error if not isinstance(error, EchodError | OSError) else None
+                log.error("role %s is broken: %s", name, known.problem, exc_info=unforeseen)
             return known
         log.info("role %s loaded", name)
         return Known(stamp, role)
@@ -262,9 +277,11 @@ def _fresh(known: Known, stamp: Stamp, again: bool) -> bool:
     return known.role.picture.exists() if known.role else not again
 
 
-def _broken(stamp: Stamp, error: EchodError | OSError) -> Known:
+def _broken(stamp: Stamp, error: Exception) -> Known:
     if isinstance(error, EchodError):
         return Known(stamp, problem=error.message, passing=error.code if error.code == "disk_full" else None)
+    if not isinstance(error, OSError):
+        return Known(stamp, problem=f"{type(error).__name__}: {error}")
     if error.errno not in PASSING:
         return Known(stamp, problem=str(error))
     return Known(stamp, problem=str(error.strerror), passing=_code(error))  # without the path: it is another each time

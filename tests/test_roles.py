@@ -147,6 +147,78 @@ async def test_breaking_while_running(bench: Bench) -> None:
     assert await bench.names() == ["ada"]
 
 
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("[options]\nseed = " + "9" * 5000, "4300 digits"),
+        ("[options]\nseed = 0x" + "f" * 5000, "4300"),
+        ("[options]\nsize = 0x" + "f" * 5000, "4300"),
+        ("greeting = " + "[" * 5000, "too deep"),
+        ("greeting = " + "{a = " * 5000, "too deep"),
+        (".".join(["a"] * 5000) + " = 1", "no key 'a'"),
+    ],
+    ids=["digits", "hexadecimal", "size", "lists", "tables", "dots"],
+)
+async def test_numbers_and_depths(bench: Bench, text: str, word: str) -> None:
+    """What Python itself refuses to read is the folder's own fault, told with its file; the others go on."""
+    bench.put("ada", text)
+    bench.put("bob")
+    assert await bench.names() == ["bob"]
+    assert word in bench.roles.broken["ada"]
+    assert str(bench.roles.root / "ada" / "role.toml") in bench.roles.broken["ada"]
+
+
+@pytest.mark.parametrize("failure", [KeyError("what"), RecursionError("deep"), MemoryError(), AssertionError("no")])
+async def test_whatever_a_role_raises(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, failure: Exception
+) -> None:
+    """It is broken, the log has the traceback once, and the others go on."""
+    read = rolefolder.look_at_portrait
+
+    def fail(folder: Path, limit: int) -> Any:
+        if folder.name == "ada":
+            raise failure
+        return read(folder, limit)
+
+    monkeypatch.setattr(rolefolder, "look_at_portrait", fail)
+    bench.put("ada")
+    bench.put("bob")
+    assert await bench.names() == await bench.names() == ["bob"]
+    assert type(failure).__name__ in bench.roles.broken["ada"]
+    assert [record.exc_info is not None for record in caplog.records if record.levelname == "ERROR"] == [True]
+
+
+async def test_folder_that_the_disk_does_not_tell(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One folder whose facts cannot be read hides no other."""
+    stamp = rolefolder._stamp
+
+    def fail(folder: Path) -> Any:
+        if folder.name == "ada":
+            raise OSError(errno.EIO, "Input/output error")
+        return stamp(folder)
+
+    monkeypatch.setattr(rolefolder, "_stamp", fail)
+    (bench.put("ada") / "role.toml").unlink()
+    bench.put("bob")
+    assert await bench.names() == ["bob"]
+    assert "role.toml" in bench.roles.broken["ada"]
+
+
+async def test_roles_that_the_disk_does_not_tell(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    """While the directory is none the roles that were read are used, the log says so once, and then it is as ever."""
+    bench.put("ada")
+    assert await bench.names() == ["ada"]
+    aside = bench.roles.root.rename(bench.roles.root.with_name("aside"))
+    bench.roles.root.touch()
+    assert await bench.names() == await bench.names() == ["ada"]
+    assert (await bench.roles.find("ada")).picture.exists()
+    assert len([record for record in caplog.records if "could not be read" in record.message]) == 1
+    bench.roles.root.unlink()
+    aside.rename(bench.roles.root)
+    bench.put("bob")
+    assert await bench.names() == ["ada", "bob"]
+
+
 @pytest.mark.parametrize("missing", ["role.toml", "portrait.jpg"])
 async def test_missing_files(bench: Bench, missing: str) -> None:
     """A folder without one of its files says which."""

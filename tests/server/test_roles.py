@@ -238,6 +238,20 @@ async def test_clips_for_everybody(daemon: Daemon) -> None:
     assert (await submit(daemon, "role:ada", bert)).json()["status"] == "queued"
 
 
+@pytest.mark.parametrize("text", ["seed = " + "9" * 5000, "a = " + "[" * 5000], ids=["digits", "depth"])
+async def test_a_bad_role_is_its_own_problem(daemon: Daemon, text: str) -> None:
+    """Roles, models and jobs of good roles go on; the list names the bad one to admins."""
+    await add(daemon)
+    (daemon.roles.root / "bad").mkdir()
+    (daemon.roles.root / "bad" / "role.toml").write_text(text)
+    listed = {role["name"]: role.get("error") for role in (await daemon.http.get("/v1/roles")).json()["data"]}
+    assert listed["ada"] is None
+    assert "role.toml" in listed["bad"]
+    models = [model["id"] for model in (await daemon.http.get("/v1/models")).json()["data"]]
+    assert "role:ada" in models and "role:bad" not in models
+    assert (await submit(daemon, "role:ada")).status_code == 200
+
+
 @pytest.mark.parametrize("model", ["role:nobody", "role:", "role:broken", "role:../ada"])
 async def test_no_such_role(daemon: Daemon, model: str) -> None:
     """A job of a role that is not there is refused, and so is one of a broken role, without telling why."""
