@@ -392,13 +392,3 @@ def _directories(values: Mapping[str, Any], environ: Mapping[str, str]) -> Itera
         checkout = Path(__file__).parent.parent
         inside = (checkout / "pyproject.toml").exists() and (checkout / "weights").is_dir()
         yield _Given("weights_dir", (checkout if inside else Path(state)) / "weights", "default")
-
-
-def create_directory(path: Path, mode: int = 0o700) -> None:
-    """Makes a directory of ours. What another user (root aside) put in its place, a link included, is refused."""
-    try:
-        path.mkdir(mode=mode, parents=True, exist_ok=True)
-    except OSError as error:
-        raise ConfigurationError(f"cannot make {path}: {error.strerror}") from None
-    if path.lstat().st_uid not in (0, os.getuid()):
-        raise ConfigurationError(f"{path} belongs to somebody else; name another with --runtime-dir or --state-dir")

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 
 from echod.config import Config
 from echod.conversation import Modality
+from echod.directories import create_private
 from echod.ear import TurnDetection
 from echod.errors import EchodError
 from echod.hearing import Hearing
@@ -55,7 +56,8 @@ class Conversations:
         self._all: dict[str, Conversation] = {}
         self.scratch = config.state_dir / "cache" / "speech"
         shutil.rmtree(self.scratch, ignore_errors=True)  # of a daemon that was killed while somebody spoke
-        self.scratch.mkdir(mode=0o700, parents=True, exist_ok=True)
+        create_private(self.scratch.parent)
+        create_private(self.scratch)
 
     def open(self, account: str, role: str | None) -> Conversation:
         self._forget()

@@ -9,23 +9,22 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import faulthandler
-import fcntl
 import logging
 import os
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from pathlib import Path
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from echod import __version__, logs
 from echod.accounts import Accounts
-from echod.config import Config, create_directory
+from echod.config import Config
 from echod.conversations import Conversations
 from echod.descriptors import raise_limit
 from echod.desk import Desk
+from echod.directories import create_directory, owned
 from echod.errors import ConfigurationError, EchodError
 from echod.fleet import LocalFleet, find_devices
 from echod.inference.echomimic import layout
@@ -64,34 +63,14 @@ def run(config: Config, reload: Callable[[], Config] | None = None, environ: Map
     logs.set_up(config.log_level, config.log_json)
     faulthandler.enable()  # systemd's watchdog ends a blocked daemon with SIGABRT: say where it hung
     raise_limit()
+    os.umask(0o077)  # whatever is made here, by libraries and workers too, is nobody else's business
     try:
-        with lock(config.state_dir):
+        with owned(config.state_dir):
             asyncio.run(Daemon(config, reload or (lambda: config), environ=environ).serve())
     except EchodError as error:
         print(f"echod: {redact(error.message)}", file=sys.stderr)
         return error.exit_code
     return 0
-
-
-@contextmanager
-def lock(state_dir: Path) -> Iterator[None]:
-    """Own the state directory; a second daemon on it is refused."""
-    create_directory(state_dir)
-    path = state_dir / "lock"
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ConfigurationError(f"the state directory {state_dir} cannot be written: {error.strerror}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise ConfigurationError(
-            f"another daemon uses the state directory {state_dir}; stop it, or name another with --state-dir"
-        ) from None
-    else:
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def check_bind(config: Config, accounts: Accounts) -> None:

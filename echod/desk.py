@@ -19,6 +19,7 @@ import msgspec
 
 from echod import job_files, jobs, removal, strays
 from echod.config import Config
+from echod.directories import create_private
 from echod.errors import EchodError
 from echod.feed import PROGRESS, Feed
 from echod.jobqueue import JobQueue, Lane
@@ -116,7 +117,7 @@ class Desk:
     async def open(self, dispatcher: Dispatcher) -> None:
         """Take up what an earlier daemon left: jobs in progress are queued again, `strays` cleared away."""
         self._dispatcher = dispatcher
-        self.root.mkdir(mode=0o700, parents=True, exist_ok=True)  # what people sent is theirs
+        create_private(self.root)  # what people sent is theirs
         for job in await self.journal.unfinished_jobs():
             await self._take_up(job)
         known = {job.id for job in await self.journal.jobs()}

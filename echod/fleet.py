@@ -23,9 +23,10 @@ import zmq
 import zmq.asyncio
 
 from echod import gpu_proc, jobs, messages
-from echod.config import Config, create_directory
+from echod.config import Config
 from echod.desk import Desk
 from echod.devices import DeviceState
+from echod.directories import create_private
 from echod.errors import EchodError
 from echod.gpu_proc import Spec
 from echod.jobs import Job
@@ -72,7 +73,7 @@ class LocalFleet:
 
     def __init__(self, config: Config, desk: Desk, devices: tuple[str, ...], main: Main = gpu_proc.main) -> None:
         spec = worker_spec(config, devices, desk.engines)
-        create_directory(Path(spec.directory))
+        create_private(Path(spec.directory))
         self.config = config
         self.desk = desk
         self.workers = [Worker(index, device, spec, main) for index, device in enumerate(devices)]

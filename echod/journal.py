@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import queue
 import sqlite3
 import threading
@@ -18,9 +19,9 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from echod import journal_file
 from echod.errors import ConfigurationError, EchodError
 from echod.jobs import Job, Portrait, Speech
-from echod.journal_file import KEY, check_not_lost, check_pages, is_full, unusable
 
 T = TypeVar("T")
 Row = TypeVar("Row", Job, "Record")
@@ -109,74 +110,74 @@ class Journal:
         self._work: queue.SimpleQueue[tuple[Work[Any], asyncio.Future[Any]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="journal", daemon=True)
         self._db: sqlite3.Connection
+        self._opened: contextlib.ExitStack
 
     def open(self) -> None:
         """Open and migrate. ConfigurationError if the file is no database of ours, or one of a newer echod."""
         self._loop = asyncio.get_running_loop()
         try:
-            with contextlib.ExitStack() as undo:
-                self._connect()
-                undo.callback(self._db.close)  # it leaves no -wal that would spoil a copy put in the file's place
+            with contextlib.ExitStack() as stack:
+                self._connect(stack)
                 self._prepare()
-                undo.pop_all()
+                self._opened = stack.pop_all()
         except (OSError, sqlite3.Error) as error:
-            raise unusable(self.path, error) from error
+            raise journal_file.unusable(self.path, error) from error
         self._thread.start()
 
-    def _connect(self) -> None:
+    def _connect(self, stack: contextlib.ExitStack) -> None:
         if not self.path.exists() or self.path.stat().st_size == 0:
             # Now: SQLite deletes a -wal that it finds beside an empty file.
-            check_not_lost(self.path, KEY, f"{self.path.name}-wal")
-        self.path.touch(mode=0o600)
-        self.path.chmod(0o600)  # there are hashes of passwords in it
+            journal_file.check_not_lost(self.path, journal_file.KEY, f"{self.path.name}-wal")
+        stack.callback(os.close, journal_file.claim(self.path))
         self._db = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+        stack.callback(self._db.close)  # also of a file that is refused: its -wal would spoil a copy put in its place
 
     def _prepare(self) -> None:
         self._db.execute("PRAGMA journal_mode=WAL")
         self._db.execute("PRAGMA synchronous=FULL")
-        check_pages(self._db)
+        journal_file.check_pages(self._db)
         self._migrate()
         self._check_rows()
         if not any(self._db.execute(f"SELECT 1 FROM {table}").fetchone() for table in ("jobs", "files", "accounts")):
-            check_not_lost(self.path)
+            journal_file.check_not_lost(self.path)
+        self._db.execute("BEGIN IMMEDIATE")  # it can be written
+        self._db.execute("ROLLBACK")
         self._db.execute("PRAGMA temp_store=MEMORY")
         self._db.executescript(PLACES.format("jobs") + PLACES.format("files"))
 
     def _migrate(self) -> None:
         (version,) = self._db.execute("PRAGMA user_version").fetchone()
+        if version < 0:
+            raise sqlite3.DatabaseError(f"its user_version is {version}")
         if version > SCHEMA_VERSION:
             raise ConfigurationError(
                 f"{self.path} has schema {version}; this echod knows up to {SCHEMA_VERSION}. "
                 "Install the newer echod again, or name another directory with --state-dir."
             )
         if version == 0:
-            check_not_lost(self.path, KEY)
+            journal_file.check_not_lost(self.path, journal_file.KEY)
         for target in range(version + 1, SCHEMA_VERSION + 1):
             self._db.executescript(f"BEGIN; {MIGRATIONS[target]} PRAGMA user_version={target}; COMMIT;")
-        with contextlib.closing(sqlite3.connect(":memory:")) as fresh:
-            fresh.executescript("".join(MIGRATIONS.values()))
-            lacking = sorted(_columns(fresh) - _columns(self._db))
-        if lacking:  # its version is the number of another program
-            raise sqlite3.DatabaseError(f"it is not of echod, it has no {lacking[0]}")
+        journal_file.check_tables(self._db, "".join(MIGRATIONS.values()))
 
     def _check_rows(self) -> None:
-        """Now, when somebody is there to repair them, and not in the middle of a night's work."""
-        for table, decode in (("jobs", partial(_decode, Job)), ("files", partial(_decode, Record))):
-            for id, data in self._db.execute(f"SELECT id, data FROM {table}"):
+        journal_file.check_rows(self.path, self._db)
+        kinds = (("jobs", partial(_decode, Job), "account, status"), ("files", partial(_decode, Record), "account"))
+        for table, decode, columns in kinds:
+            for row, id, data, *said in self._db.execute(f"SELECT rowid, id, data, {columns} FROM {table}"):
                 try:
-                    decode(id, data)
+                    found = msgspec.structs.asdict(decode(id, data))
                 except EchodError as error:
-                    raise ConfigurationError(
-                        f"{self.path}: {error.message}. Restore the file from a copy, or give up this row and what "
-                        f"""belongs to it: `sqlite3 {self.path} "DELETE FROM {table} WHERE id = '{id}'"`"""
-                    ) from None
+                    raise journal_file.damaged_row(self.path, table, row, error.message) from None
+                if said != [found[column] for column in columns.split(", ")]:
+                    raise journal_file.damaged_row(self.path, table, row, f"the columns of {id} belong to another")
 
     async def close(self) -> None:
         """Commit what waits, then close the file."""
         if self._thread.is_alive():
             self._work.put(None)
             await asyncio.to_thread(self._thread.join)
-            self._db.close()
+            self._opened.close()
 
     # The writer thread
 
@@ -386,12 +387,7 @@ def _decode(kind: type[Row], id: str, data: bytes) -> Row:
     return row
 
 
-def _columns(db: sqlite3.Connection) -> set[str]:
-    query = "SELECT t.name || '.' || c.name FROM sqlite_master t, pragma_table_info(t.name) c WHERE t.type = 'table'"
-    return {name for (name,) in db.execute(query)}
-
-
 def _journal_error(error: sqlite3.Error) -> EchodError:
-    if is_full(error):
+    if journal_file.is_full(error):
         return EchodError("disk_full", f"the journal cannot be written: {error}. Free some space and try again.")
     return EchodError("internal", f"the journal cannot be written: {error}")

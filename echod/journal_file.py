@@ -6,17 +6,60 @@ would delete the ones, and without the others let in whoever is local.
 
 from __future__ import annotations
 
-import errno
+import contextlib
+import os
 import shlex
 import sqlite3
+import stat
 from pathlib import Path
 
-from echod import strays
+from echod import directories, strays
 from echod.errors import ConfigurationError, EchodError
 
 FILES = ("", "-wal", "-shm")  # SQLite's, by what follows the journal's name; they belong together
 HOLDINGS = ("jobs", "files")
 KEY = "signing.key"  # made by the first start with a journal
+
+
+def _text(*columns: str) -> str:
+    return " AND ".join(f"typeof({column}) = 'text'" for column in columns)
+
+
+def _number(*columns: str) -> str:
+    return " AND ".join(f"typeof({column}) IN ('integer', 'real')" for column in columns)
+
+
+MOMENT = "BETWEEN 0 AND 1e11"  # seconds since the epoch
+
+# What holds of every row, in tables that have a column for everything.
+SOUND = {
+    "accounts": f"{_text('name', 'password')} AND created_at {MOMENT} AND role IN ('admin', 'user') "
+    "AND leaving IN (0, 1)",
+    "tokens": f"{_text('id', 'name', 'hash')} AND account IN (SELECT name FROM accounts) AND created_at {MOMENT} "
+    f"AND ifnull(expires_at, 0) {MOMENT}",
+    "sessions": f"{_text('hash')} AND account IN (SELECT name FROM accounts) AND expires_at {MOMENT}",
+    "idempotency": f"{_text('account', 'key', 'fingerprint', 'job')} AND created_at {MOMENT}",
+    "counters": "typeof(value) = 'integer' AND value BETWEEN 0 AND 1 << 30",
+    "usage": f"{_text('account', 'function', 'backend', 'model', 'outcome')} AND at {MOMENT} "
+    f"AND {_number('input_tokens', 'output_tokens', 'characters', 'seconds')}",
+}
+
+
+def claim(path: Path) -> int:
+    """Make the file if there is none, and have it to oneself wherever it may be moved; a descriptor.
+
+    Close it after the database: closing any descriptor of a file gives up the locks that SQLite holds on it.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise sqlite3.DatabaseError("it is no file")
+        os.fchmod(descriptor, 0o600)  # there are hashes of passwords in it
+        directories.lock(descriptor, f"the journal {path}")
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def check_not_lost(path: Path, *beside: str) -> None:
@@ -36,6 +79,36 @@ def check_pages(db: sqlite3.Connection) -> None:
     (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
     if verdict != "ok":
         raise sqlite3.DatabaseError(verdict)
+
+
+def check_tables(db: sqlite3.Connection, schema: str) -> None:
+    """That it has all that a fresh one has. sqlite3.DatabaseError."""
+    with contextlib.closing(sqlite3.connect(":memory:")) as fresh:
+        fresh.executescript(schema)
+        lacking = sorted(_columns(fresh) - _columns(db))
+    if lacking:  # its version is the number of another program
+        raise sqlite3.DatabaseError(f"it is not of echod, it has no {lacking[0]}")
+
+
+def _columns(db: sqlite3.Connection) -> set[str]:
+    query = "SELECT t.name || '.' || c.name FROM sqlite_master t, pragma_table_info(t.name) c WHERE t.type = 'table'"
+    return {name for (name,) in db.execute(query)}
+
+
+def check_rows(path: Path, db: sqlite3.Connection) -> None:
+    """Now, when somebody is there to repair them, and not in the middle of a night's work. ConfigurationError."""
+    for table, sound in SOUND.items():
+        if row := db.execute(f"SELECT rowid FROM {table} WHERE NOT ({sound})").fetchone():
+            raise damaged_row(path, table, row[0], "what it says cannot be")
+
+
+def damaged_row(path: Path, table: str, row: int, why: str) -> ConfigurationError:
+    """By its number: its name may be what is damaged."""
+    repair = shlex.join(["sqlite3", str(path), f"DELETE FROM {table} WHERE rowid = {row}"])
+    return ConfigurationError(
+        f"{path}: row {row} of {table} is damaged: {why}. Restore the file from a copy, or give up this row and what "
+        f"belongs to it: `{repair}`"
+    )
 
 
 def unusable(path: Path, error: OSError | sqlite3.Error) -> EchodError:
@@ -61,5 +134,5 @@ def _set_aside(path: Path) -> str:
 
 def is_full(error: OSError | sqlite3.Error) -> bool:
     if isinstance(error, OSError):
-        return error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return directories.is_full(error)
     return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL

@@ -56,9 +56,12 @@ class Signer:
 def load_key(path: Path) -> bytes:
     """The key in the file, made if there is none. ConfigurationError if it is not a private file of ours."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
     except FileNotFoundError:
-        return _make_key(path)
+        try:
+            return _make_key(path)
+        except OSError as error:
+            raise ConfigurationError(f"the signing key {path} cannot be made: {error.strerror}") from None
     except OSError as error:
         raise ConfigurationError(f"the signing key {path} cannot be read: {error.strerror}") from None
     try:

@@ -23,6 +23,7 @@ from typing import Literal, Self
 
 from echod import removal, strays
 from echod.config import Config
+from echod.directories import create_private
 from echod.errors import EchodError
 from echod.inspection import PREPARED, Inspected, Inspector, Want
 from echod.journal import Journal, Record
@@ -49,7 +50,7 @@ class FileStore:
         self.inspector = inspector
         self.journal = journal
         self.unfinished: set[str] = set()  # ids being received: their directories have no row yet
-        root.mkdir(mode=0o700, parents=True, exist_ok=True)  # what people sent is theirs
+        create_private(root)  # what people sent is theirs
 
     def receive(self, account: str) -> Receiving:
         """`async with` it, write the bytes, then finish or inspect. Raises EchodError: disk_full."""

@@ -186,28 +186,3 @@ def test_shown_values_are_read_back(tmp_path: Path) -> None:
     for name, setting in config.SETTINGS.items():
         kind = setting.metadata["kind"]
         assert kind.parse(kind.show(getattr(settings, name))) == getattr(settings, name), name
-
-
-def test_create_directory(tmp_path: Path) -> None:
-    """A directory of ours is made private, with its parents; one that is there is left as it is."""
-    config.create_directory(tmp_path / "a/b")
-    assert (tmp_path / "a/b").stat().st_mode & 0o777 == 0o700
-    (tmp_path / "a/b").chmod(0o750)
-    config.create_directory(tmp_path / "a/b")
-    assert (tmp_path / "a/b").stat().st_mode & 0o777 == 0o750
-
-
-def test_create_directory_where_a_file_is(tmp_path: Path) -> None:
-    """A directory that cannot be made is a configuration error."""
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigurationError, match="cannot make"):
-        config.create_directory(tmp_path / "file/state")
-
-
-@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a directory away")
-def test_create_directory_of_somebody_else(tmp_path: Path) -> None:
-    """A directory that another user planted is refused."""
-    (tmp_path / "planted").mkdir()
-    os.chown(tmp_path / "planted", 12345, 12345)
-    with pytest.raises(ConfigurationError, match="somebody else"):
-        config.create_directory(tmp_path / "planted")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 
@@ -163,6 +163,19 @@ async def test_file_that_is_no_database(tmp_path: Path) -> None:
     assert path.read_bytes().startswith(b"this is not")
 
 
+@pytest.mark.parametrize("way", [Path.hardlink_to, Path.symlink_to, lambda new, old: old.rename(new)])
+async def test_one_daemon_at_a_time(tmp_path: Path, way: Callable[[Path, Path], object]) -> None:
+    """Whoever has the journal keeps it, under whatever name and in whatever directory another one finds it."""
+    (tmp_path / "elsewhere").mkdir()
+    async with opened(tmp_path / "j") as journal:
+        way(tmp_path / "elsewhere" / "k", tmp_path / "j")
+        with pytest.raises(ConfigurationError, match=r"another daemon uses the journal .*elsewhere/k"):
+            Journal(tmp_path / "elsewhere" / "k").open()
+        await journal.add_job(job(id="1"))
+    async with opened(tmp_path / "elsewhere" / "k"):
+        pass
+
+
 async def test_torn_pages_are_refused(tmp_path: Path) -> None:
     """A journal that is damaged behind its header is not used, and left as it is."""
     path = tmp_path / "journal"
@@ -218,9 +231,8 @@ async def test_damaged_row(tmp_path: Path, table: str, id: str) -> None:
             with pytest.raises(EchodError, match=f"the journal's row of {id} is damaged") as refusal:
                 await look
             assert refusal.value.code == "internal"
-    with pytest.raises(
-        ConfigurationError, match=f"^{path}: the journal's row of {id} is .*DELETE FROM {table} WHERE id"
-    ):
+    repair = f"the journal's row of {id} .*DELETE FROM {table} WHERE rowid = 1"
+    with pytest.raises(ConfigurationError, match=f"^{path}: row 1 of {table} is damaged: {repair}"):
         Journal(path).open()
 
 

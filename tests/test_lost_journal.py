@@ -133,12 +133,24 @@ async def test_a_damaged_journal_is_set_aside_with_all_it_knew(tmp_path: Path) -
     assert contents(tmp_path / "aside") == {"echod.sqlite3", f"jobs/{JOB}/bytes", f"files/{FILE}/bytes", "signing.key"}
 
 
+def refused_start(state: Path) -> str:
+    command: list[str | Path] = [*LIGHT, "serve", "--port", "0"]
+    command += ["--state-dir", state, "--runtime-dir", state.parent / "run"]
+    ended = subprocess.run(command, env={"HOME": str(state.parent)}, capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, "Traceback" in ended.stderr) == (78, False), ended.stderr
+    return ended.stderr
+
+
 def test_nobody_is_let_in(tmp_path: Path) -> None:
-    """The installed daemon does not start without its journal, and once that is back nothing has happened."""
+    """The installed daemon does not start without its journal, nor beside another, and once it is back nothing was."""
     with RunningDaemon(tmp_path, command=LIGHT) as daemon:
         with daemon.client() as client:
             client.add_account("anna", "admin", "correct horse")
         assert httpx.get(f"{daemon.tcp}/v1/videos").status_code == 401
+        (tmp_path / "copy").mkdir()
+        (tmp_path / "copy" / "echod.sqlite3").hardlink_to(daemon.state_dir / "echod.sqlite3")
+        assert "another daemon uses the state directory" in refused_start(daemon.state_dir)
+        assert "another daemon uses the journal" in refused_start(tmp_path / "copy")
         assert daemon.stop() == 0
         journal = daemon.state_dir / "echod.sqlite3"
         journal.rename(tmp_path / "moved")

@@ -1,0 +1,87 @@
+"""Directories of the daemon: made for its user alone, and kept so."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from echod.errors import ConfigurationError, EchodError
+
+PRIVATE = 0o700
+OTHERS_WRITE = 0o002  # a group that may write was given that right by somebody
+
+
+def create_directory(path: Path) -> None:
+    """One that the settings name. What others could write to, or have put in its place, is refused.
+
+    Their modes are for the people who named them to change: it may be the home of more than the daemon.
+    """
+    _make(path)
+    if (mode := path.stat().st_mode) & OTHERS_WRITE:
+        raise ConfigurationError(
+            f"other users may write to {path} (mode {stat.S_IMODE(mode):04o}): `chmod o-w {path}`, or name another "
+            "directory with --runtime-dir or --state-dir"
+        )
+
+
+def create_private(path: Path) -> None:
+    """One inside those, for nobody but the daemon: whatever its mode was, it is 0700."""
+    _make(path)
+    if stat.S_IMODE(path.stat().st_mode) != PRIVATE:
+        try:
+            path.chmod(PRIVATE)
+        except OSError as error:
+            raise ConfigurationError(f"{path} must be readable by its owner alone: {error.strerror}") from None
+
+
+def _make(path: Path) -> None:
+    try:
+        for missing in reversed([each for each in (path, *path.parents) if not each.exists()]):
+            missing.mkdir(PRIVATE, exist_ok=True)  # its mode, unlike that of `parents=True`, is no matter of the umask
+        owners = {path.lstat().st_uid, path.stat().st_uid}
+    except OSError as error:
+        if is_full(error):
+            raise EchodError("disk_full", f"cannot make {path}: {error.strerror}; free some space") from None
+        raise ConfigurationError(f"cannot make {path}: {error.strerror}") from None
+    if not path.is_dir():
+        raise ConfigurationError(f"{path} is no directory; move it away")
+    if not owners <= {0, os.getuid()}:
+        raise ConfigurationError(f"{path} belongs to somebody else; name another with --runtime-dir or --state-dir")
+
+
+def is_full(error: OSError) -> bool:
+    return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+@contextmanager
+def owned(directory: Path) -> Iterator[None]:
+    """Have the state directory to oneself; ConfigurationError where another daemon has it.
+
+    The directory itself is locked: a file in it could be removed, and another put in its place and locked again.
+    """
+    create_directory(directory)
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        lock(descriptor, f"the state directory {directory}")
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def lock(descriptor: int, what: str) -> None:
+    """Until it is closed. ConfigurationError where another daemon has it."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ConfigurationError(
+            f"another daemon uses {what}; stop it, or name another directory with --state-dir"
+        ) from None
+    except OSError as error:
+        raise ConfigurationError(
+            f"{what} cannot be locked: {error.strerror}; its file system must be able to"
+        ) from None
