@@ -120,7 +120,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         if len(line) <= MAX_TITLE:
             return line or None
         start = line[: MAX_TITLE - 1]
-        return f"{start.rpartition(' ')[0] or start}…"
+        return (start.rpartition(" ")[0] or start).rstrip(".,;:") + "…"
 
 
 class Spoken(msgspec.Struct, frozen=True):

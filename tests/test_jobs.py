@@ -144,6 +144,7 @@ def test_cancels_while_queued() -> None:
         ("Good\n evening.", "Good evening."),
         ("word " * 40, "word " * 14 + "word…"),
         ("字" * 100, "字" * 79 + "…"),
+        ("Ah: " * 30, "Ah: " * 18 + "Ah…"),
     ],
 )
 def test_called_by_its_first_words(prompt: str | None, title: str | None) -> None:

@@ -54,6 +54,7 @@ def _extras(job: Job, desk: Desk, addresses: Addresses) -> dict[str, Any]:
         "conversation": job.priority == CONVERSATION,
         "voice": job.voice,
         "faces": job.portrait.faces if job.faces is None else job.faces,
+        "portrait": {"width": job.portrait.width, "height": job.portrait.height, "box": job.portrait.box},
         "crop": job.crop,
         "frames": job.frames,
         "url": addresses(f"{path}/content"),

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import re
 import shutil
+import signal
 from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
@@ -133,6 +136,17 @@ def visit(browser: Browser, daemon: RunningDaemon) -> Iterator[Visit]:
 @pytest.fixture
 def visitor(visit: Visit) -> Visitor:
     return visit()
+
+
+@contextlib.contextmanager
+def held(daemon: RunningDaemon) -> Iterator[None]:
+    """The worker does nothing while the block runs."""
+    (device,) = daemon.devices()
+    os.kill(device["pid"], signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(device["pid"], signal.SIGCONT)
 
 
 def faults(page: Page) -> list[tuple[str, list[str]]]:

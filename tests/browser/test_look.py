@@ -55,7 +55,7 @@ def test_phone(visit: Visit) -> None:
 
 
 def queued(prompt: str, position: int) -> dict[str, Any]:
-    extras = {"queue_position": position, "stage": None}
+    extras = {"title": prompt[:80], "queue_position": position, "stage": None, "engine": "preview"}
     job = {"id": f"video_{position}", "status": "queued", "progress": 0, "created_at": position, "prompt": prompt}
     return job | {"echod": extras}
 
@@ -72,7 +72,7 @@ def test_queue(visit: Visit) -> None:
     short = queued("Hm.", 3) | {"status": "completed", "seconds": "0.4"}
     answer(visitor.page, "v1/videos?*", [queued("One", 0), queued(WORD, 1), queued("Many words. " * 250, 2), short])
     page = visitor.open("#/devices")
-    expect(page.locator("#clips .soft").filter(has_text="0:0")).to_have_text("0:01")
+    expect(page.locator("#clips .soft").filter(has_text=" · 0:0")).to_contain_text(" · 0:01 · preview")
     rows = page.locator("#queue li")
     expect(rows).to_contain_text(["Next in line", "1 before it", "2 before it"])
     assert page.evaluate("() => document.documentElement.scrollWidth") <= WIDTH

@@ -1,6 +1,7 @@
 // Who one is, and the API tokens that one has given to programs.
 
 import { call } from "./api.js";
+import * as clipboard from "./copying.js";
 import { $, element, show } from "./dom.js";
 import { jobs } from "./live.js";
 import { complain } from "./refusals.js";
@@ -89,8 +90,7 @@ function forgetSecret() {
 
 async function copy() {
   $("secret-text").select();
-  if (navigator.clipboard) await navigator.clipboard.writeText($("secret-text").value);
-  else document.execCommand("copy"); // plain http has no clipboard
+  await clipboard.copy($("secret-text").value);
   $("copy").textContent = t("Copied");
 }
 

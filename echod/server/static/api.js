@@ -61,14 +61,28 @@ export async function patiently(work) {
   }
 }
 
-/** Send a file to the daemon, which looks at it; the file object. */
-export function upload(file) {
-  return patiently(() => {
+// What a clip is made of: {reference, how a request names it; content, where it is; name; facts, what was found in it}
+
+/** Send a file to the daemon, which looks at it. */
+export async function upload(file) {
+  const sent = await patiently(() => {
     const form = new FormData();
     form.append("file", file, file.name);
     return call("POST", "v1/files", form);
   });
+  return ofFile(sent);
 }
+
+/** What the daemon has of that: a file sent before, or the "portrait" or "speech" of a job. */
+export async function inputOf(reference, kind) {
+  if (reference.file_id) return ofFile(await call("GET", `v1/files/${reference.file_id}`));
+  const { seconds, echod } = await call("GET", `v1/videos/${reference.video_id}`);
+  const facts = kind === "portrait" ? { ...echod.portrait, faces: echod.faces } : { seconds: Number(seconds) };
+  return { reference, name: echod.title, facts, content: `v1/videos/${reference.video_id}/content?variant=${kind}` };
+}
+
+const ofFile = ({ id, filename, echod }) =>
+  ({ reference: { file_id: id }, name: filename, facts: echod, content: `v1/files/${id}/content` });
 
 /** The address of a WebSocket of the daemon. */
 export function socketAddress(path) {

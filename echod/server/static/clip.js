@@ -1,8 +1,8 @@
 // One clip beside its player: how far it is, what it is, what can be done with it.
 
 import { call } from "./api.js";
+import { doings, titleOf } from "./doings.js";
 import { $, announce, element, refill, retitle, show } from "./dom.js";
-import { contentOf } from "./growing.js";
 import { ended, jobs } from "./live.js";
 import { giveUp, play, stop } from "./player.js";
 import { complain } from "./refusals.js";
@@ -36,11 +36,6 @@ export const pictureOf = (id) => pictures.get(id);
 
 export function rememberPicture(id, address) {
   if (address) pictures.set(id, address);
-}
-
-/** What a clip is called. */
-export function titleOf(video) {
-  return video.prompt || t("Untitled");
 }
 
 export async function openClip(id) {
@@ -83,6 +78,7 @@ function draw(video) {
   refill($("clip"),
     element("p", { tabIndex: -1 }, element("span", { className: `chip ${video.status}` }, t(STATUSES[video.status]))),
     ended(video) ? facts(video) : progress(),
+    words(video),
     element("div", { className: "actions" }, ...actions(video), another()),
   );
   if (video.status === "failed") problem(video.error);
@@ -116,9 +112,10 @@ export function doing(video) {
 }
 
 function facts(video) {
-  const { engine, seed, frames, timings_ms: timings } = video.echod;
+  const { engine, voice, seed, frames, timings_ms: timings } = video.echod;
   const rows = {
     [t("Engine")]: engine,
+    [t("Voice")]: voice,
     [t("Size")]: video.size.replace("x", " × "),
     [t("Seed")]: seed,
     [t("Length")]: video.seconds && lasting(Number(video.seconds)),
@@ -137,15 +134,18 @@ function facts(video) {
   );
 }
 
-function actions(video) {
-  if (!ended(video)) return [button("cancel", t("Cancel"), () => cancel(video))];
-  const properties = { className: "button primary", href: contentOf(video.id), "data-action": "download" };
-  const download = element("a", { ...properties, download: `${video.id}.mp4` }, t("Download"));
-  return [video.status === "completed" && download, button("delete", t("Delete"), () => remove(video))];
+/** All that is said, where the title has not room for it. */
+function words({ prompt, echod }) {
+  if (!echod.spoken || prompt === echod.title) return false;
+  return element("p", { className: "words", tabIndex: 0, role: "region", "aria-label": t("What it says") }, prompt);
 }
 
-const button = (action, text, onclick) =>
-  element("button", { type: "button", "data-action": action, onclick }, text);
+function actions(video) {
+  const properties = { type: "button", "data-action": "cancel", onclick: () => cancel(video) };
+  const stop = !ended(video) && element("button", properties, t("Cancel"));
+  return [stop, ...doings(video, { remove, refused: problem })];
+}
+
 const another = () =>
   element("a", { className: "button", href: "#/make", "data-action": "another" }, t("Make another"));
 
@@ -153,8 +153,12 @@ async function cancel(video) {
   await end(video, () => call("POST", `v1/videos/${video.id}/cancel`)); // it has ended when an event says so
 }
 
+/** Delete a clip that has ended; nobody is left looking at it. */
+export async function leave(video) {
+  await (shown === video.id ? remove(video) : jobs.remove(video.id));
+}
+
 async function remove(video) {
-  if (!confirm(t("Delete this clip? It cannot be brought back."))) return;
   await end(video, async () => {
     await jobs.remove(video.id);
     location.hash = "#/make";
@@ -174,6 +178,7 @@ async function end(video, ask) {
 }
 
 function problem(refusal) {
+  $("clip").querySelector(":scope > .problem")?.remove();
   const line = element("p", { className: "problem", role: "alert" });
   complain(line, refusal);
   const status = $("clip").querySelector(":scope > p");

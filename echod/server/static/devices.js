@@ -1,7 +1,8 @@
 // Workers and the queue, live: looked at every second while the view is open, since events tell of jobs only.
 
 import { Refusal, call } from "./api.js";
-import { doing, titleOf } from "./clip.js";
+import { doing } from "./clip.js";
+import { titleOf } from "./doings.js";
 import { $, element, refill, show } from "./dom.js";
 import { jobs } from "./live.js";
 import { t } from "./words.js";

@@ -61,3 +61,15 @@ export function say(target, text) {
 export function announce(text) {
   $("news").textContent = text;
 }
+
+const SEEN = 5000; // ms
+
+let fading = null;
+
+/** The same, for everybody. */
+export function tell(text) {
+  announce(text);
+  $("news").classList.add("seen");
+  clearTimeout(fading);
+  fading = setTimeout(() => $("news").classList.remove("seen"), SEEN);
+}

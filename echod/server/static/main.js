@@ -15,17 +15,21 @@ const AGAIN = 2000; // ms before a daemon that does not answer is asked again wh
 const OWN_MACHINE_ONLY =
   "This daemon has no accounts yet, so it serves its own machine only. " +
   "To add one, there: echod users add NAME --role admin";
-const VIEWS = { make, clip: make, talk, devices, account: { open: openAccount, close() {} } };
+const VIEWS = {
+  make, clip: make, again: { open: make.again, close: make.close },
+  talk, devices, account: { open: openAccount, close() {} },
+};
+const SECTIONS = { clip: "make", again: "make" };
 
 let open = null; // the view that is open
 let somebody = false;
 
-/** `#/clip/video_...` opens the clip in the view that makes clips. */
+/** `#/clip/video_...` opens the clip in the view that makes clips, `#/again/video_...` what it was made of. */
 function route() {
   if (!somebody) return;
   const [, name, rest] = location.hash.split("/");
   const view = VIEWS[name] ?? make;
-  const section = name === "clip" || !VIEWS[name] ? "make" : name;
+  const section = SECTIONS[name] ?? (VIEWS[name] ? name : "make");
   open?.close();
   open = view;
   only(section);

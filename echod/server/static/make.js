@@ -16,7 +16,6 @@ const ENGINES = {
   "echomimic-quality": "EchoMimic quality – 30 steps, slow",
 };
 const DEFAULTS = { engine: "", size: "512x512", seed: "420" };
-const MAX_LABEL = 200; // characters of a recording's name that become the clip's
 const LARGEST_SEED = 2n ** 63n - 1n;
 const NO_SEED = "The seed must be a whole number, such as 420.";
 
@@ -46,6 +45,40 @@ export function open(id) {
     portrait.reveal();
     refresh();
   }
+}
+
+/** Show the draft, filled with what a clip was made of. */
+export async function again(id) {
+  history.replaceState(null, "", "#/make"); // reloading the page does not fill it again
+  open();
+  complain($("submit-problem"), null);
+  try {
+    await restored;
+    await fill(await jobs.find(id));
+    keep();
+    announce(t("All of that clip is here. Change what you like."));
+  } catch (refusal) {
+    put(refusal);
+  }
+}
+
+async function fill(video) {
+  const made = { video_id: video.id };
+  speech.way = video.echod.spoken ? "words" : "file";
+  if (video.echod.spoken) $("words").value = video.prompt;
+  for (const [id, value] of [["voice", video.echod.voice], ["engine", video.model], ["size", video.size]]) {
+    choose($(id), value);
+  }
+  $("seed").value = video.echod.seed;
+  summarise();
+  await Promise.all([portrait.restore(made), video.echod.spoken || speech.restore({ file: made })]);
+}
+
+/** Choose one of the options, if it is one; a size may be any. */
+function choose(select, value) {
+  if (select === $("size") && ![...select.options].some((each) => each.value === value)) select.append(new Option(value));
+  select.value = value ?? "";
+  if (select.selectedIndex < 0) select.selectedIndex = 0;
 }
 
 export function close() {
@@ -78,6 +111,7 @@ function summarise() {
 
 // A draft outlives a reload: the files are with the daemon, the rest is kept by the browser until the tab is closed.
 
+let restored = null; // when the draft is as it was left
 let begun = false; // whether the draft is as it was left: only then are changes kept
 
 const kept = () => JSON.parse(sessionStorage.getItem("draft") ?? "{}");
@@ -85,7 +119,7 @@ const kept = () => JSON.parse(sessionStorage.getItem("draft") ?? "{}");
 function keep() {
   if (!begun) return;
   const draft = {
-    portrait: portrait.file?.id, sounds: speech.ids, way: speech.way, words: $("words").value, voice: $("voice").value,
+    portrait: portrait.input?.reference, sounds: speech.references, way: speech.way, words: $("words").value, voice: $("voice").value,
     engine: $("engine").value, size: $("size").value, seed: $("seed").value,
   };
   sessionStorage.setItem("draft", JSON.stringify(draft));
@@ -95,7 +129,7 @@ function keep() {
 async function restore() {
   const draft = { ...DEFAULTS, way: "words", words: "", voice: "", sounds: {}, ...kept() };
   $("words").value = draft.words;
-  $("size").value = draft.size;
+  choose($("size"), draft.size);
   $("seed").value = draft.seed;
   speech.way = draft.way;
   summarise();
@@ -107,7 +141,7 @@ async function restore() {
 /** Called when somebody is there. */
 export async function begin() {
   try {
-    await restore();
+    await (restored = restore());
   } catch {
     return; // signed out meanwhile
   }
@@ -210,7 +244,7 @@ function unique() {
 function whatIsMissing() {
   if (!portrait.chosen) return ["Choose a portrait first.", "portrait-choose"];
   if (!checkSeed()) return [NO_SEED, "seed"];
-  if (speech.way === "words" ? $("words").value.trim() : speech.file || speech.pending) return null;
+  if (speech.way === "words" ? $("words").value.trim() : speech.input || speech.pending) return null;
   return {
     words: ["Type the words to be spoken first.", "words"],
     record: ["Record something first.", "record"],
@@ -219,14 +253,13 @@ function whatIsMissing() {
 }
 
 function request() {
-  const asked = { input_reference: { file_id: portrait.file.id }, size: $("size").value, seed: $("seed").value.trim() };
+  const asked = { input_reference: portrait.input.reference, size: $("size").value, seed: $("seed").value.trim() };
   if ($("engine").value) asked.model = $("engine").value;
   if (speech.way === "words") {
     asked.prompt = $("words").value.trim();
     if ($("voice").value) asked.voice = $("voice").value;
   } else {
-    asked.audio_reference = { file_id: speech.file.id };
-    asked.prompt = speech.file.filename.replace(/\.\w+$/, "").slice(0, MAX_LABEL); // a label
+    asked.audio_reference = speech.input.reference;
   }
   return asked;
 }

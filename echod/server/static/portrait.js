@@ -1,14 +1,14 @@
 // Choosing a portrait: it is sent to the daemon at once and shown with the face that was found and the crop.
 
-import { granted, upload } from "./api.js";
+import { granted, inputOf, upload } from "./api.js";
 import { cropOf, drawCrop } from "./crop.js";
 import { $, element, say, show } from "./dom.js";
 import { complain } from "./refusals.js";
 import { t } from "./words.js";
 
-/** Dispatches "change". `file`: the daemon's file object once it has been looked at. */
+/** Dispatches "change". `input`: how a request names it, and its facts, once the daemon has looked at it. */
 class Portrait extends EventTarget {
-  file = null;
+  input = null;
   #address = null; // of the picture, for this page only
   #size = [512, 512];
   #sending = 0;
@@ -30,20 +30,20 @@ class Portrait extends EventTarget {
 
   /** Whether the daemon still looks at it. */
   get pending() {
-    return this.chosen && !this.file;
+    return this.chosen && !this.input;
   }
 
   /** A picture that was chosen or dropped. */
   async take(picture) {
     const sending = ++this.#sending;
     this.#show(URL.createObjectURL(picture));
-    this.file = null;
+    this.input = null;
     complain($("portrait-problem"), null);
     say($("portrait-facts"), t("Looking for the face…"));
     try {
-      const file = await upload(picture);
-      if (file.echod.kind !== "portrait") throw { code: "unsupported_media", message: "" };
-      if (sending === this.#sending) this.file = file;
+      const input = await upload(picture);
+      if (input.facts.kind !== "portrait") throw { code: "unsupported_media", message: "" };
+      if (sending === this.#sending) this.input = input;
     } catch (refusal) {
       if (sending !== this.#sending) return;
       this.clear();
@@ -52,20 +52,20 @@ class Portrait extends EventTarget {
     this.#changed();
   }
 
-  /** One that was sent before the page was loaded again. */
-  async restore(id) {
-    if (this.chosen) return;
-    const file = await (await granted(`v1/files/${id}`)).json();
-    const picture = await (await granted(`v1/files/${id}/content`)).blob();
-    if (this.chosen) return; // another one meanwhile
+  /** One that the daemon has, in the place of any other. */
+  async restore(reference) {
+    const sending = ++this.#sending;
+    const input = await inputOf(reference, "portrait");
+    const picture = await (await granted(input.content)).blob();
+    if (sending !== this.#sending) return; // another one meanwhile
     this.#show(URL.createObjectURL(picture));
-    this.file = file;
+    this.input = input;
     this.#changed();
   }
 
   clear() {
     this.#sending += 1; // what is on its way is not wanted any more
-    this.file = null;
+    this.input = null;
     if (this.#address) URL.revokeObjectURL(this.#address);
     this.#address = null;
     this.reveal();
@@ -91,7 +91,7 @@ class Portrait extends EventTarget {
     const picture = $("portrait-shown").querySelector("img");
     await picture.decode();
     const canvas = element("canvas");
-    drawCrop(canvas, picture, cropOf(this.file.echod, this.#size), this.#size);
+    drawCrop(canvas, picture, cropOf(this.input.facts, this.#size), this.#size);
     return URL.createObjectURL(await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.9)));
   }
 
@@ -110,8 +110,8 @@ class Portrait extends EventTarget {
 
   #tell() {
     const none = this.chosen ? "Looking for the face…" : "None chosen yet";
-    if (!this.file) return say($("portrait-facts"), t(none));
-    const { width, height, faces } = this.file.echod;
+    if (!this.input) return say($("portrait-facts"), t(none));
+    const { width, height, faces } = this.input.facts;
     const found =
       faces === 0 ? t("No face was found: the middle of the picture will be used.")
       : faces === 1 ? t("One face found.")
@@ -122,9 +122,9 @@ class Portrait extends EventTarget {
   /** Dim what is not in the crop, and frame the face. */
   #mark() {
     $("portrait-shown").querySelector("svg")?.remove();
-    if (!this.file) return;
-    const { width, height, box } = this.file.echod;
-    const [left, top, right, bottom] = cropOf(this.file.echod, this.#size);
+    if (!this.input) return;
+    const { width, height, box } = this.input.facts;
+    const [left, top, right, bottom] = cropOf(this.input.facts, this.#size);
     const outside = `M0 0H${width}V${height}H0Z M${left} ${top}V${bottom}H${right}V${top}Z`;
     const overlay = svg("svg", { class: "marks", viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
     overlay.append(svg("path", { class: "outside", d: outside }));

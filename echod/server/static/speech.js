@@ -1,16 +1,16 @@
 // What the portrait says: words to be spoken, a recording made here, or a recording that exists.
 
-import { call, granted, upload } from "./api.js";
+import { call, granted, inputOf, upload } from "./api.js";
 import { $, element, redraw, say, show } from "./dom.js";
 import { Microphone, peak, wav } from "./microphone.js";
 import { complain } from "./refusals.js";
-import { clock, lasting, locale, t } from "./words.js";
+import { clock, lasting, locale, stamp, t } from "./words.js";
 
 const LONGEST = 1800; // seconds of a recording made here
 
 /** Dispatches "change". `way`: "words", "record" or "file". */
 class Speech extends EventTarget {
-  #sounds = { record: null, file: null }; // what each way has: {file, address}
+  #sounds = { record: null, file: null }; // what each way has: {input, address}
   #microphone = null; // while it records
   #ending = false; // until the last of what was recorded is there
   #pieces = [];
@@ -42,18 +42,19 @@ class Speech extends EventTarget {
     this.#changed();
   }
 
-  /** The daemon's file object of the recording in use; null for words. */
-  get file() {
-    return this.#sounds[this.way]?.file ?? null;
+  /** The recording in use, as in api.js, once the daemon has looked at it; null for words. */
+  get input() {
+    return this.#sounds[this.way]?.input ?? null;
   }
 
   /** Whether there is a recording that is not complete, or that the daemon still looks at. */
   get pending() {
-    return (this.#ending && this.way === "record") || (Boolean(this.#sounds[this.way]) && !this.file);
+    return (this.#ending && this.way === "record") || (Boolean(this.#sounds[this.way]) && !this.input);
   }
 
-  get ids() {
-    return { record: this.#sounds.record?.file?.id, file: this.#sounds.file?.file?.id };
+  /** How the daemon knows the recordings, by way. */
+  get references() {
+    return { record: this.#sounds.record?.input?.reference, file: this.#sounds.file?.input?.reference };
   }
 
   /** A recording that was chosen or dropped. */
@@ -62,12 +63,13 @@ class Speech extends EventTarget {
     await this.#send("file", recording);
   }
 
-  async restore(ids) {
-    for (const way of ["record", "file"]) {
-      if (!ids[way] || this.#sounds[way]) continue;
-      const file = await call("GET", `v1/files/${ids[way]}`);
-      const content = await (await granted(`v1/files/${ids[way]}/content`)).blob();
-      this.#sounds[way] ??= { file, address: URL.createObjectURL(content) };
+  /** Recordings that the daemon has, by way, in the place of others. */
+  async restore(references) {
+    for (const [way, reference] of Object.entries(references)) {
+      const before = this.#sounds[way];
+      const input = await inputOf(reference, "speech");
+      const content = await (await granted(input.content)).blob();
+      if (before === this.#sounds[way]) this.#sounds[way] = { input, address: URL.createObjectURL(content) };
     }
     this.#changed();
   }
@@ -94,13 +96,13 @@ class Speech extends EventTarget {
 
   async #send(way, recording) {
     complain($("speech-problem"), null);
-    const sound = { file: null, address: URL.createObjectURL(recording) };
+    const sound = { input: null, address: URL.createObjectURL(recording) };
     this.#sounds[way] = sound;
     this.#changed();
     try {
-      const file = await upload(recording);
-      if (file.echod.kind !== "speech") throw { code: "unsupported_media", message: "" };
-      sound.file = file;
+      const input = await upload(recording);
+      if (input.facts.kind !== "speech") throw { code: "unsupported_media", message: "" };
+      sound.input = input;
     } catch (refusal) {
       if (sound !== this.#sounds[way]) return;
       this.#sounds[way] = null;
@@ -131,7 +133,7 @@ class Speech extends EventTarget {
     this.#changed();
     await microphone.stop();
     this.#ending = false;
-    if (this.#pieces.length) await this.#send("record", wav(this.#pieces, `${t("recording")}.wav`));
+    if (this.#pieces.length) await this.#send("record", wav(this.#pieces, `${t("recording")} ${stamp()}.wav`));
     else this.#changed();
   }
 
@@ -171,8 +173,8 @@ class Speech extends EventTarget {
     show($("speech-shown"), Boolean(sound) && !recording);
     if (!sound) return;
     if ($("speech-player").src !== sound.address) $("speech-player").src = sound.address;
-    const { file } = sound;
-    const facts = file ? `${file.filename} · ${lasting(file.echod.seconds)}` : t("Listening to it…");
+    const { input } = sound;
+    const facts = input ? `${input.name} · ${lasting(input.facts.seconds)}` : t("Listening to it…");
     say($("speech-facts"), facts);
   }
 }

@@ -61,6 +61,13 @@ export function moment(epoch) {
   return date.toLocaleString(locale(), style);
 }
 
+/** This minute, as part of a file's name. */
+export function stamp() {
+  const now = new Date();
+  now.setMinutes(now.getMinutes() - now.getTimezoneOffset());
+  return now.toISOString().slice(0, 16).replace("T", " ").replace(":", ".");
+}
+
 export function day(epoch) {
   return new Date(epoch * 1000).toLocaleDateString(locale(), { dateStyle: "medium" });
 }

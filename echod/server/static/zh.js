@@ -99,7 +99,6 @@ export const chinese = {
   "Imagining the motion": "构思动作",
   "Drawing the pictures": "绘制画面",
   "Putting it together": "合成视频",
-  "Untitled": "未命名",
   "Clip": "视频",
   "Loading…": "加载中…",
   "Progress": "进度",
@@ -119,7 +118,20 @@ export const chinese = {
   "Download": "下载",
   "Delete": "删除",
   "Make another": "再做一个",
-  "Delete this clip? It cannot be brought back.": "删除这个视频？删除后无法恢复。",
+
+  // clips.js, doings.js
+  "Search your clips": "搜索我的视频",
+  "Search": "搜索",
+  "Delete all of these": "全部删除",
+  "Copy link": "复制链接",
+  "Again, with changes": "修改后再做",
+  "Delete “{title}”? It cannot be brought back.": "删除“{title}”？删除后无法恢复。",
+  "Link copied. It opens without signing in until {until}.": "链接已复制，{until} 前无需登录即可打开。",
+  "Failed and cancelled: {n}": "失败和已取消：{n}",
+  "Delete {n} failed and cancelled clips?": "删除 {n} 个失败和已取消的视频？",
+  "Looking through older clips…": "正在查找更早的视频…",
+  "Nothing is called so.": "没有找到。",
+
   "The clip: {title}": "视频：{title}",
 
   // devices.js
@@ -156,6 +168,7 @@ export const chinese = {
   "Automatic": "自动",
   "automatic": "自动",
   "seed": "种子",
+  "All of that clip is here. Change what you like.": "那个视频的内容都在这里，可以随意修改。",
   "The clip is being made.": "视频正在生成。",
   "Still looking at the picture. The clip is made right after.": "还在查看照片，看完就生成视频。",
   "Still listening to the recording. The clip is made right after.": "还在检查录音，检查完就生成视频。",
