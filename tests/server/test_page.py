@@ -56,6 +56,12 @@ async def test_who_would_sign_in(daemon: Daemon) -> None:
     assert "version" in (await anna.http.get("/healthz")).json()
 
 
+async def test_who_may_be_local(daemon: Daemon) -> None:
+    """The page says in both languages whom a daemon without accounts may take for a local caller."""
+    for path, words in (("account.js", "a proxy or a tunnel"), ("zh.js", "代理或隧道")):
+        assert words in (await daemon.http.get(f"/static/{path}")).text
+
+
 @pytest.mark.parametrize(
     "path", ["/static/../app.py", "/static/%2e%2e/app.py", "/static/..%2fapp.py", "/static/index.html"]
 )
