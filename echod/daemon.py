@@ -158,7 +158,7 @@ class Daemon:
             async with running(
                 self._keep_systemd_informed(),
                 self._sweep(),
-                self.inspector.start(),
+                self.inspector.start(shared=bool(self.accounts)),
                 services.metrics.follow(self.desk.feed),
                 self.roles.watch(),
             ):

@@ -339,6 +339,7 @@ def read_portrait(path: Path) -> NDArray[np.uint8]:
     import numpy as np
     from PIL import Image
 
+    Image.MAX_IMAGE_PIXELS = None  # the limit is `max_pixels`, and inspection has seen to it
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB"))
 

@@ -1,4 +1,4 @@
-"""The inspection child: decode one file at a time, and write what workers read. Started by `inspection.Inspector`."""
+"""An inspection child: decode one file at a time, and write what workers read. Started by `inspection_child.Child`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,18 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from echod import jobs
 from echod.errors import EchodError
-from echod.inspection import PREPARED, UNREADABLE, Inspected, Refused, Reply, Request, Want, encoder, request_decoder
+from echod.inspection_messages import (
+    PREPARED,
+    UNREADABLE,
+    Inspected,
+    Kind,
+    NoPicture,
+    Refused,
+    Reply,
+    Request,
+    encoder,
+    request_decoder,
+)
 from echod.parent import die_with_parent
 
 if TYPE_CHECKING:
@@ -25,14 +36,15 @@ MIN_SIDE = 20  # pixels of the copy that is looked at: the detector finds no sma
 
 def main() -> None:
     parent, memory = int(sys.argv[1]), int(sys.argv[2])
+    kind: Kind = "portrait" if sys.argv[3] == "portrait" else "speech"
     die_with_parent(parent)
     requests, replies = _take_pipes()
-    _warm_up()
+    _warm_up(kind)
     _limit_memory(memory)
     replies.write(b"\n")
     for line in requests:
         replies.write(b"\n")
-        replies.write(encoder.encode(answer(request_decoder.decode(line), memory)) + b"\n")
+        replies.write(encoder.encode(answer(request_decoder.decode(line), kind, memory)) + b"\n")
 
 
 def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
@@ -42,10 +54,16 @@ def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
     return requests, replies
 
 
-def _warm_up() -> None:
+def _warm_up(kind: Kind) -> None:
+    """Import what takes time, and before the memory is measured."""
+    from echod import pictures  # noqa: F401
+
+    if kind == "speech":
+        from echod import recordings  # noqa: F401
+
+        return
     import numpy as np
 
-    from echod import pictures, recordings  # noqa: F401  (imported before the memory is measured)
     from echod.inference.face import glance
 
     glance(np.zeros((256, 256, 3), np.uint8))
@@ -58,47 +76,58 @@ def _limit_memory(memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold what clients sent
 
 
-def answer(request: Request, memory: int) -> Reply:
+def answer(request: Request, kind: Kind, memory: int) -> Reply:
     """Inspect one file. Whatever is its own fault becomes a refusal; anything else ends the child."""
     try:
-        return _inspect(request)
+        return _as_portrait(request) if kind == "portrait" else _as_speech(request)
     except EchodError as error:
         return Refused(error.code, error.message)
-    except MemoryError:
-        limit = f"{memory / 2**30:g} GiB (setting inspect_memory)"
-        return Refused(UNREADABLE[request.want], f"decoding the file needs more than {limit}; send a smaller copy")
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        return Refused("disk_full", "the daemon's disk is full; free some space and send the file again")
+    except Exception as error:
+        if is_out_of_memory(error):
+            limit = f"{memory / 2**30:g} GiB (setting inspect_memory)"
+            return Refused(UNREADABLE[request.want], f"decoding the file needs more than {limit}; send a smaller copy")
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return Refused("disk_full", "the daemon's disk is full; free some space and send the file again")
+        raise
 
 
-def _inspect(request: Request) -> Inspected:
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether an allocation has failed; torch and OpenCV say so in words only."""
+    words = str(error)
+    return isinstance(error, MemoryError) or "can't allocate memory" in words or "Insufficient memory" in words
+
+
+def _as_portrait(request: Request) -> Inspected | NoPicture:
+    from echod import pictures
+
+    return _portrait(request) if pictures.recognises(request.path) else NoPicture()
+
+
+def _as_speech(request: Request) -> Inspected:
     from echod import pictures, recordings
 
-    sha256 = _digest(request.path, request.want)
-    if pictures.recognises(request.path):
-        if request.want == "speech":
-            raise EchodError("unsupported_media", "the file is a picture; speech must be a recording")
-        return _portrait(request, sha256)
+    sha256 = _digest(request)
     if request.want == "portrait":
         if recordings.recognises(request.path):
             raise EchodError("unsupported_media", "the file is a recording; a portrait must be a picture")
         raise EchodError("portrait_unreadable", f"the file is no picture; {PICTURES} are read")
+    if request.want == "speech" and pictures.recognises(request.path):
+        raise EchodError("unsupported_media", "the file is a picture; speech must be a recording")
     return _speech(request, sha256)
 
 
-def _digest(path: Path, want: Want) -> str:
-    with path.open("rb") as file:
+def _digest(request: Request) -> str:
+    with request.path.open("rb") as file:
         if not file.read(1):
-            raise EchodError(UNREADABLE[want], "the file is empty")
+            raise EchodError(UNREADABLE[request.want], "the file is empty")
         file.seek(0)
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _portrait(request: Request, sha256: str) -> Inspected:
+def _portrait(request: Request) -> Inspected:
     from echod import pictures
 
+    sha256 = _digest(request)
     image = pictures.read(request.path, request.max_pixels)
     faces, box = _look(image)
     target = request.into / PREPARED["portrait"]

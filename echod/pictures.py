@@ -14,6 +14,7 @@ from echod.errors import EchodError
 # No others: Pillow would hand EPS to ghostscript, and nobody keeps a portrait in the remaining ones.
 FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "BMP", "GIF", "TIFF")
 
+START_OF_SCAN, MAX_SCANS = b"\xff\xda", 100  # compressed data never holds the marker
 GREY = ("1", "L", "LA", "I;16", "I;16B")
 MAX_PROFILE = 16 << 20  # bytes of a colour profile; those of printing presses have one to three million
 
@@ -42,6 +43,7 @@ def read(path: Path, max_pixels: int) -> Image.Image:
     try:
         with warnings.catch_warnings(action="ignore"), Image.open(path, formats=FORMATS) as image:
             _check_size(image, max_pixels)
+            _check_scans(path, image)
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
             picture = _as_srgb(image)
@@ -63,6 +65,16 @@ def _check_size(image: Image.Image, max_pixels: int) -> None:
             "portrait_unreadable",
             f"the picture has {width} x {height} pixels, {width * height / 1e6:.1f} million; at most "
             f"{max_pixels / 1e6:g} million are read (setting max_pixels); send a smaller copy",
+        )
+
+
+def _check_scans(path: Path, image: Image.Image) -> None:
+    """Each scan of a progressive JPEG goes over the whole picture, and may take no more than some bytes of the file."""
+    scans = path.read_bytes().count(START_OF_SCAN) if image.format in ("JPEG", "MPO") else 0
+    if scans > MAX_SCANS:
+        raise EchodError(
+            "portrait_unreadable",
+            f"the picture is drawn in {scans} scans; at most {MAX_SCANS} are read, and ten are usual: save it again",
         )
 
 

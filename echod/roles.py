@@ -28,7 +28,8 @@ from echod import jobs, messages, rolefolder
 from echod.config import Config
 from echod.directories import create_private
 from echod.errors import EchodError
-from echod.inspection import PREPARED, Inspector
+from echod.inspection import Inspector
+from echod.inspection_messages import PREPARED
 from echod.options import check_options
 from echod.rolefile import NAME, RoleFile, check_name, check_role
 from echod.rolefolder import PASSING, Stamp

@@ -25,7 +25,8 @@ from echod import removal, strays
 from echod.config import Config
 from echod.directories import create_private
 from echod.errors import EchodError
-from echod.inspection import PREPARED, Inspected, Inspector, Want
+from echod.inspection import Inspector
+from echod.inspection_messages import PREPARED, Inspected, Want
 from echod.journal import Journal, Record
 
 BLOCK = 2**20  # bytes gathered before a thread writes them: a full disk's cache may block a write for seconds
@@ -167,7 +168,7 @@ class Receiving:
         """
         upload = await self.written()
         try:
-            return await self._store.inspector.inspect(upload, self._directory, want)
+            return await self._store.inspector.inspect(upload, self._directory, want, self._account)
         except EchodError as error:
             raise EchodError(error.code, f"{display_name(filename)}: {error.message}") from error
 

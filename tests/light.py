@@ -1,6 +1,6 @@
 """`python -m tests.light serve ...`: a daemon for tests in which no clip is looked at, ready in a fifth of the time.
 
-Workers are scripted ones, neither they nor the daemon import torch, and the inspection child starts with the first
+Workers are scripted ones, neither they nor the daemon import torch, and inspection children start with the first
 file. Everything else about it is the installed daemon.
 """
 
@@ -22,8 +22,8 @@ def stand_in_for_torch() -> None:
     sys.modules.update({"torch": torch, "torch.cuda": cuda, "torch.multiprocessing": multiprocessing})
 
 
-async def start_later(self: object) -> None:
-    """The inspection child is started with the first file anyway, where there is none."""
+async def start_later(self: object, **_: object) -> None:
+    """Inspection children are started with the first file anyway, where there are none."""
 
 
 if __name__ == "__main__":

@@ -13,7 +13,8 @@ from PIL import Image
 
 from echod.errors import TABLE, EchodError
 from echod.gpu_proc import read_portrait
-from echod.inspection import Inspector, Want
+from echod.inspection import Inspector
+from echod.inspection_messages import Want
 from echod.journal import Journal, Record
 from echod.uploads import FileStore
 from tests import profiles

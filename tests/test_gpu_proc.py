@@ -7,9 +7,10 @@ from pathlib import Path
 import msgspec
 import pytest
 import torch
+from PIL import Image
 
 from echod import jobs, messages
-from echod.gpu_proc import Attempt, GpuProc, Spec, describe, refuse
+from echod.gpu_proc import Attempt, GpuProc, Spec, describe, read_portrait, refuse
 from echod.inference.echomimic.pipeline import NotFiniteError
 from echod.inference.engine import InputError
 from tests.scripted import ScriptedEngine
@@ -37,6 +38,13 @@ def test_what_an_exception_means(error: Exception, code: str, transient: bool, s
     failed = describe(ORDER, error)
     assert (failed.job, failed.attempt) == ("video_1", 2)
     assert (failed.code, failed.transient, failed.sticky) == (code, transient, sticky)
+
+
+def test_a_portrait_larger_than_pillow_likes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever `max_pixels` let in is read: Pillow's own limit does not count."""
+    Image.new("RGB", (30, 20), "red").save(tmp_path / "portrait.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 100)  # as if it had 190 million
+    assert read_portrait(tmp_path / "portrait.png").shape == (20, 30, 3)
 
 
 GREEDY = torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate 2 GiB.\nGPU 0 has {'much ' * 100}")

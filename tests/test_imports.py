@@ -101,7 +101,7 @@ def test_speech_child_begins_light() -> None:
 OWN_NUMBERS = {
     "journal.py": "rows that the daemon wrote itself",
     "roles.py": "facts that the daemon wrote itself",
-    "inspection.py": "a child of the daemon's own, and one number a field",
+    "inspection_messages.py": "a child of the daemon's own, and one number a field",
     "server/people.py": "few bytes, and one number a field",
     "server/realtime.py": "no numbers",
     "speech/local_hibari.py": "a file of an installed package",

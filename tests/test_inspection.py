@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import select
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -14,7 +15,8 @@ import pytest_asyncio
 from PIL import Image
 
 from echod.errors import EchodError
-from echod.inspection import Inspector, Want
+from echod.inspection import Inspector
+from echod.inspection_messages import Inspected, Kind, Want
 from tests.media import EXAMPLES, write_picture, write_wav
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -35,13 +37,21 @@ async def inspector() -> AsyncIterator[Inspector]:
     await inspector.close()
 
 
-def child_of(inspector: Inspector) -> int:
-    assert inspector.pid is not None
-    return inspector.pid
+def child_of(inspector: Inspector, kind: Kind = "portrait") -> int:
+    [pid] = inspector.pids(kind)
+    return pid
 
 
 def names(directory: Path) -> list[str]:
     return [path.name for path in directory.iterdir()]
+
+
+async def killed(pid: int) -> None:
+    """Kill it, and return when it is dead."""
+    descriptor = os.pidfd_open(pid)
+    os.kill(pid, signal.SIGKILL)
+    await asyncio.to_thread(select.select, [descriptor], [], [])
+    os.close(descriptor)
 
 
 def assert_gone(pid: int) -> None:
@@ -49,11 +59,13 @@ def assert_gone(pid: int) -> None:
         os.kill(pid, 0)
 
 
-async def begin_endless(inspector: Inspector, into: Path, want: Want = "portrait") -> asyncio.Task[object]:
+async def begin_endless(
+    inspector: Inspector, into: Path, want: Want = "portrait", account: str = ""
+) -> asyncio.Task[object]:
     """Inspect a pipe that nobody writes to; returns once the child has opened it."""
     pipe = into / "pipe"
     os.mkfifo(pipe)
-    task: asyncio.Task[object] = asyncio.create_task(inspector.inspect(pipe, into, want))
+    task: asyncio.Task[object] = asyncio.create_task(inspector.inspect(pipe, into, want, account))
     # Opening the other end succeeds only when the child reads. The descriptor stays open: no end of file.
     opened = asyncio.create_task(asyncio.to_thread(os.open, pipe, os.O_WRONLY))
     await asyncio.wait([opened])
@@ -153,17 +165,18 @@ async def test_speech_for_a_portrait_and_the_other_way_round(inspector: Inspecto
 
 
 async def test_the_child_holds_no_secrets(inspector: Inspector) -> None:
-    """Keys in the daemon's environment do not reach the process that decodes what strangers send."""
+    """Keys in the daemon's environment do not reach the processes that decode what strangers send."""
     await inspector.start()
-    environment = Path(f"/proc/{inspector.pid}/environ").read_bytes()
-    assert b"PATH=" in environment
-    assert b"DASHSCOPE" not in environment
+    for pid in (*inspector.pids("portrait"), *inspector.pids("speech")):
+        environment = Path(f"/proc/{pid}/environ").read_bytes()
+        assert b"PATH=" in environment
+        assert b"DASHSCOPE" not in environment
 
 
 async def test_a_death_while_idle_costs_no_file(inspector: Inspector, tmp_path: Path) -> None:
     """A child that died between two files is replaced without anybody noticing."""
     await inspector.start()
-    before = child_of(inspector)
+    before = child_of(inspector, "speech")
     os.kill(before, signal.SIGKILL)
     found = await inspector.inspect(write_wav(tmp_path / "given.wav"), tmp_path, "speech")
     assert found.kind == "speech"
@@ -172,16 +185,62 @@ async def test_a_death_while_idle_costs_no_file(inspector: Inspector, tmp_path: 
 
 async def test_a_killing_file_is_refused_and_those_behind_it_are_not(inspector: Inspector, tmp_path: Path) -> None:
     """The file that the child dies on is refused; files that waited behind it are inspected by the next child."""
-    doomed = await begin_endless(inspector, tmp_path)
+    doomed = await begin_endless(inspector, tmp_path, "speech")
     waiting = [
         asyncio.create_task(inspector.inspect(write_wav(tmp_path / f"{n}.wav"), tmp_path, "speech")) for n in range(3)
     ]
-    before = child_of(inspector)
-    os.kill(before, signal.SIGKILL)
+    before = child_of(inspector, "speech")
+    os.kill(before, signal.SIGSEGV)
     error = await refusal(doomed)
-    assert (error.code, "export it again" in error.message) == ("portrait_unreadable", True)
+    assert (error.code, "broke down over the file (SIGSEGV)" in error.message) == ("speech_unreadable", True)
     assert [found.kind for found in await asyncio.gather(*waiting)] == ["speech"] * 3
     assert_gone(before)
+
+
+async def test_a_child_that_somebody_kills(inspector: Inspector, tmp_path: Path) -> None:
+    """A file is not to blame for a SIGKILL: it is tried again, and after a second one told what is known."""
+    task = await begin_endless(inspector, tmp_path, "speech")
+    await killed(child_of(inspector, "speech"))
+    again = await asyncio.to_thread(os.open, tmp_path / "pipe", os.O_WRONLY)  # once the next child has it
+    await killed(child_of(inspector, "speech"))
+    error = await refusal(task)
+    os.close(again)
+    assert (error.code, "was killed twice" in error.message) == ("internal", True)
+    assert names(tmp_path) == ["pipe"]
+
+
+async def test_a_kill_costs_no_good_file(inspector: Inspector, tmp_path: Path) -> None:
+    """A file whose child was killed by somebody is inspected by the next one."""
+    source = write_wav(tmp_path / "given.wav")
+    task = await begin_endless(inspector, tmp_path, "speech")
+    (tmp_path / "pipe").unlink()
+    source.rename(tmp_path / "pipe")
+    await killed(child_of(inspector, "speech"))
+    assert isinstance(found := await task, Inspected)
+    assert found.kind == "speech"
+
+
+async def test_another_account_never_waits(tmp_path: Path) -> None:
+    """While one account's portrait and recording go on for ever and more wait, another's are inspected."""
+    inspector = make_inspector()
+    await inspector.start(shared=True)
+    for name in ("portrait", "speech", "other"):
+        (tmp_path / name).mkdir()
+    kinds: list[Kind] = ["portrait", "speech"]
+    endless = [await begin_endless(inspector, tmp_path / kind, kind, "ann") for kind in kinds]
+    for kind in kinds:
+        endless += [
+            asyncio.create_task(inspector.inspect(tmp_path / "nowhere", tmp_path, kind, "ann")) for _ in range(12)
+        ]
+    speech = write_wav(tmp_path / "given.wav")
+    before = {kind: inspector.pids(kind) for kind in kinds}
+    found = [await inspector.inspect(file, tmp_path / "other", "any", "bob") for file in (PORTRAIT, speech, PORTRAIT)]
+    assert [each.kind for each in found] == ["portrait", "speech", "portrait"]
+    assert not any(task.done() for task in endless)
+    assert {kind: inspector.pids(kind) for kind in kinds} == before
+    await inspector.close()
+    errors = [await refusal(task) for task in endless]
+    assert {error.code for error in errors} == {"draining"}
 
 
 async def test_cancelling_ends_the_child_first(inspector: Inspector, tmp_path: Path) -> None:
@@ -199,7 +258,7 @@ async def test_a_file_that_takes_too_long(tmp_path: Path) -> None:
     """A file that outlasts the time limit is refused with the limit's name, and its child is ended."""
     inspector = make_inspector(timeout=0.2)
     task = await begin_endless(inspector, tmp_path, "speech")
-    before = child_of(inspector)
+    before = child_of(inspector, "speech")
     error = await refusal(task)
     assert (error.code, "0.2 s (setting inspect_timeout)" in error.message) == ("speech_unreadable", True)
     assert_gone(before)
@@ -209,20 +268,22 @@ async def test_a_file_that_takes_too_long(tmp_path: Path) -> None:
 @pytest.mark.long
 async def test_a_stopped_child_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A child that hangs before it begins a file is not held against the file."""
-    monkeypatch.setattr("echod.inspection.BEGIN_TIMEOUT", 3.0)
+    monkeypatch.setattr("echod.inspection_child.BEGIN_TIMEOUT", 3.0)
     inspector = make_inspector()
     await inspector.start()
-    before = child_of(inspector)
+    before = child_of(inspector, "speech")
     os.kill(before, signal.SIGSTOP)
     assert (await inspector.inspect(write_wav(tmp_path / "given.wav"), tmp_path, "speech")).kind == "speech"
     assert_gone(before)
     await inspector.close()
 
 
-async def test_a_file_that_takes_too_much_memory(tmp_path: Path) -> None:
-    """A picture that does not fit into the memory limit is refused with the limit's name."""
-    inspector = make_inspector(memory=2**26)
-    Image.new("RGB", (7000, 7000)).save(tmp_path / "given.png")
+@pytest.mark.parametrize(("side", "memory"), [(7000, 2**26), (1000, 2**24)])
+async def test_a_file_that_takes_too_much_memory(tmp_path: Path, side: int, memory: int) -> None:
+    """A picture that cannot be decoded, or looked at, within the memory limit is refused with the limit's name."""
+    inspector = make_inspector(memory=memory)
+    with Image.open(PORTRAIT) as portrait:
+        portrait.resize((side, side)).save(tmp_path / "given.png", compress_level=1)
     with pytest.raises(EchodError) as caught:
         await inspector.inspect(tmp_path / "given.png", tmp_path, "portrait")
     assert (caught.value.code, "inspect_memory" in caught.value.message) == ("portrait_unreadable", True)
@@ -253,14 +314,14 @@ async def test_closing_ends_everything(tmp_path: Path) -> None:
     with pytest.raises(EchodError) as caught:
         await inspector.inspect(write_wav(tmp_path / "given.wav"), tmp_path, "speech")
     assert caught.value.code == "draining"
-    assert inspector.pid is None
+    assert inspector.pids("portrait") == inspector.pids("speech") == []
 
 
 async def test_closing_while_the_child_starts() -> None:
     """A child that is just being started is ended as well."""
     inspector = make_inspector()
     starting = asyncio.create_task(inspector.start())
-    while inspector.pid is None:  # noqa: ASYNC110  (there is no event for it)
+    while not inspector.pids("portrait"):  # noqa: ASYNC110  (there is no event for it)
         await asyncio.sleep(0)
     before = child_of(inspector)
     await inspector.close()
@@ -289,7 +350,7 @@ async def test_the_child_dies_with_its_daemon(tmp_path: Path) -> None:
         "async def main():\n"
         "    inspector = Inspector(timeout=60, memory=2**30, max_seconds=60, max_pixels=10**6)\n"
         "    await inspector.start()\n"
-        "    print(inspector.pid, flush=True)\n"
+        "    print(inspector.pids('portrait')[0], flush=True)\n"
         "    await asyncio.sleep(600)\n"
         "asyncio.run(main())\n"
     )

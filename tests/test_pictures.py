@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 import struct
 import zlib
 from pathlib import Path
@@ -158,6 +159,35 @@ def test_the_pixel_limit_is_exact(tmp_path: Path) -> None:
     assert pictures.read(tmp_path / "upload", 800).size == (40, 20)
     with pytest.raises(EchodError, match="max_pixels"):
         pictures.read(tmp_path / "upload", 799)
+
+
+def scans(picture: Image.Image, number: int) -> bytes:
+    """A progressive JPEG with so many scans, most of them about as good as none."""
+    file = io.BytesIO()
+    picture.save(file, "JPEG", progressive=True)
+    data = file.getvalue()
+    last = data.rindex(b"\xff\xda")  # refines a coefficient, and does so again
+    scan = data[last : data.rindex(b"\xff\xd9")]
+    return data[:last] + (number - data.count(b"\xff\xda") + 1) * scan + b"\xff\xd9"
+
+
+@pytest.mark.parametrize("number", [10, 100])
+def test_a_progressive_picture(tmp_path: Path, number: int) -> None:
+    """A picture that becomes sharper scan by scan is read."""
+    (tmp_path / "upload").write_bytes(scans(HALVES, number))
+    assert read(tmp_path / "upload").shape == (20, 40, 3)
+
+
+@pytest.mark.parametrize("format", ["JPEG", "MPO"])
+def test_too_many_scans_are_refused(tmp_path: Path, format: str) -> None:
+    """A few bytes a scan would keep a core busy for many seconds; the number and the limit are named."""
+    more = {"save_all": True, "append_images": [HALVES]} if format == "MPO" else {}
+    HALVES.save(tmp_path / "upload", format, **more)
+    data = (tmp_path / "upload").read_bytes()
+    (tmp_path / "upload").write_bytes(data + scans(HALVES, 2000) if more else scans(HALVES, 2000))
+    with pytest.raises(EchodError, match=r"200\d scans; at most 100") as caught:
+        pictures.read(tmp_path / "upload", LIMIT)
+    assert caught.value.code == "portrait_unreadable"
 
 
 @pytest.mark.parametrize("format", ["PNG", "JPEG", "WEBP", "AVIF", "BMP", "GIF", "TIFF"])

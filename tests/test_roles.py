@@ -16,7 +16,7 @@ from echod import rolefolder
 from echod import roles as roles_module
 from echod.config import Config
 from echod.errors import EchodError
-from echod.inspection import Inspected
+from echod.inspection_messages import Inspected
 from echod.roles import Roles
 from tests.media import EXAMPLES
 from tests.server.conftest import Inspector
@@ -27,9 +27,9 @@ PICTURE, ANOTHER = b"a picture of a face", b"a picture of another face"
 class CountingInspector(Inspector):
     inspections = 0
 
-    async def inspect(self, path: Path, into: Path, want: str) -> Inspected:
+    async def inspect(self, path: Path, into: Path, want: str, account: str = "") -> Inspected:
         self.inspections += 1
-        return await super().inspect(path, into, want)
+        return await super().inspect(path, into, want, account)
 
 
 class Bench:

@@ -14,7 +14,7 @@ from fastapi.responses import JSONResponse, Response
 
 from echod.desk import Draft
 from echod.errors import EchodError
-from echod.inspection import Inspected
+from echod.inspection_messages import Inspected
 from echod.job_files import PORTRAIT, SPEECH
 from echod.jobs import Job
 from echod.roles import Role

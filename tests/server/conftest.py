@@ -27,7 +27,7 @@ from echod.conversations import Conversations
 from echod.desk import Desk
 from echod.devices import DeviceState
 from echod.errors import EchodError
-from echod.inspection import PREPARED, Inspected
+from echod.inspection_messages import PREPARED, Inspected
 from echod.jobs import Job
 from echod.journal import Journal
 from echod.metrics import Metrics
@@ -61,7 +61,7 @@ PORTRAIT, SPEECH = b"a picture of a face", b"some words"  # what the inspector b
 class Inspector:
     """Tells by the first bytes what a file is, and decodes nothing."""
 
-    async def inspect(self, path: Path, into: Path, want: str) -> Inspected:
+    async def inspect(self, path: Path, into: Path, want: str, account: str = "") -> Inspected:
         data = path.read_bytes()
         kind = "portrait" if data.startswith((b"a", b"\x89PNG")) else "speech"
         if data.startswith(b"?") or want not in ("any", kind):
