@@ -67,6 +67,7 @@ def examine(url: str | None = None) -> Iterator[Check]:
     yield weights(settings)
     yield from keys(settings)
     yield from speech(settings)
+    yield from neighbours(settings)
 
 
 def python() -> Check:
@@ -240,3 +241,17 @@ def speech(settings: config.Config) -> Iterator[Check]:
         yield Check("speech", False, f"cannot be tried: {error}", required=False)
     else:
         yield from (Check(*trial, required=False) for trial in trials)
+
+
+def neighbours(settings: config.Config) -> Iterator[Check]:
+    """Servers on this machine that could hear, reply or speak, and what to set for that. None is used unasked."""
+    try:
+        from echod.speech.backends import plan
+        from echod.speech.neighbours import find
+
+        dashscope = "dashscope" in plan(settings).usable
+    except ConfigurationError:  # told by what needs it
+        return
+    for neighbour in [] if settings.openai_url else asyncio.run(find()):
+        put = f"{neighbour.url} speaks OpenAI's protocol and is not used; to use it, put into {config.user_file()}:"
+        yield Check("server", True, f"{put}\n{neighbour.toml(dashscope=dashscope)}", required=False)

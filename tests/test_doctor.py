@@ -3,15 +3,17 @@ from __future__ import annotations
 import json
 import re
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from echod import doctor
+from echod import config, doctor
+from echod.speech.backends import plan
 from tests.conftest import make_config
-from tests.stub import Act, Stub, refuses, says, serving
+from tests.stub import Act, Handler, Stub, refuses, says, serving
 
 
 @pytest.fixture(autouse=True)
@@ -222,3 +224,86 @@ def test_speech_that_cannot_be_used(tmp_path: Path) -> None:
     [check] = doctor.speech(make_config(tmp_path, speak_backend="dashscope"))
     assert (check.mark, check.ok) == ("MISSING", False)
     assert "DASHSCOPE_API_KEY" in check.finding
+
+
+def models(*names: str, owner: str = "library") -> Act:
+    return says({"object": "list", "data": [{"id": name, "owned_by": owner} for name in names]})
+
+
+@pytest.fixture
+def neighbour(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stub]:
+    """The only other server on this machine; it replies."""
+    with serving() as running:
+        monkeypatch.setattr("echod.speech.neighbours.PORTS", [1, running.server_address[1]])
+        running.on("GET /v1/models", models("nomic-embed-text:latest", "qwen3:8b", "llama3.2:3b"))
+        running.on("GET /v1/audio/voices", says({}, 404))
+        yield running
+
+
+def test_a_neighbour(neighbour: Stub, tmp_path: Path) -> None:
+    """A server on this machine is told of, with the settings that would use it; they are whole, and none is used."""
+    [check] = doctor.neighbours(make_config(tmp_path))
+    assert (check.name, check.ok, check.required) == ("server", True, False)
+    head, *lines = check.finding.splitlines()
+    assert f"{neighbour.url}/v1 speaks OpenAI's protocol and is not used" in head and "config.toml" in head
+    assert lines == [
+        "[speech]",
+        f'openai_url = "{neighbour.url}/v1"',
+        'reply_model = "qwen3:8b"',
+        'hear_backend = "local"',
+        'speak_backend = "local"',
+    ]
+    file = tmp_path / "config.toml"
+    file.write_text("\n".join(lines))
+    settings = config.load({"state_dir": tmp_path, "runtime_dir": tmp_path}, {"HOME": str(tmp_path)}, [file])
+    assert plan(settings, {}).chosen == {"hear": "local", "reply": "openai", "speak": "local"}
+    assert list(doctor.neighbours(settings)) == []  # it is used now
+    assert [path for _, path, _, _ in neighbour.seen] == ["/v1/models", "/v1/audio/voices"]
+    assert not any("Authorization" in headers for _, _, headers, _ in neighbour.seen)
+
+
+def test_what_a_neighbour_can_do(neighbour: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each model is put where its name says that it belongs, and a key of DashScope's keeps the rest for that."""
+    neighbour.on("GET /v1/models", models("Systran/faster-whisper-small", "kokoro", "tts-1"))
+    neighbour.on("GET /v1/audio/voices", says({"voices": ["af_heart", "am_adam"]}))
+    [check] = doctor.neighbours(make_config(tmp_path))
+    hears = 'hear_model = "Systran/faster-whisper-small"'
+    speaks = 'voice = "openai/kokoro/af_heart"'
+    assert check.finding.splitlines()[2:] == [
+        f'openai_url = "{neighbour.url}/v1"', 'reply_backend = "local"', hears, speaks
+    ]  # fmt: skip
+    monkeypatch.setenv("DASHSCOPE_API_KEY", "sk-planted-0123456789")
+    [check] = doctor.neighbours(make_config(tmp_path))
+    assert check.finding.splitlines()[3:] == [hears, 'hear_backend = "openai"', speaks, 'speak_backend = "openai"']
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        models("preview", owner="echod"),
+        models(),
+        models("\x1b[2Jclear"),
+        refuses("unauthorized"),
+        says(["no", "models"]),
+        says({"data": [{"id": "x" * 2**21}]}),
+        lambda handler: handler.answer(b"<html>"),
+        lambda handler: handler.answer(b"cut", length=100),
+    ],
+)
+def test_no_neighbour(neighbour: Stub, tmp_path: Path, answer: Act) -> None:
+    """Another echod is none, nor is whatever else has the port."""
+    neighbour.on("GET /v1/models", answer)
+    assert list(doctor.neighbours(make_config(tmp_path))) == []
+
+
+def test_a_neighbour_that_says_nothing(neighbour: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that takes its time is not waited for."""
+    monkeypatch.setattr("echod.speech.neighbours.TIMEOUT", 0.05)
+    asked = threading.Event()
+
+    def waits(handler: Handler) -> None:
+        asked.wait(60)
+
+    neighbour.on("GET /v1/models", waits)
+    assert list(doctor.neighbours(make_config(tmp_path))) == []
+    asked.set()
