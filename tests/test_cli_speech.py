@@ -195,14 +195,18 @@ def test_usage(cli: Cli) -> None:
     assert len(cli("usage").stdout.splitlines()) == 1 + len(cli.json("usage"))
 
 
-@pytest.mark.long
 def test_nothing_to_speak_with(tmp_path: Path) -> None:
-    """Where no voice is installed, `say` says what to install or set."""
+    """Where no voice is installed, `say` says what to install or set, and `chat` answers in writing."""
     (tmp_path / "hibari.py").touch()  # found before the package of that name
-    with RunningDaemon(tmp_path, PATH=str(tmp_path), PYTHONPATH=str(tmp_path)) as daemon:
+    with RunningDaemon(tmp_path, command=LIGHT, PATH=str(tmp_path), PYTHONPATH=str(tmp_path)) as daemon:
         cli = Cli(daemon.url, tmp_path / "cwd")
         refused = cli("say", PORTRAIT, "Hello.")
+        named = cli("say", PORTRAIT, "Hello.", "--voice", "en-us")
+        written = cli("chat", input="Hello.\n")
         assert cli.files() == set()
+    assert (named.returncode, "apt install espeak-ng" in named.stderr) == (2, True)
+    assert (written.returncode, written.stdout.splitlines()[-1]) == (0, "You said: Hello.")
+    assert "answers come as text, for no voice is installed: run `" in written.stderr
     assert (refused.returncode, refused.stdout) == (2, "")
     for remedy in ("pip install 'hibari-tts", "apt install espeak-ng", "piper", "DASHSCOPE_API_KEY", "openai_url"):
         assert remedy in refused.stderr

@@ -281,12 +281,15 @@ async def test_no_slot_in_time(tmp_path: Path) -> None:
 
 
 async def test_what_is_missing(tmp_path: Path) -> None:
-    """A backend without a part says what to install before anything is tried."""
+    """A backend without a part says what to install before anything is tried, by a code of its own."""
     bench = Bench(tmp_path)
     bench.backend.missing = "apt install espeak-ng"
-    with pytest.raises(SpeechError, match="apt install espeak-ng") as failed:
-        await bench.speak()
-    assert failed.value.kind == "missing" and bench.usage[0].attempts == 0
+    codes: dict[Function, str] = {"speak": "voice", "hear": "hearing", "reply": "reply"}
+    for function, code in codes.items():
+        with pytest.raises(SpeechError, match="apt install espeak-ng") as failed:
+            await bench.call(function)
+        assert (failed.value.kind, failed.value.code) == ("missing", f"{code}_not_installed")
+        assert bench.usage.pop().attempts == 0
 
 
 async def test_a_backends_mistake(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
