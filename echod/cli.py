@@ -16,8 +16,10 @@ from echod import __version__
 from echod.commands import (
     bench,
     chat,
+    completion,
     devices,
     jobs,
+    login,
     roles,
     say,
     serve,
@@ -37,8 +39,11 @@ INTERRUPTED = 130
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.option(
+    "--url", metavar="URL", help="The daemon, for every command that calls one: http://HOST:PORT or unix:PATH."
+)
 @click.version_option(__version__, prog_name="echod", message="%(prog)s %(version)s")
-def echod() -> None:
+def echod(url: str | None) -> None:
     """Make a portrait speak: talking-head clips on your own GPU box.
 
     `echod serve` runs the daemon; `echod submit PORTRAIT SPEECH` and `echod say PORTRAIT TEXT` make a clip, and
@@ -60,6 +65,9 @@ for command in (
     jobs.fetch,
     voices.voices,
     roles.roles,
+    login.login,
+    login.logout,
+    login.passwd,
     users.users,
     tokens.tokens,
     usage.usage,
@@ -69,6 +77,7 @@ for command in (
     weights.weights,
     settings.config,
     service.service,
+    completion.completion,
 ):
     echod.add_command(command)
 

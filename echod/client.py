@@ -27,7 +27,7 @@ import httpx
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection
 
-from echod.connection import json_object, pause, refusal
+from echod.connection import json_object, pause
 from echod.errors import DaemonUnreachable, EchodError
 from echod.people import People
 from echod.talking import Talk
@@ -49,6 +49,7 @@ class Extras(TypedDict, total=False):
     """What the daemon tells beyond the OpenAI shape."""
 
     title: str | None
+    account: str
     queue_position: int | None
     eta_s: float | None
     stage: str | None
@@ -157,6 +158,16 @@ class Client(People):
                 return
             after = {"after": page["data"][-1]["id"]}
 
+    def find_video(self, name: str) -> str:
+        """The id of the job that `name` is, or alone begins with it, with or without `video_`."""
+        digits = name.removeprefix("video_")
+        if not re.fullmatch(r"[0-9a-f]{4,31}", digits):
+            return name
+        found = [video["id"] for video in self.videos() if video["id"].startswith(f"video_{digits}")]
+        if len(found) > 1:
+            raise EchodError("invalid_request", f"{name!r} may be any of {', '.join(sorted(found)[:5])}", param="id")
+        return found[0] if found else name
+
     def cancel(self, video_id: str) -> Video:
         return self._video("POST", f"/v1/videos/{_segment(video_id)}/cancel")
 
@@ -173,7 +184,7 @@ class Client(People):
             try:
                 with self._http.stream("GET", f"/v1/videos/{_segment(video_id)}/content") as answer:
                     if answer.is_error:
-                        raise refusal(answer.status_code, answer.read())
+                        raise self._refusal(answer.status_code, answer.read())
                     for block in answer.iter_bytes():
                         file.write(block)
             except httpx.TransportError as error:
@@ -186,7 +197,7 @@ class Client(People):
         try:
             with self._http.stream("GET", f"/v1/videos/{_segment(video_id)}/stream") as answer:
                 if answer.is_error:
-                    raise refusal(answer.status_code, answer.read())
+                    raise self._refusal(answer.status_code, answer.read())
                 yield from answer.iter_bytes()
         except httpx.TransportError as error:
             raise self._lost(error) from None
@@ -268,7 +279,7 @@ class Client(People):
         answer = self.patiently(lambda: self._send("GET", "/healthz"))
         report: dict[str, Any] = json_object(answer.content)
         if "status" not in report:
-            raise refusal(answer.status_code, answer.content)
+            raise self._refusal(answer.status_code, answer.content)
         return report
 
     def readiness(self) -> dict[str, Any]:
@@ -281,7 +292,7 @@ class Client(People):
                 "devices are shown to admins only: call over the unix socket, or put an admin's token into ECHOD_TOKEN",
             )
         if "devices" not in report:
-            raise refusal(answer.status_code, answer.content)
+            raise self._refusal(answer.status_code, answer.content)
         return report
 
     def _video(self, method: str, path: str, **request: Any) -> Video:

@@ -61,7 +61,7 @@ class Connection:
         def call() -> dict[str, Any]:
             answer = self._send(method, path, **request)
             if answer.is_error:
-                raise refusal(answer.status_code, answer.content)
+                raise self._refusal(answer.status_code, answer.content)
             value = json_object(answer.content)
             if "object" not in value:
                 raise EchodError("unreachable", f"what answers at {self.address} is no echod")
@@ -87,7 +87,7 @@ class Connection:
             else:
                 connection = connect(uri, proxy=None, **options)
         except InvalidStatus as error:
-            raise refusal(error.response.status_code, error.response.body or b"") from None
+            raise self._refusal(error.response.status_code, error.response.body or b"") from None
         except (OSError, InvalidHandshake) as error:
             raise self._lost(error) from None
         assert isinstance(connection, ClientConnection)
@@ -117,6 +117,21 @@ class Connection:
                 if deadline is not None:
                     self.tell("the daemon is back")
                 return result
+
+    def _refusal(self, status: int, body: bytes | bytearray) -> EchodError:
+        error = refusal(status, body)
+        if error.code != "unauthorized" or "Authorization" not in error.message:  # that is for who sends headers
+            return error
+        if "Authorization" in self._headers:
+            return EchodError(
+                "unauthorized",
+                "the token is unknown, revoked or expired; put another one into ECHOD_TOKEN, or run `echod login`",
+            )
+        return EchodError(
+            "unauthorized",
+            f"the daemon at {self.address} has accounts: put a token into ECHOD_TOKEN, or run `echod login`; on its "
+            "own machine its unix socket needs neither (--url unix:PATH)",
+        )
 
     def _lost(self, error: Exception) -> DaemonUnreachable:
         # A connection that broke later had been made: somebody was there.

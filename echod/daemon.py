@@ -222,7 +222,9 @@ class Daemon:
         self.desk.draining = True
         self._draining_since = time.monotonic()
         notify(STOPPING=1, STATUS="draining")
-        log.info("draining: running jobs may finish for %.0f s", self.config.drain_timeout)
+        log.info(
+            "draining: running jobs may finish for %.0f s; a second signal ends them at once", self.config.drain_timeout
+        )
         await self.fleet.drain(self.config.drain_timeout, self._hurry)
 
     def _signalled(self) -> None:

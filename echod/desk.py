@@ -408,7 +408,7 @@ class Desk:
             entry.ended.set()
         type_ = f"job.{job.status}" if job.status != "in_progress" else EVENT_TYPES[type(event)]
         self.feed.publish(type_, job)
-        log.info(job.status, extra={"job": job.id, "device": job.device, "attempt": job.attempt, **self._reason(job)})
+        log.info(_told(job), extra={"job": job.id, "device": job.device, "attempt": job.attempt, **self._reason(job)})
         self._dispatcher.wake()
         if job.terminal:
             await self._tidy(job)
@@ -438,6 +438,14 @@ class Desk:
                 await asyncio.sleep(COMMIT_RETRY)
             else:
                 return True
+
+
+def _told(job: Job) -> str:
+    """A step in the words of the log."""
+    if job.status == "completed" and job.finished_at and job.started_at:
+        seconds = max(job.finished_at - job.started_at, 0.001)
+        return f"completed in {seconds:.1f} s, {job.frames / seconds:.1f} frames/s"
+    return "cancelling" if job.status == "in_progress" and job.cancel_requested else job.status
 
 
 def _no_job(job_id: str) -> EchodError:

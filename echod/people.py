@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, BinaryIO
 from urllib.parse import quote
 
@@ -63,6 +64,32 @@ class People(Connection):
         """A new API token; `token` in the answer is its secret. Only admins name another's account."""
         body = {"name": name, "account": account, "expires_in": expires_in}
         return self._call("POST", "/v1/account/tokens", json=body)
+
+    def me(self) -> dict[str, Any]:
+        """Whom the daemon takes one for."""
+        return self._call("GET", "/v1/account/me")
+
+    def login(self, name: str, password: str, *, label: str) -> dict[str, Any]:
+        """A new API token of one's own, called `label`, for a name and a password."""
+        with self._session(name, password) as origin:
+            return self._call("POST", "/v1/account/tokens", json={"name": label}, headers=origin)
+
+    def change_password(self, name: str, current: str, password: str) -> None:
+        """One's own password; all sessions and tokens end."""
+        with self._session(name, current) as origin:
+            body = {"current_password": current, "password": password}
+            self._call("PUT", "/v1/account/password", json=body, headers=origin)
+
+    @contextmanager
+    def _session(self, name: str, password: str) -> Iterator[dict[str, str]]:
+        """Signed in meanwhile, by a cookie. It is given the header that says: this comes from no page elsewhere."""
+        self._call("POST", "/v1/account/login", json={"name": name, "password": password})
+        origin = {"Origin": self.address.url}
+        try:
+            yield origin
+        finally:
+            self._send("POST", "/v1/account/logout", headers=origin)
+            self._http.cookies.clear()
 
     def revoke_token(self, token_id: str) -> None:
         self._call("DELETE", f"/v1/account/tokens/{quote(token_id, safe='')}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import json
 import os
@@ -11,6 +12,7 @@ import select
 import shutil
 import subprocess
 import sys
+import threading
 import wave
 from collections.abc import Iterator
 from functools import partial
@@ -38,7 +40,7 @@ class Terminal:
         self._terminal, end = pty.openpty()
         environ = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
         self.process = subprocess.Popen(
-            [ECHOD, "chat", *arguments],
+            [ECHOD, "chat", "-o", ".", *arguments],
             cwd=cli.directory,
             env=environ | {"ECHOD_URL": cli.url, "TERM": "dumb"},
             preexec_fn=partial(os.login_tty, end),
@@ -102,7 +104,7 @@ def test_sentences_are_lines(talker: Talker, played: Cli) -> None:
         peer.answer("Yes", ". Dr", ". Who said", " so.\n\n", "* One\n* Two\x1b[2J", " ")
 
     talker.acts = [talks]
-    done = played("chat", input="\n  \nReally?\n")
+    done = played("chat", "-o", ".", input="\n  \nReally?\n")
     assert (done.returncode, done.stdout) == (0, "Yes.\nDr. Who said so.\n* One\n* Two[2J\n")
     assert done.stderr.count("\n") == 1 and "nobody in particular, who answers with audio" in done.stderr
 
@@ -119,12 +121,12 @@ def test_no_voice(talker: Talker, played: Cli) -> None:
 
     talker.acts = [writes]
     talker.capabilities = capabilities(NO_VOICE)
-    done = played("chat", input="Really?\n")
+    done = played("chat", "-o", ".", input="Really?\n")
     assert (done.returncode, done.stdout, played.files()) == (0, "Yes, really.\n", set())
     why, whom = done.stderr.splitlines()
     assert why == "echod: answers come as text, for no voice is installed: run `apt install espeak-ng`"
     assert "who answers with text" in whom
-    played("chat", "--voice", "openai/kokoro/af_heart", input="Really?\n")
+    played("chat", "-o", ".", "--voice", "openai/kokoro/af_heart", input="Really?\n")
     assert modes == [["text"], ["audio"]]
 
 
@@ -139,12 +141,65 @@ def test_an_answer_that_fails(talker: Talker, played: Cli) -> None:
         peer.answer("Better.")
 
     talker.acts = [fails]
-    done = played("chat", "-q", input="One?\nTwo?\n")
+    done = played("chat", "-o", ".", "-q", input="One?\nTwo?\n")
     assert (done.returncode, done.stdout) == (1, "Sorry, something went wrong.\nBetter.\n")
     assert done.stderr == "echod: the server is on fire\n"
-    turns = [json.loads(line) for line in played("chat", "--json", input="One?\nTwo?\n").stdout.splitlines()]
+    turns = [json.loads(line) for line in played("chat", "-o", ".", "--json", input="One?\nTwo?\n").stdout.splitlines()]
     assert [turn["error"] and turn["error"]["code"] for turn in turns] == ["upstream_reply", None]
     assert [(turn["said"], turn["status"]) for turn in turns] == [("One?", "failed"), ("Two?", "completed")]
+
+
+def test_answers_have_a_directory_of_their_own(played: Cli, talker: Talker) -> None:
+    """Without -o nothing is strewn over the working directory, and --play has a player play what is there."""
+
+    def sounds(peer: Peer) -> None:
+        peer.welcome()
+        peer.hear()
+        peer.send("response.output_audio.delta", delta=base64.b64encode(bytes(480)).decode())
+        peer.done()
+
+    talker.acts = [sounds]
+    player = played.directory / "bin" / "pw-play"
+    player.parent.mkdir()
+    player.write_text('#!/bin/sh\necho "$1" >> played\n')
+    player.chmod(0o755)
+    path = f"{player.parent}:{os.environ['PATH']}"
+    done = played("chat", "--play", input="One?\n", env={"PATH": path})
+    (made,) = played.files() - {"bin", "played"}
+    assert re.fullmatch(r"chat-\d{4}-\d\d-\d\d-\d{6}", made)
+    assert (done.returncode, done.stdout) == (0, f"  {made}/chat-1.wav\n")
+    assert (played.directory / "played").read_text() == f"{made}/chat-1.wav\n"
+
+
+def test_typing_ahead(talker: Talker, played: Cli) -> None:
+    """What is typed during an answer is not shown across it, and is there at the next prompt."""
+    heard: list[str] = []
+    typed = threading.Event()
+
+    def answers(peer: Peer) -> None:
+        peer.welcome()
+        peer.hear()
+        peer.say("Well. ")
+        assert typed.wait(SECONDS)
+        peer.say("That was it. ")
+        peer.done()
+        heard.append(peer.answer("Yes."))
+
+    talker.acts = [answers]
+    with Terminal(played) as terminal:
+        terminal.until("> ")
+        terminal.type("Tell me.\n")
+        terminal.until("Well.")
+        terminal.type("And then")
+        typed.set()
+        assert "And then" not in terminal.until("That was it.")
+        assert "And then" not in terminal.until("> ")
+        terminal.until("And then")
+        terminal.type("?\n")
+        terminal.until("Yes.")
+        terminal.until("> ")
+        assert terminal.leave() == 130
+    assert heard == ["And then?"]
 
 
 def test_a_clip_that_cannot_be_saved(talker: Talker, played: Cli) -> None:
@@ -160,7 +215,7 @@ def test_a_clip_that_cannot_be_saved(talker: Talker, played: Cli) -> None:
         peer.done()
 
     talker.acts = [loses]
-    done = played("chat", input="Count!\n")
+    done = played("chat", "-o", ".", input="Count!\n")
     assert (done.returncode, done.stdout) == (1, "One.\nTwo.\n")
     assert "404" in done.stderr and played.files() == set()
 
@@ -178,7 +233,7 @@ def test_an_answer_that_is_lost(talker: Talker, played: Cli) -> None:
         peer.answer("Two.")
 
     talker.acts = [breaks, goes_on]
-    done = played("chat", "-q", input="Count!\nGo on.\n")
+    done = played("chat", "-o", ".", "-q", input="Count!\nGo on.\n")
     assert (done.returncode, done.stdout) == (1, "One.\nTwo.\nTwo.\n")
     assert "the answer was lost" in done.stderr and "Traceback" not in done.stderr
     assert talker.queries[1]["conversation"] == "sess_1"
@@ -213,7 +268,7 @@ def talks_once(peer: Peer) -> None:
 def test_text_that_is_none(talker: Talker, played: Cli) -> None:
     """What is not UTF-8 is refused with the number of its line."""
     talker.acts = [talks_once]
-    command = [str(ECHOD), "chat", "-q", "--url", talker.url]
+    command = [str(ECHOD), "chat", "-o", ".", "-q", "--url", talker.url]
     refused = subprocess.run(command, cwd=played.directory, input=b"Hello\n\xff\n", capture_output=True)
     assert (refused.returncode, refused.stdout) == (2, b"Yes?\n")
     assert b"line 2 of stdin is not UTF-8" in refused.stderr
@@ -264,7 +319,7 @@ def cli(talking: RunningDaemon, tmp_path: Path) -> Cli:
 def test_a_conversation_in_sound(cli: Cli) -> None:
     """Each answer is printed and saved as a recording, under a name that is not taken."""
     for first in (1, 3):
-        done = cli("chat", "--role", "bob", "-q", input="Good morning.\nGood night.\n")
+        done = cli("chat", "-o", ".", "--role", "bob", "-q", input="Good morning.\nGood night.\n")
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout == "".join(
             f"This is a scripted reply:\nno language model is set up.\nYou said: {said}\n  bob-{first + number}.wav\n"
@@ -279,7 +334,7 @@ def test_a_conversation_in_sound(cli: Cli) -> None:
 @pytest.mark.usefixtures("espeak")
 def test_a_conversation_in_video(cli: Cli) -> None:
     """A role with a greeting speaks first; every sentence becomes a clip that plays, shown after its words."""
-    done = cli("chat", "--role", "ada", input="你好。")
+    done = cli("chat", "-o", ".", "--role", "ada", input="你好。")
     assert done.returncode == 0
     assert "echod: talking to Ada, flight instructor, who answers with video;" in done.stderr
     lines = done.stdout.splitlines()
@@ -297,12 +352,16 @@ def test_modes(cli: Cli, tmp_path: Path) -> None:
     (tmp_path / "there").mkdir()
     given = ("--json", "-o", str(tmp_path / "there"))
     said = {"input": "Hi."}
-    greeting, ada = map(json.loads, cli("chat", "--role", "ada", "--mode", "audio", *given, **said).stdout.splitlines())
+    greeting, ada = map(
+        json.loads, cli("chat", "-o", ".", "--role", "ada", "--mode", "audio", *given, **said).stdout.splitlines()
+    )
     assert (greeting["said"], greeting["answer"][:6], ada["said"]) == (None, "Hello!", "Hi.")
     assert ada["conversation"] == greeting["conversation"]
     assert ada["timings_ms"]["total_ms"] >= ada["timings_ms"]["speak_first_audio_ms"]
-    [bob] = map(json.loads, cli("chat", "--role", "bob", "--mode", "video", *given, **said).stdout.splitlines())
-    [nobody] = map(json.loads, cli("chat", "--voice", "de", *given, **said).stdout.splitlines())
+    [bob] = map(
+        json.loads, cli("chat", "-o", ".", "--role", "bob", "--mode", "video", *given, **said).stdout.splitlines()
+    )
+    [nobody] = map(json.loads, cli("chat", "-o", ".", "--voice", "de", *given, **said).stdout.splitlines())
     names = [Path(file).name for turn in (greeting, ada, bob, nobody) for file in turn["files"]]
     assert names == ["ada-1.wav", "ada-2.wav", "bob-1-1.mp4", "bob-1-2.mp4", "bob-1-3.mp4", "chat-1.wav"]
     assert {path.name for path in (tmp_path / "there").iterdir()} == set(names)
@@ -358,14 +417,14 @@ def test_a_conversation_is_returned_to(talking: RunningDaemon) -> None:
 )
 def test_refusals(cli: Cli, arguments: tuple[str, ...], reason: str) -> None:
     """What cannot be is refused before anything is said, with exit code 2."""
-    refused = cli("chat", *arguments, input="Hello.")
+    refused = cli("chat", "-o", ".", *arguments, input="Hello.")
     assert (refused.returncode, refused.stdout) == (2, "")
     assert reason in refused.stderr and "Traceback" not in refused.stderr
 
 
 def test_words_that_are_too_many(cli: Cli) -> None:
     """The daemon's limit is told, and the conversation goes on."""
-    done = cli("chat", "-q", input=f"{'x' * 10_001}\nHi.\n")
+    done = cli("chat", "-o", ".", "-q", input=f"{'x' * 10_001}\nHi.\n")
     assert (done.returncode, done.stderr.count("\n")) == (1, 1)
     assert "10000" in done.stderr
     assert done.stdout.endswith("You said: Hi.\n  chat-2.wav\n")
@@ -409,9 +468,9 @@ def test_over_tcp(talking: RunningDaemon, cli: Cli) -> None:
         admin.add_account("anna", "admin", "correct horse")
         token = admin.create_token("laptop", account="anna")["token"]
     far = Cli(talking.tcp, cli.directory)
-    refused = far("chat", input="Hello.")
+    refused = far("chat", "-o", ".", input="Hello.")
     assert (refused.returncode, refused.stdout) == (6, "")
-    allowed = far("chat", "--role", "bob", input="Hello.", env={"ECHOD_TOKEN": token})
+    allowed = far("chat", "-o", ".", "--role", "bob", input="Hello.", env={"ECHOD_TOKEN": token})
     assert (allowed.returncode, allowed.stdout.splitlines()[-1]) == (0, "  bob-1.wav")
     assert token not in allowed.stderr
     with talking.client() as admin:

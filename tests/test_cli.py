@@ -22,7 +22,21 @@ from tests.conftest import ECHOD
 
 COMMANDS = (
     *("serve", "submit", "say", "ps", "show", "watch", "wait", "cancel", "rm", "fetch", "devices", "config", "doctor"),
-    *("service", "weights", "users", "tokens", "roles", "voices", "usage", "chat", "bench"),
+    *(
+        "service",
+        "weights",
+        "users",
+        "tokens",
+        "roles",
+        "voices",
+        "usage",
+        "chat",
+        "bench",
+        "login",
+        "logout",
+        "passwd",
+    ),
+    "completion",
 )
 
 
@@ -54,6 +68,25 @@ def test_importing_is_light() -> None:
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert "click" in loaded
     assert not {"torch", "httpx", "zmq", "numpy", "websockets", "msgspec", "fastapi", "av", "asyncio"} & set(loaded)
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_completion(tmp_path: Path, shell: str) -> None:
+    """The script asks the command itself, which knows its commands and options."""
+    script = run("completion", shell, home=tmp_path)
+    assert script.returncode == 0 and f"_ECHOD_COMPLETE={shell}_complete" in script.stdout
+    asked = {
+        "_ECHOD_COMPLETE": f"{shell}_complete",
+        "COMP_WORDS": "echod su",
+        "COMP_CWORD": "su" if shell == "fish" else "1",
+    }
+    assert "submit" in run(home=tmp_path, **asked).stdout
+
+
+def test_the_daemon_is_named_before_the_command_too(tmp_path: Path) -> None:
+    for arguments in (["--url", "http://127.0.0.1:1", "ps"], ["ps", "--url", "http://127.0.0.1:1"]):
+        done = run(*arguments, home=tmp_path)
+        assert done.returncode == 3 and "127.0.0.1:1" in done.stderr
 
 
 def test_interrupt_while_it_is_imported(tmp_path: Path) -> None:
@@ -277,9 +310,3 @@ def test_config_show_origin(tmp_path: Path) -> None:
     shown = run("config", "show", "--origin", home=tmp_path, ECHOD_MAX_UPLOAD="32MiB")
     assert 'max_upload = "32MiB"  # ECHOD_MAX_UPLOAD' in shown.stdout.splitlines()
     assert tomllib.loads(shown.stdout)["limits"]["max_upload"] == "32MiB"
-
-
-def test_completion(tmp_path: Path) -> None:
-    """The shell can complete the commands."""
-    completed = run(home=tmp_path, _ECHOD_COMPLETE="bash_complete", COMP_WORDS="echod su", COMP_CWORD="1")
-    assert completed.stdout.splitlines() == ["plain,submit"]

@@ -69,6 +69,36 @@ def test_the_first_account(tmp_path: Path) -> None:
         assert running.log.read_text().count("no accounts: ") == 1
 
 
+def test_login(echod: Run, own_daemon: RunningDaemon, tmp_path: Path) -> None:
+    """A token is kept where its owner alone may read it, for this daemon; a new password renews it, logout ends it."""
+    add(echod, "anna", "admin")
+    home = {"HOME": str(tmp_path), "XDG_CONFIG_HOME": "", "ECHOD_TOKEN": ""}
+
+    def at_home(*arguments: str, **options: Any) -> Any:
+        return run_echod(*arguments, url=own_daemon.tcp, env=home, **options)
+
+    early = at_home("ps")
+    assert early.returncode == 6 and "ECHOD_TOKEN" in early.stderr and "echod login" in early.stderr
+    assert "Authorization" not in early.stderr
+    wrong = at_home("login", "anna", input="wrong\n")
+    assert (wrong.returncode, wrong.stderr) == (6, "echod: the name or the password is wrong\n")
+    said = at_home("login", "anna", input=PASSWORD + "\n")
+    assert (said.returncode, said.stderr) == (0, f"echod: logged in at {own_daemon.tcp} as anna\n")
+    kept = tmp_path / ".config/echod/credentials.json"
+    assert kept.stat().st_mode & 0o777 == 0o600 and PASSWORD not in kept.read_text()
+    assert at_home("ps").returncode == 0
+    changed = at_home("passwd", input=f"{PASSWORD}\nanother {PASSWORD}\n")
+    assert changed.returncode == 0, changed.stderr
+    assert at_home("ps").returncode == 0
+    kept.chmod(0o644)
+    assert "chmod 600" in at_home("ps").stderr
+    kept.chmod(0o600)
+    assert at_home("logout").returncode == 0
+    assert (at_home("ps").returncode, json.loads(kept.read_text())) == (6, {})
+    assert at_home("logout").returncode == 2
+    assert echod("tokens", "list", "--json").stdout == "[]\n"
+
+
 def test_users(echod: Run) -> None:
     """Accounts are added, listed, given another password and removed; refusals tell why, with their exit codes."""
     early = echod("users", "add", "bert", input=PASSWORD)

@@ -28,6 +28,20 @@ def form(body: bytes) -> dict[bytes, bytes]:
     return dict(re.findall(rb'name="(\w+)"[^\r]*\r\n(?:Content-Type[^\r]*\r\n)?\r\n(.*?)\r\n--', body, re.DOTALL))
 
 
+def test_a_job_by_the_beginning_of_its_id(stub: Stub) -> None:
+    """What begins one id alone means that job; what may be two is refused with both, what is none goes as it is."""
+    ids = [f"video_{digits:0<32}" for digits in ("aaaa1", "aaaa2", "bbbb")]
+    stub.on(
+        "GET /v1/videos",
+        says({"object": "list", "data": [video("queued") | {"id": each} for each in ids], "has_more": False}),
+    )
+    with Client(stub.url) as client:
+        assert [client.find_video(name) for name in ("aaaa1", "video_bbbb", ids[0])] == [ids[0], ids[2], ids[0]]
+        assert [client.find_video(name) for name in ("cccc", "bb", "../etc")] == ["cccc", "bb", "../etc"]
+        with pytest.raises(EchodError, match=r"aaaa1.*aaaa2"):
+            client.find_video("aaaa")
+
+
 def test_submit_sends_a_form(stub: Stub, tmp_path: Path) -> None:
     """Options that were given, and both files with their names, travel as one multipart form."""
     (tmp_path / "me.png").write_bytes(b"PICTURE")

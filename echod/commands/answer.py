@@ -29,7 +29,13 @@ class Answer:
     """Takes the events of one answer. `show` prints a line of it; files are `stem` and a number in `directory`."""
 
     def __init__(
-        self, client: Client, directory: Path, stem: str, progress: Progress, show: Callable[[str], None]
+        self,
+        client: Client,
+        directory: Path,
+        stem: str,
+        progress: Progress,
+        show: Callable[[str], None],
+        play: Callable[[Path], None] | None = None,
     ) -> None:
         self.text = ""
         self.status = "failed"
@@ -41,6 +47,7 @@ class Answer:
         self._stem = stem
         self._progress = progress
         self._show = show
+        self._play = play
         self._cutter = Sentences()
         self._whole = 0  # characters of the text that are whole sentences
         self._clipped = 0  # characters that have become clips
@@ -60,8 +67,8 @@ class Answer:
                 words = f"{event['progress']:3d}% {event['stage'] or 'queued'}, sentence {event['index'] + 1}"
                 self._progress.show_bar(event["progress"], words)
             case "response.output_video.done":
-                target = Target(self._directory, f"{self._stem}-{event['index'] + 1}")
-                self._save(lambda: target.save(self._client, event["video_id"]))
+                stem = f"{self._stem}-{event['index'] + 1}"
+                self._save(lambda: Target(self._directory, stem).save(self._client, event["video_id"]))
             case "response.done":
                 self._end(event["response"])
 
@@ -102,13 +109,16 @@ class Answer:
 
     def _save(self, save: Callable[[], Path]) -> None:
         try:
-            path = str(save())
-        except EchodError as error:
-            self.fail(error)
+            self._directory.mkdir(exist_ok=True)
+            path = save()
+        except (EchodError, OSError) as error:
+            self.fail(error if isinstance(error, EchodError) else EchodError("internal", str(error)))
             return
-        self.files.append(path)
+        self.files.append(str(path))
         self._progress.clear()
         self._show(f"  {path}")
+        if self._play:
+            self._play(path)
 
     def _end(self, response: dict[str, Any]) -> None:
         self._show_to(len(self.text))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import signal
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 import click
 
 from echod.commands.options import as_json, connect, note, print_json_line, quiet, to_daemon
+from echod.commands.playing import Playing
 from echod.commands.progress import Progress
 from echod.errors import EchodError
 
@@ -39,9 +41,9 @@ PROMPT = "> "
     "directory",
     type=click.Path(exists=True, file_okay=False, writable=True, path_type=Path),
     metavar="DIR",
-    default=Path(),
-    help="Where answers are saved. [default: here]",
+    help="Where answers are saved. [default: a new directory, ROLE-DATE-TIME]",
 )
+@click.option("--play", is_flag=True, help="Play answers, by mpv, ffplay or the like.")
 @as_json
 @quiet
 @to_daemon
@@ -51,7 +53,8 @@ def chat(
     role: str | None,
     mode: Mode | None,
     voice: str | None,
-    directory: Path,
+    directory: Path | None,
+    play: bool,
     as_json: bool,
     quiet: bool,
     url: str | None,
@@ -71,11 +74,15 @@ def chat(
         with client.talk(role, mode=answers, voice=voice) as talk:
             whom = known.get("title") or role or "nobody in particular"
             note(f"talking to {whom}, who answers with {answers}; Ctrl-C interrupts, another one leaves", quiet)
-            chat = Chat(client, talk, directory, role or "chat", as_json, quiet)
+            saved = directory or Path(time.strftime(f"{role or 'chat'}-%Y-%m-%d-%H%M%S"))
+            playing = Playing() if play else None
+            chat = Chat(client, talk, saved, role or "chat", as_json, quiet, playing)
             if known.get("greeting"):
                 chat.turn(None)
             for line in _lines():
                 chat.turn(line)
+            if playing:
+                playing.close()
     if chat.failed and not sys.stdin.isatty():
         context.exit(1)
 
@@ -92,7 +99,16 @@ def _answers(client: Client, mode: Mode, voice: str | None, quiet: bool) -> Mode
 class Chat:
     """The turns of a conversation. `failed` is set once one of them went wrong."""
 
-    def __init__(self, client: Client, talk: Talk, directory: Path, stem: str, as_json: bool, quiet: bool) -> None:
+    def __init__(
+        self,
+        client: Client,
+        talk: Talk,
+        directory: Path,
+        stem: str,
+        as_json: bool,
+        quiet: bool,
+        playing: Playing | None = None,
+    ) -> None:
         self.failed = False
         self._client = client
         self._talk = talk
@@ -100,6 +116,7 @@ class Chat:
         self._stem = stem
         self._as_json = as_json
         self._quiet = quiet
+        self._playing = playing
         self._number = _next_number(directory, stem)
 
     def turn(self, said: str | None) -> None:
@@ -107,11 +124,14 @@ class Chat:
         from echod.commands.answer import Answer
 
         show = (lambda line: None) if self._as_json else click.echo
-        with Progress(self._quiet) as progress:
-            answer = Answer(self._client, self._directory, f"{self._stem}-{self._number}", progress, show)
+        if self._playing:
+            self._playing.stop()
+        play = self._playing.play if self._playing else None
+        with Progress(self._quiet) as progress, _unechoed():
+            answer = Answer(self._client, self._directory, f"{self._stem}-{self._number}", progress, show, play)
             try:
                 self._talk.greet() if said is None else self._talk.ask(said)
-                with _interruptible(self._talk.cancel):
+                with _interruptible(self._interrupt):
                     for event in self._talk.answer():
                         answer.take(event)
             except EchodError as error:
@@ -123,9 +143,16 @@ class Chat:
         self.failed |= answer.error is not None
         self._number += 1
 
+    def _interrupt(self) -> None:
+        if self._playing:
+            self._playing.stop()
+        self._talk.cancel()
+
 
 def _next_number(directory: Path, stem: str) -> int:
     """Turns are numbered on from those whose files are there."""
+    if not directory.exists():
+        return 1
     name = re.compile(rf"{re.escape(stem)}-(\d+)(-\d+)*\.(wav|mp4)")
     taken = [int(match[1]) for path in directory.iterdir() if (match := name.fullmatch(path.name))]
     return 1 + max(taken, default=0)
@@ -158,6 +185,23 @@ def _piped() -> Iterator[str]:
             yield line.decode("utf-8-sig")
         except UnicodeDecodeError:
             raise click.UsageError(f"line {number} of stdin is not UTF-8 text") from None
+
+
+@contextmanager
+def _unechoed() -> Iterator[None]:
+    """What is typed ahead is not shown across an answer; it is there, and shown, at the next prompt."""
+    if not sys.stdin.isatty():
+        yield
+        return
+    import termios
+
+    before = termios.tcgetattr(sys.stdin)
+    silent = [*before[:3], before[3] & ~termios.ECHO, *before[4:]]
+    termios.tcsetattr(sys.stdin, termios.TCSADRAIN, silent)
+    try:
+        yield
+    finally:
+        termios.tcsetattr(sys.stdin, termios.TCSADRAIN, before)
 
 
 @contextmanager

@@ -23,9 +23,10 @@ from echod.commands.options import (
     quiet,
     to_daemon,
 )
-from echod.commands.progress import Progress, clock, summary
+from echod.commands.overview import Overview, job_table
+from echod.commands.progress import Progress, summary
 from echod.commands.saving import Target
-from echod.commands.tables import fact_lines, table_lines
+from echod.commands.tables import fact_lines, terminal_size
 
 if TYPE_CHECKING:
     from echod.client import Client, Event, Video
@@ -44,19 +45,9 @@ def ps(every: bool, as_json: bool, url: str | None, reconnect: float) -> None:
     if as_json:
         print_json(videos)
         return
-    rows = [(video["id"], video["status"], video["model"], _age(video), _detail(video)) for video in videos]
-    for line in table_lines(("ID", "STATUS", "ENGINE", "AGE", "DETAIL"), rows):
+    size = terminal_size()
+    for line in job_table(videos, size and size[0]):
         click.echo(line)
-
-
-def _detail(video: Video) -> str:
-    if video["status"] in LIVE:
-        return summary(video)
-    return video["error"]["code"] if video["status"] == "failed" and video["error"] else ""
-
-
-def _age(video: Video) -> str:
-    return clock(max(0.0, time.time() - video["created_at"]))
 
 
 @click.command()
@@ -66,7 +57,7 @@ def _age(video: Video) -> str:
 def show(job_id: str, as_json: bool, url: str | None, reconnect: float) -> None:
     """Show one job."""
     with connect(url, reconnect) as client:
-        video = client.video(job_id)
+        video = client.video(client.find_video(job_id))
     if as_json:
         print_json(video)
         return
@@ -79,9 +70,17 @@ def show(job_id: str, as_json: bool, url: str | None, reconnect: float) -> None:
 @as_json
 @to_daemon
 def watch(job_id: str | None, as_json: bool, url: str | None, reconnect: float) -> None:
-    """Print what happens to one job until it ends, or to all until Ctrl-C. --json prints one object a line."""
+    """Print what happens to one job until it ends, or to all until Ctrl-C. --json prints one object a line.
+
+    On a terminal all jobs have a line each, which changes in place.
+    """
     with connect(url, reconnect) as client:
-        for event in client.follow(job_id) if job_id else client.events():
+        if job_id is None and not as_json and terminal_size():
+            overview = Overview()
+            client.tell = overview.note
+            for event in client.events():
+                overview.show(event["video"])
+        for event in client.follow(client.find_video(job_id)) if job_id else client.events():
             if as_json:
                 print_json_line(event)
             else:
@@ -105,9 +104,9 @@ def wait(job_ids: tuple[str, ...], as_json: bool, quiet: bool, url: str | None, 
     """Wait until jobs have ended, and print how each did. Ctrl-C leaves them running."""
     with connect(url, reconnect, quiet) as client, _gathering(job_ids, as_json) as videos:
         for name in job_ids:
-            videos.append(_ended(client, name, quiet))
+            videos.append(video := _ended(client, client.find_video(name), quiet))
             if not as_json:
-                click.echo(f"{name} {videos[-1]['status']}")
+                click.echo(f"{video['id']} {video['status']}")
     for video in videos:
         if video["status"] != "completed":
             raise outcome(video)
@@ -141,7 +140,7 @@ def cancel(job_ids: tuple[str, ...], as_json: bool, quiet: bool, url: str | None
     """Cancel jobs: at once those that wait, at their next checkpoint those that run."""
     with connect(url, reconnect, quiet) as client, _gathering(job_ids, as_json) as videos:
         for name in job_ids:
-            videos.append(video := client.cancel(name))
+            videos.append(video := client.cancel(client.find_video(name)))
             word = "ends at its next checkpoint" if video["status"] == "in_progress" else f"is {video['status']}"
             note(f"{video['id']} {word}", quiet or as_json)
 
@@ -153,9 +152,9 @@ def cancel(job_ids: tuple[str, ...], as_json: bool, quiet: bool, url: str | None
 def rm(job_ids: tuple[str, ...], quiet: bool, url: str | None, reconnect: float) -> None:
     """Delete jobs with their clips; those that have not ended are cancelled first."""
     with connect(url, reconnect, quiet) as client:
-        for name in job_ids:
-            client.remove(name)
-            note(f"{name} removed", quiet)
+        for job_id in map(client.find_video, job_ids):
+            client.remove(job_id)
+            note(f"{job_id} removed", quiet)
 
 
 @click.command()
@@ -165,4 +164,5 @@ def rm(job_ids: tuple[str, ...], quiet: bool, url: str | None, reconnect: float)
 def fetch(job_id: str, output: Path | None, url: str | None, reconnect: float) -> None:
     """Save a finished job's clip, and print its path. Without -o it is saved here as ID.mp4, never replacing a file."""
     with connect(url, reconnect) as client:
-        print_path(Target(output, job_id).save(client, job_id))
+        found = client.find_video(job_id)
+        print_path(Target(output, found).save(client, found))

@@ -39,12 +39,21 @@ def to_daemon(command: Command) -> Command:
     return at_url(reconnect(command))
 
 
-def connect(url: str | None, reconnect: float, quiet: bool = False) -> Client:
-    """A client of the daemon; the token, being a secret, comes by the environment alone."""
+def connect(url: str | None, reconnect: float, quiet: bool = False, *, anonymous: bool = False) -> Client:
+    """A client of the daemon; the token, being a secret, comes by the environment or from `echod login`."""
+    from echod.address import find
     from echod.client import Client
 
-    token = os.environ.get("ECHOD_TOKEN")
-    return Client(url, token, patience=reconnect, tell=lambda message: note(message, quiet))
+    address = str(find(url or click.get_current_context().find_root().params.get("url")))
+    token = None if anonymous else os.environ.get("ECHOD_TOKEN") or _kept_token(address)
+    return Client(address, token, patience=reconnect, tell=lambda message: note(message, quiet))
+
+
+def _kept_token(address: str) -> str | None:
+    from echod.commands.credentials import kept_for
+
+    kept = kept_for(address)
+    return kept.token if kept else None
 
 
 def note(message: str, quiet: bool = False) -> None:

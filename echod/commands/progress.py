@@ -82,7 +82,7 @@ def summary(video: Video) -> str:
     """A job's state in a few words."""
     extras = video["echod"]
     if video["status"] == "queued":
-        return _waiting(extras.get("queue_position"), extras.get("stage"))
+        return waiting(extras.get("queue_position"), extras.get("stage"))
     if video["status"] != "in_progress":
         return video["status"]
     words = [f"{video['progress']:3d}%", extras.get("stage") or "starting"]
@@ -97,7 +97,8 @@ def summary(video: Video) -> str:
     return " ".join(words)
 
 
-def _waiting(position: int | None, stage: str | None) -> str:
+def waiting(position: int | None, stage: str | None) -> str:
+    """Where a queued job stands."""
     if stage:
         return f"queued, {stage}"
     return f"queued, {position} before it" if position else "queued, next" if position == 0 else "queued"

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -10,10 +13,27 @@ TIMES = ("created_at", "completed_at", "expires_at")
 
 
 def table_lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Columns as wide as their widest cell."""
-    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    """Columns as wide as their widest cell; a Chinese character is as wide as two others."""
+    from wcwidth import ljust, width
+
+    widths = [max(map(width, column)) for column in zip(head, *rows, strict=True)]
     for row in (head, *rows):
-        yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        yield "  ".join(ljust(cell, columns) for cell, columns in zip(row, widths, strict=True)).rstrip()
+
+
+def clip(text: str, columns: int) -> str:
+    """As much of a line as fits, with a sign that there is more."""
+    from wcwidth import clip as cut
+    from wcwidth import width
+
+    return text if width(text) <= columns else cut(text, 0, max(0, columns - 1)).rstrip() + "…"
+
+
+def terminal_size() -> tuple[int, int] | None:
+    """Columns and lines of the terminal that stdout is, None where it is none or cannot move its cursor."""
+    if not sys.stdout.isatty() or os.environ.get("TERM") == "dumb":
+        return None
+    return shutil.get_terminal_size()
 
 
 def fact_lines(facts: Mapping[str, Any]) -> Iterator[str]:

@@ -35,7 +35,7 @@ def add(name: str, role: str, quiet: bool, url: str | None, reconnect: float) ->
     """
     with connect(url, reconnect, quiet) as client:
         client.accounts()  # who may not add any is told before a password is typed
-        account = client.add_account(name, role, _new_password(name))
+        account = client.add_account(name, role, new_password(name))
     note(f"{account['name']} added, {account['role']}", quiet)
 
 
@@ -61,7 +61,7 @@ def list_(as_json: bool, url: str | None, reconnect: float) -> None:
 def passwd(name: str, quiet: bool, url: str | None, reconnect: float) -> None:
     """Change an account's password. Its sessions and tokens end."""
     with connect(url, reconnect, quiet) as client:
-        client.set_password(name, _new_password(name))
+        client.set_password(name, new_password(name))
     note(f"password of {name} changed; its sessions and tokens have ended", quiet)
 
 
@@ -79,9 +79,18 @@ def rm(name: str, yes: bool, quiet: bool, url: str | None, reconnect: float) -> 
     note(f"{name} removed", quiet)
 
 
-def _new_password(name: str) -> str:
+def new_password(name: str) -> str:
+    return _password(f"Password for {name}", confirm=True)
+
+
+def current_password(name: str) -> str:
+    return _password(f"Current password of {name}", confirm=False)
+
+
+def _password(question: str, *, confirm: bool) -> str:
+    """Typed twice where it is new; from a pipe the next line."""
     if sys.stdin.isatty():
-        return str(click.prompt(f"Password for {name}", hide_input=True, confirmation_prompt=True, err=True))
+        return str(click.prompt(question, hide_input=True, confirmation_prompt=confirm, err=True))
     line = sys.stdin.readline(MAX_LINE).removesuffix("\n").removesuffix("\r")
     if not line:
         raise EchodError("invalid_request", "stdin is no terminal and holds no password; write it there as one line")

@@ -37,6 +37,7 @@ def _extras(job: Job, desk: Desk, addresses: Addresses) -> dict[str, Any]:
     options, path = job.options, f"/v1/videos/{job.id}"
     return {
         "title": job.title,
+        "account": job.account,
         "queue_position": _queue_position(job, desk),
         "eta_s": _seconds_left(job, desk),
         "stage": job.stage,
