@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from wcwidth import width
@@ -11,11 +11,11 @@ from echod.commands.overview import Overview, job_table, short_id
 
 
 def video(number: int, status: str = "in_progress", **extras: Any) -> Video:
-    return {  # type: ignore[typeddict-item]
-        "id": f"video_{number:08x}{0:024x}", "status": status, "model": "preview", "progress": 40,
+    return {
+        "id": f"video_{number:08x}{0:024x}", "status": cast(Any, status), "model": "preview", "progress": 40,
         "created_at": int(time.time()), "completed_at": None, "expires_at": None, "size": "512x512", "seconds": "12.30",
         "error": {"code": "poison", "message": "died"} if status == "failed" else None,
-        "echod": {"title": f"title {number}", "stage": "decode", "eta_s": 12.0, "account": "local", **extras},
+        "echod": {"title": f"title {number}", "stage": "decode", "eta_s": 12.0, "account": "local"} | cast(Any, extras),
     }  # fmt: skip
 
 
