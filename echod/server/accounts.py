@@ -2,7 +2,7 @@
 
 Local means that nothing stands between caller and daemon: the unix socket (its file permission is the check), or
 loopback to loopback with a loopback Host, which a page that rebinds its DNS name cannot send. A proxy's header or a
-foreign Origin makes a caller remote on either socket.
+foreign Origin makes a caller remote on either socket, and after a proxy's header all that its connection carries is.
 
 While there are no accounts, local callers are the admin `local`, and nobody else is served. But a proxy or a tunnel
 that adds no header and sends a loopback Host lends its loopback address to strangers: whoever is local by TCP may be
@@ -141,9 +141,14 @@ def by_https(headers: Iterable[tuple[str, str]], public_url: str | None) -> bool
     return _forwarded(pairs) is not None or urlsplit(public_url).netloc in _values(pairs, "host")
 
 
+def forwards(name: str) -> bool:
+    """Whether a header of this name, in small letters, is one that proxies add."""
+    return name in PROXY_HEADERS or name.startswith("x-forwarded-")
+
+
 def _forwarded(pairs: Pairs) -> str | None:
     for name, _ in pairs:
-        if name in PROXY_HEADERS or name.startswith("x-forwarded-"):
+        if forwards(name):
             return f"the request came through a proxy (it has the header {name!r})"
     return None
 

@@ -9,7 +9,7 @@ from urllib.parse import SplitResult
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 from websockets.asyncio.server import ServerConnection
 from websockets.frames import CloseCode, Frame, Opcode
-from websockets.protocol import Event
+from websockets.protocol import Event, State
 
 from echod.server.accounts import Address, Caller
 from echod.server.http import Http
@@ -48,6 +48,9 @@ class Connection(ServerConnection):
 
     def data_received(self, data: bytes) -> None:
         """What handlers send waits for the client; the answers of `websockets` itself, such as pongs, do not."""
+        if self.request is not None and self.state is State.CONNECTING:  # the client did not wait for an answer
+            self.transport.abort()
+            return
         waiting = self.transport.get_write_buffer_size()
         super().data_received(data)
         grown = self.transport.get_write_buffer_size() - waiting

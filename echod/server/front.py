@@ -13,7 +13,7 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import SplitResult, urlsplit
+from urllib.parse import SplitResult
 
 from starlette.types import ASGIApp
 from uvicorn import Config
@@ -173,10 +173,9 @@ class Front:
 
 
 def _target(address: str) -> SplitResult:
-    try:
-        return urlsplit(address)
-    except ValueError as error:
-        raise EchodError("invalid_request", f"{address!r} is no address of a WebSocket: {error}") from None
+    """Of the path and query that a request has by then; `urlsplit` would take //a/b for the host a."""
+    path, _, query = address.partition("?")
+    return SplitResult("", "", path, query, "")
 
 
 def _in_our_words(connection: ServerConnection, request: Request, response: Response) -> Response | None:

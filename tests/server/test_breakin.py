@@ -327,6 +327,9 @@ async def test_forwarded_from_loopback(daemon: Daemon, header: str) -> None:
             await get(daemon, "/v1/videos", **claim),
         ] == [401] * 2
         assert (await unix.get("/v1/videos", headers=claim | anna.bearer)).status_code == 200
+        assert (await unix.get("/v1/videos")).status_code == 401  # the connection is a proxy's
+        assert (await unix.get("/v1/videos", headers=anna.bearer)).status_code == 200
+    async with over_unix_socket(daemon) as unix:
         assert (await unix.get("/v1/videos")).status_code == 200
 
 

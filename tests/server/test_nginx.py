@@ -1,0 +1,132 @@
+"""Behind a real nginx with its WebSocket recipe: strangers stay strangers, and honest clients are served."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import shutil
+import socket
+from collections.abc import AsyncIterator
+from itertools import product
+from pathlib import Path
+
+import httpx
+import pytest
+from websockets.asyncio.client import connect
+
+from tests.server.conftest import Daemon, Person, until
+from tests.server.test_smuggling import H2C, LATE, OTHERS, SECOND, SOCKET, WEBSOCKET, Wire, posting, served
+
+pytestmark = pytest.mark.timeout(60)
+
+NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin")
+
+# proxy_http_version, Upgrade and Connection: https://nginx.org/en/docs/http/websocket.html
+RECIPE = """
+daemon off;
+master_process off;
+pid {directory}/nginx.pid;
+error_log stderr error;
+events {{ worker_connections 64; }}
+http {{
+    access_log off;
+    client_body_temp_path {directory}/body;
+    proxy_temp_path {directory}/proxy;
+    fastcgi_temp_path {directory}/fastcgi;
+    uwsgi_temp_path {directory}/uwsgi;
+    scgi_temp_path {directory}/scgi;
+    upstream daemon {{ server {upstream}; keepalive 4; }}
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass http://daemon;
+            proxy_http_version 1.1;
+            proxy_set_header Upgrade $http_upgrade;
+            proxy_set_header Connection "upgrade";
+            proxy_set_header Host 127.0.0.1;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+        }}
+    }}
+}}
+"""
+
+
+@pytest.fixture(params=["tcp", "unix"])
+async def proxy(request: pytest.FixtureRequest, daemon: Daemon, tmp_path: Path) -> AsyncIterator[int]:
+    """The port of an nginx in front of the daemon's TCP port or its unix socket."""
+    if NGINX is None:
+        pytest.skip("nginx is not installed")
+    upstream = f"unix:{daemon.config.socket}" if request.param == "unix" else daemon.base.removeprefix("http://")
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+        (tmp_path / "nginx.conf").write_text(RECIPE.format(directory=tmp_path, upstream=upstream, port=port))
+        process = await asyncio.create_subprocess_exec(
+            NGINX, "-p", tmp_path, "-c", tmp_path / "nginx.conf", "-e", "stderr",
+            pass_fds=[listening.fileno()], env={"NGINX": f"{listening.fileno()};"},  # it listens already
+        )  # fmt: skip
+    yield port
+    process.terminate()
+    await process.wait()
+
+
+@pytest.fixture(params=[False, True], ids=["no accounts", "accounts"])
+async def anna(request: pytest.FixtureRequest, daemon: Daemon) -> Person | None:
+    return await daemon.person("anna", "admin") if request.param else None
+
+
+async def exchange(port: int, *sent: bytes) -> bytes:
+    """All that comes back until nginx closes."""
+    wire = Wire(*await asyncio.open_connection("127.0.0.1", port))
+    for piece in sent:
+        wire.writer.write(piece)
+        await wire.writer.drain()
+    return await wire.rest()
+
+
+async def seen(daemon: Daemon, number: int) -> None:
+    """Until so many requests have ended; the test fails if it was one more."""
+    await until(lambda: served(daemon) >= number and not daemon.front.state.tasks)
+    assert served(daemon) == number
+
+
+async def test_second_request_in_a_body(daemon: Daemon, proxy: int, anna: Person | None) -> None:
+    """A stranger's body is nobody's request: one answer for each, and the daemon has seen no other."""
+    people = [account.name for account in daemon.accounts.all()]
+    for number, (upgrade, body, chunked) in enumerate(product(OTHERS, (SECOND, LATE, SOCKET), (False, True)), 1):
+        attack = posting(body, upgrade.replace("Connection: ", "Connection: close, "), chunked=chunked)
+        answers = await exchange(proxy, attack)
+        assert answers.count(b"HTTP/1.1 ") == 1
+        assert answers.split()[1] == (b"401" if anna else b"403")
+        await seen(daemon, number)
+    answers = await exchange(proxy, posting(SECOND, WEBSOCKET.replace("Connection: ", "Connection: close, ")))
+    assert (answers.count(b"HTTP/1.1 "), answers[:13]) == (1, b"HTTP/1.1 400 ")
+    await seen(daemon, number)
+    assert [account.name for account in daemon.accounts.all()] == people
+
+
+async def test_websocket_in_a_body(daemon: Daemon, proxy: int, anna: Person | None) -> None:
+    """Nor does a stranger get a socket by having it opened behind a request of theirs."""
+    late = posting(SOCKET, "Connection: upgrade\r\nUpgrade: x\r\n")
+    head = late.index(b"\r\n\r\n") + 4
+    for sent in ((SOCKET.encode(),), (late[:head], late[head:]), (late, SOCKET.encode())):
+        wire = Wire(*await asyncio.open_connection("127.0.0.1", proxy))
+        for piece in sent:
+            wire.writer.write(piece)
+        assert (await wire.answer()).split()[1] in (b"400", b"401", b"403")
+        wire.writer.close()
+    assert not daemon.desk.feed.watchers
+
+
+async def test_honest_clients(daemon: Daemon, proxy: int) -> None:
+    """Requests, offers of h2c with a body, and WebSockets pass through for whoever has a token."""
+    anna = await daemon.person("anna", "admin")
+    base = f"http://127.0.0.1:{proxy}"
+    async with httpx.AsyncClient(base_url=base, headers=anna.bearer) as http:
+        offer = dict(line.split(": ") for line in H2C.splitlines())
+        for headers in ({}, offer, {}):
+            answer = await http.post("/v1/account/tokens", json={"name": "t"}, headers=headers)
+            assert answer.status_code == 200, answer.text
+        assert (await http.get("/v1/videos")).status_code == 200
+    async with connect(f"{base.replace('http', 'ws')}/v1/events", additional_headers=anna.bearer) as ws:
+        await daemon.submit(anna)
+        assert json.loads(await ws.recv())["type"] == "job.queued"
