@@ -243,7 +243,10 @@ class Session:
             await self._interrupt("client_cancelled")
         self._playing = None  # the client knows better
         self._history.truncate(item, end_ms / 1000)
-        self._send("conversation.item.truncated", item_id=item.id, content_index=0, audio_end_ms=end_ms)
+        told = {"item_id": item.id, "content_index": 0, "audio_end_ms": end_ms}
+        self._send(
+            "conversation.item.truncated", **told, transcript=item.text
+        )  # OpenAI's event does not say what is left
 
     # Answering
 

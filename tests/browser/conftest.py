@@ -23,12 +23,29 @@ SPEECH = EXAMPLES / "speech.wav"
 
 ELSEWHERE = "echod.test"  # the daemon's machine by another name: to browsers, plain http to somewhere else
 
+# Keeps what the microphone is heard by, to see whether it still is.
+TRACKS = """
+    window.tracks = [];
+    const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+    navigator.mediaDevices.getUserMedia = async (what) => {
+        const stream = await open(what);
+        window.tracks.push(...stream.getTracks());
+        return stream;
+    };
+"""
+
 PATIENCE = 60_000  # ms until a test that hangs has failed: clips are made meanwhile, perhaps on a busy machine
 
 
 @pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """One for the tests of a module. Its microphone hears the example speech, again and again."""
+def microphone() -> Path:
+    """What is heard, again and again, from whenever the microphone is opened."""
+    return SPEECH
+
+
+@pytest.fixture(scope="module")
+def browser(microphone: Path) -> Iterator[Browser]:
+    """One for the tests of a module."""
     if CHROMIUM is None:
         pytest.skip("there is no chromium to look at the page with")
     # Not for a whole session: while Playwright's own event loop is there, no other can run in this thread.
@@ -36,7 +53,7 @@ def browser() -> Iterator[Browser]:
         "--no-sandbox",
         "--use-fake-device-for-media-stream",
         "--use-fake-ui-for-media-stream",
-        f"--use-file-for-fake-audio-capture={SPEECH}",
+        f"--use-file-for-fake-audio-capture={microphone}",
         "--autoplay-policy=no-user-gesture-required",
         f"--host-resolver-rules=MAP {ELSEWHERE} 127.0.0.1",
     ]

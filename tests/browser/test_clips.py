@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import Locator, Page, Route, expect
 
-from tests.browser.conftest import SPEECH, Visit, Visitor, held
+from tests.browser.conftest import SPEECH, TRACKS, Visit, Visitor, held
 from tests.media import EXAMPLES, write_wav
 from tests.running import RunningDaemon
 
@@ -51,17 +51,6 @@ def short_speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 LONG = 2 * 7.71  # seconds
-
-# Keeps what the microphone is heard by, to see whether it still is.
-TRACKS = """
-    window.tracks = [];
-    const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
-    navigator.mediaDevices.getUserMedia = async (what) => {
-        const stream = await open(what);
-        window.tracks.push(...stream.getTracks());
-        return stream;
-    };
-"""
 
 UNUSABLE = "A portrait must be a picture, such as PNG or JPEG, speech a recording, such as WAV or MP3."
 

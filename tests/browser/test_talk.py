@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import wave
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, WebSocket, WebSocketRoute, expect
 
-from tests.browser.conftest import Visit, Visitor, faults
+from tests.browser.conftest import SPEECH, TRACKS, Visit, Visitor, faults
 from tests.media import EXAMPLES
 from tests.running import RunningDaemon
 
@@ -50,6 +51,29 @@ LISTEN = """
     };
 """
 
+# Whether the bars that are drawn rise above those of silence.
+LOUD = """() => {
+    const canvas = document.querySelector("#hearing");
+    const { data } = canvas.getContext("2d").getImageData(0, canvas.height / 3, canvas.width, 1);
+    return !canvas.hidden && data.some((value) => value > 0);
+}"""
+
+# Whether the last answer repeats what was said last, as the scripted reply does.
+ANSWERED = """() => {
+    const [said, answer] = ["you", "role"].map((who) => [...document.querySelectorAll(`#transcript .${who} p`)].at(-1));
+    return answer.textContent.includes(said.textContent.trim());
+}"""
+
+
+@pytest.fixture(scope="module")
+def microphone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The example speech, and then nobody says anything for a minute."""
+    path = tmp_path_factory.mktemp("microphone") / "speech.wav"
+    with wave.open(str(SPEECH)) as given, wave.open(str(path), "wb") as made:
+        made.setparams(given.getparams())
+        made.writeframes(given.readframes(given.getnframes()) + bytes(60 * 2 * given.getframerate()))
+    return path
+
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory, assets: Path, local_voice: str) -> Iterator[RunningDaemon]:
@@ -69,7 +93,7 @@ class Talking:
         self.sockets: list[WebSocket] = []
         self.frames: list[dict[str, Any]] = []
         self.page.on("websocket", self._opened)
-        self.page.add_init_script(LISTEN)
+        self.page.add_init_script(LISTEN + TRACKS)
         visitor.open("#/talk")
         self.page.get_by_role("link", name="Ada").click()
         expect(self.page.locator("#transcript .role")).to_have_text("Answer: Hello!")
@@ -202,6 +226,31 @@ def test_interrupted(talking: Talking) -> None:
     assert 1000 < cut["audio_end_ms"] < 20_000  # of a minute
 
 
+def test_hands_free(talking: Talking) -> None:
+    """Hands-free one just speaks: while the role speaks, it stops, and only what was heard of it stays written.
+
+    How loud one is heard is seen meanwhile; what was said is understood and answered, and the microphone stays open.
+    """
+    page, state = talking.page, talking.page.locator("#turn-state")
+    page.get_by_label("Voice only").check()
+    talking.type(LONG)
+    page.wait_for_function("() => window.clock?.currentTime > window.began + 3")
+    answer = page.locator("#transcript .role").nth(1)
+    page.get_by_role("button", name="Hands-free").click()
+    expect(state).to_have_text("Hearing you")
+    expect(page.locator("#transcript .cut")).not_to_contain_text("number 19")
+    page.wait_for_function(LOUD)
+    (cut,) = talking.events("conversation.item.truncated")
+    assert 1000 < cut["audio_end_ms"] < 20_000  # of a minute
+    assert cut["transcript"] and (answer.text_content() or "") == f"Answer: {cut['transcript'].removesuffix('…')}"
+    expect(page.locator("#transcript .you").filter(has_text="I am a preview")).to_be_visible()
+    page.wait_for_function(ANSWERED)
+    expect(state).to_have_text("Listening")
+    page.get_by_role("button", name="Hands-free").click()
+    talking.ready()
+    assert page.evaluate("() => tracks.every((track) => track.readyState === 'ended')")
+
+
 def test_reloaded(talking: Talking) -> None:
     """After a reload amid an answer the words of both are there, and the daemon remembers the conversation."""
     talking.page.get_by_label("Voice only").check()
@@ -218,11 +267,15 @@ def test_reloaded(talking: Talking) -> None:
 
 
 class Scripted:
-    """A visitor who talks to a daemon that says what a test lets it: `answers` has the events of each turn."""
+    """A visitor who talks to a daemon that says what a test lets it: `answers` has the events of each turn.
+
+    `heard` are the events that the page sent, but for sound.
+    """
 
     def __init__(self, visitor: Visitor, *answers: list[dict[str, Any]]) -> None:
         self.page = visitor.page
         self._answers = iter(answers)
+        self.heard: list[dict[str, Any]] = []
         self._socket: WebSocketRoute
         self.page.route_web_socket("**/v1/realtime*", self._opened)
         visitor.open("#/talk")
@@ -238,8 +291,14 @@ class Scripted:
         self.says({"type": "session.created", "session": {"id": "sess_1"}})
 
     def _heard(self, message: str | bytes) -> None:
-        if json.loads(message)["type"] == "response.create":
+        event = json.loads(message)
+        if event["type"] != "input_audio_buffer.append":
+            self.heard.append(event)
+        if event["type"] == "response.create":
             self.says({"type": "response.created", "response": {"id": "resp_1"}}, *next(self._answers))
+
+    def close(self) -> None:
+        self._socket.close()
 
     def says(self, *events: dict[str, Any]) -> None:
         for event in events:
@@ -286,6 +345,42 @@ def test_failed_turn(visitor: Visitor) -> None:
 
 def words(text: str) -> dict[str, Any]:
     return {"type": "response.output_text.delta", "response_id": "resp_1", "item_id": "item_1", "delta": text}
+
+
+def test_nothing_heard(visitor: Visitor) -> None:
+    """Of an answer that is interrupted before anything of it was heard, nothing stays written."""
+    item = {"type": "response.output_item.added", "response_id": "resp_1", "item": {"id": "item_1"}}
+    talking = Scripted(visitor, [item, words("Seven clouds.")])
+    talking.type("Go on.")
+    expect(talking.page.locator("#transcript .role")).to_contain_text("Seven clouds.")
+    talking.says({"type": "input_audio_buffer.speech_started", "audio_start_ms": 0, "item_id": "item_2"})
+    expect(talking.page.locator("#transcript .cut")).to_have_count(1)
+    cut = next(event for event in talking.heard if event["type"] == "conversation.item.truncate")
+    assert (cut["item_id"], cut["audio_end_ms"]) == ("item_1", 0)
+    talking.says({"type": "conversation.item.truncated", "item_id": "item_1", "audio_end_ms": 0, "transcript": ""})
+    expect(talking.page.locator("#transcript .role")).to_be_hidden()
+
+
+def test_hands_free_is_of_the_session(visitor: Visitor) -> None:
+    """The daemon is told who decides when somebody has said all, also after a connection that was lost meanwhile."""
+    talking = Scripted(visitor)
+    page, button = talking.page, talking.page.get_by_role("button", name="Hands-free")
+
+    def told() -> list[Any]:
+        updates = [event["session"] for event in talking.heard if event["type"] == "session.update"]
+        return [session["audio"]["input"]["turn_detection"] for session in updates]
+
+    button.click()
+    expect(page.locator("#turn-state")).to_have_text("Listening")
+    expect(button).to_have_attribute("aria-pressed", "true")
+    expect(page.get_by_role("button", name=HOLD)).to_be_hidden()
+    talking.close()
+    expect(page.locator("#turn-state")).to_have_text("The connection was lost. Trying to get it back…")
+    expect(page.locator("#turn-state")).to_have_text("Listening")
+    page.get_by_label("Voice only").check()
+    button.click()
+    expect(page.locator("#turn-state")).to_have_text("Ready")
+    assert told() == [None, *[{"type": "server_vad"}] * 3, None]
 
 
 def test_log_follows(visitor: Visitor) -> None:

@@ -291,7 +291,7 @@ async def test_truncated_while_it_is_made(daemon: Daemon, talk: Talk) -> None:
     item = (await talk.until("response.output_audio.delta")).item_id
     await talk.connection.conversation.item.truncate(item_id=item, content_index=0, audio_end_ms=1)
     assert (await talk.done()).status == "cancelled"
-    await talk.until("conversation.item.truncated", item_id=item)
+    assert (await talk.until("conversation.item.truncated", item_id=item)).transcript == "One…"
     daemon.backend.attempts = [gives("Fine."), gives(SECOND)]
     await talk.answer("go on")
     assert history(daemon) == [("user", "hi"), ("assistant", "One…")]

@@ -184,7 +184,7 @@ async def test_truncating(daemon: Daemon, talk: Talk) -> None:
     daemon.backend.attempts = [gives("One sentence. ", "Another sentence."), gives(SECOND), gives(SECOND)]
     item = (await talk.answer("hi")).output[0].id
     await talk.connection.conversation.item.truncate(item_id=item, content_index=0, audio_end_ms=1000)
-    await talk.until("conversation.item.truncated")
+    assert (await talk.until("conversation.item.truncated")).transcript == "One sentence. "
     daemon.backend.attempts = [gives("Fine."), gives(SECOND)]
     await talk.answer("go on")
     assert history(daemon)[-1] == ("assistant", "One sentence. ")

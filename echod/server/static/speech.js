@@ -2,11 +2,13 @@
 
 import { call, granted, inputOf, upload } from "./api.js";
 import { $, element, redraw, say, show } from "./dom.js";
+import { drawLevel } from "./level.js";
 import { Microphone, peak, wav } from "./microphone.js";
 import { complain } from "./refusals.js";
 import { clock, lasting, locale, stamp, t } from "./words.js";
 
 const LONGEST = 1800; // seconds of a recording made here
+const SHOWN = 60; // pieces whose level is seen
 
 /** Dispatches "change". `way`: "words", "record" or "file". */
 class Speech extends EventTarget {
@@ -141,20 +143,8 @@ class Speech extends EventTarget {
     this.#pieces.push(piece);
     const seconds = this.#pieces.length / 10;
     $("record-time").textContent = clock(seconds);
-    this.#draw();
+    drawLevel($("level"), this.#pieces.slice(-SHOWN).map(peak));
     if (seconds >= LONGEST) this.finish();
-  }
-
-  /** The last six seconds as bars, the newest at the right. */
-  #draw() {
-    const canvas = $("level");
-    const [brush, bar, middle] = [canvas.getContext("2d"), 10, canvas.height / 2];
-    brush.clearRect(0, 0, canvas.width, canvas.height);
-    brush.fillStyle = getComputedStyle(canvas).color;
-    this.#pieces.slice(-canvas.width / bar).reverse().forEach((piece, i) => {
-      const tall = Math.max(3, Math.sqrt(peak(piece)) * canvas.height);
-      brush.fillRect(canvas.width - (i + 1) * bar, middle - tall / 2, bar - 4, tall);
-    });
   }
 
   #changed() {

@@ -3,8 +3,9 @@
 import { call } from "./api.js";
 import { cropOf, drawCrop } from "./crop.js";
 import { $, element, redraw, retitle, say, show } from "./dom.js";
+import { Ear } from "./ear.js";
 import { holdable } from "./hold.js";
-import { Microphone, RATE } from "./microphone.js";
+import { RATE } from "./microphone.js";
 import { Realtime } from "./realtime.js";
 import { complain, lengthProblem, sentence } from "./refusals.js";
 import { Sentences } from "./sentences.js";
@@ -13,12 +14,12 @@ import { Transcript } from "./transcript.js";
 import { t } from "./words.js";
 
 const HASTY = "hasty"; // marks events that may come too late, when the answer has ended by itself
-const LEAST = RATE / 10; // samples that are worth an answer
 const STATES = {
   connecting: "Connecting…",
   lost: "The connection was lost. Trying to get it back…",
   ready: "Ready",
   listening: "Listening",
+  hearing: "Hearing you",
   thinking: "Thinking…",
   speaking: "Speaking",
 };
@@ -26,14 +27,13 @@ const STATES = {
 let visit = null; // changes whenever the view is opened or left
 let role = null;
 let realtime = null;
-let microphone = null; // while somebody speaks
-let samples = 0; // that it has heard
 let misheard = null; // the code of the error by which speech was not understood
 let answer = null; // the id of the response under way
 let item = null; // the id of the item that is heard
 let filmed = false; // whether the picture at rest is of a clip
 
 const transcript = new Transcript($("transcript"));
+const ear = new Ear($("hearing"), (type, fields) => realtime?.send(type, fields));
 const speaker = new Speaker(rest);
 const sentences = new Sentences($("scene"), { onstart: speaks, onidle: rest });
 
@@ -56,8 +56,7 @@ export async function open(name) {
 export function close() {
   visit = null;
   quiet();
-  microphone?.stop();
-  microphone = null;
+  ear.close();
   realtime?.close();
   realtime = role = answer = item = null;
   show($("conversation"), false);
@@ -136,6 +135,19 @@ const EVENTS = {
     complain($("talk-problem"), error);
     misheard = error.code;
   },
+  "conversation.item.truncated": ({ item_id, transcript: words }) => {
+    transcript.cut(item_id, words);
+    keep();
+  },
+  "input_audio_buffer.speech_started": () => {
+    ear.speaking = ear.handsFree;
+    interrupt();
+    render();
+  },
+  "input_audio_buffer.speech_stopped": () => {
+    ear.speaking = false;
+    render();
+  },
   "response.created": ({ response }) => {
     answer = response.id;
     speaker.begin();
@@ -168,10 +180,13 @@ const EVENTS = {
   },
 };
 
+function session() {
+  const input = { turn_detection: ear.detection, format: { type: "audio/pcm", rate: RATE } };
+  return { output_modalities: [mode()], audio: { input } };
+}
+
 function connect(conversation) {
-  const input = { turn_detection: null, format: { type: "audio/pcm", rate: RATE } };
-  const session = { output_modalities: [mode()], audio: { input } };
-  const connection = (realtime = new Realtime(role.name, session, conversation));
+  const connection = (realtime = new Realtime(role.name, session(), conversation));
   for (const [type, take] of Object.entries(EVENTS)) {
     connection.addEventListener(type, (event) => connection === realtime && take(event.detail));
   }
@@ -182,6 +197,7 @@ function connect(conversation) {
 function lose() {
   quiet();
   answer = item = null;
+  ear.speaking = false;
 }
 
 function hears({ item_id, response_id, delta }) {
@@ -231,9 +247,11 @@ function rest() {
 
 function state() {
   if (realtime?.state !== "open") return realtime?.state ?? "connecting";
-  if (microphone) return "listening";
+  if (ear.open && !ear.handsFree) return "listening";
+  if (ear.speaking) return "hearing";
   if (!speaker.idle || sentences.speaking) return "speaking";
-  return answer || !sentences.idle ? "thinking" : "ready";
+  if (answer || !sentences.idle) return "thinking";
+  return ear.open ? "listening" : "ready";
 }
 
 function render() {
@@ -247,9 +265,11 @@ function render() {
   show($("send"), !busy || typed);
   if (focused && !busy) $("send").focus();
   show($("interrupt"), busy);
-  show($("hold"), !(busy && typed)); // on a phone there is room for two
-  redraw($("hold"), microphone ? "stop" : "mic");
-  $("hold").setAttribute("aria-pressed", Boolean(microphone));
+  show($("hold"), !ear.handsFree && !(busy && typed)); // on a phone there is room for two
+  redraw($("hold"), ear.open ? "stop" : "mic");
+  $("hold").setAttribute("aria-pressed", ear.open);
+  $("hands-free").setAttribute("aria-pressed", ear.handsFree);
+  show($("hearing"), ear.open && !typed);
 }
 
 // What somebody does
@@ -265,7 +285,7 @@ function quiet() {
 /** End the answer, and tell the server how much of it was heard: the rest was never said. */
 function interrupt() {
   if (!answer && speaker.idle && sentences.idle) return;
-  if (answer) realtime.send("response.cancel", { event_id: HASTY });
+  if (answer) realtime.send("response.cancel", { event_id: HASTY, response_id: answer });
   const heard = quiet();
   if (item) {
     const cut = { item_id: item, content_index: 0, audio_end_ms: heard };
@@ -291,48 +311,36 @@ function send(event) {
   render();
 }
 
-function hear(piece) {
-  samples += piece.length;
-  const bytes = new Uint8Array(piece.buffer);
-  realtime?.send("input_audio_buffer.append", { audio: btoa(String.fromCharCode(...bytes)) });
-}
-
-async function listen() {
-  samples = 0;
+/** Open or close the ear, and say why if it cannot be. */
+async function listen(change) {
   complain($("talk-problem"), null);
-  interrupt();
-  const started = (microphone = new Microphone(hear));
   try {
-    await started.start();
+    const changed = change();
+    render();
+    await changed;
   } catch (error) {
-    microphone = null;
     complain($("talk-problem"), error);
   }
   render();
 }
 
-async function answerMe() {
-  const ended = microphone;
-  microphone = null;
-  await ended.stop();
-  if (samples >= LEAST) {
-    realtime?.send("input_audio_buffer.commit");
-    realtime?.send("response.create");
-  } else {
-    realtime?.send("input_audio_buffer.clear");
-  }
-  render();
+function hold() {
+  if (realtime?.state !== "open") return;
+  interrupt();
+  listen(() => ear.begin());
 }
 
-holdable($("hold"), {
-  begin: () => realtime?.state === "open" && listen(),
-  end: answerMe,
-  active: () => Boolean(microphone),
-});
+async function switchHandsFree() {
+  await listen(() => ear.setHandsFree(!ear.handsFree));
+  realtime?.update(session());
+}
+
+holdable($("hold"), { begin: hold, end: () => listen(() => ear.end()), active: () => ear.open });
+$("hands-free").onclick = switchHandsFree;
 $("composer").onsubmit = send;
 $("say").oninput = render;
 $("interrupt").onclick = interrupt;
-$("modes").onchange = () => realtime?.update({ output_modalities: [mode()] });
+$("modes").onchange = () => realtime?.update(session());
 document.addEventListener("keydown", ({ key }) => key === "Escape" && realtime && interrupt());
 window.addEventListener("pagehide", () => {
   if (answer && item) transcript.cut(item);

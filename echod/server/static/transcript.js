@@ -1,6 +1,6 @@
 // What was said in a conversation, line by line. Its end stays in view, unless somebody has scrolled up to read.
 
-import { element } from "./dom.js";
+import { element, show } from "./dom.js";
 import { t } from "./words.js";
 
 const NEAR = 24; // pixels from its end: a line
@@ -55,9 +55,13 @@ export class Transcript {
     this.line("role", id).append(words);
   }
 
-  /** The rest of an answer was not heard. */
-  cut(id) {
-    this.#lines.get(id)?.parentElement.classList.add("cut");
+  /** The rest of an answer was not heard; `words`, if they are known, were. */
+  cut(id, words) {
+    const line = this.#lines.get(id);
+    if (!line) return;
+    if (words != null) line.textContent = words.replace(/…$/, ""); // the style of such a line has it
+    line.parentElement.classList.add("cut");
+    show(line.parentElement, words !== "");
   }
 
   /** Something that nobody said, in English. */
