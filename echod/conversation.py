@@ -11,15 +11,16 @@ import asyncio
 import logging
 import secrets
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeAlias
 
 import msgspec
 
-from echod import job_files, jobs
+from echod import jobs
 from echod.desk import Desk, Draft
+from echod.directories import unstorable
 from echod.errors import EchodError, gone
 from echod.history import Part, Playback, tokens
 from echod.jobs import Job
@@ -277,10 +278,11 @@ class Turn:
                 return 0.0
             job = await self._accept(sentence, voice, speech, path)
         except OSError as error:
-            raise job_files.unstorable("the speech", error) from error
+            raise unstorable("the speech", error) from error
         finally:
             for left in (path, flac.part_of(path)):
-                left.unlink(missing_ok=True)
+                with suppress(OSError):  # on a disk that fails, the next start removes them
+                    left.unlink()
         self.tell(ClipAdded(job, sentence.text))
         self._clips.put_nowait(job)
         return speech.seconds

@@ -19,7 +19,7 @@ import msgspec
 
 from echod import job_files, jobs, removal, strays
 from echod.config import Config
-from echod.directories import create_private
+from echod.directories import create_private, unstorable
 from echod.errors import EchodError
 from echod.feed import PROGRESS, Feed
 from echod.jobqueue import JobQueue, Lane
@@ -228,7 +228,7 @@ class Desk:
         except BaseException as error:
             strays.discard(directory)
             if isinstance(error, OSError):
-                raise job_files.unstorable("the inputs", error) from error
+                raise unstorable("the inputs", error) from error
             raise
         finally:
             self._accepting.remove(job)
@@ -343,7 +343,10 @@ class Desk:
         for job in doomed:  # all of them before any row: the first may have nothing that makes room for the journal
             await asyncio.to_thread(removal.empty, self.directory(job.id))
         for job in doomed:
-            await self.remove(job.id, None)
+            try:
+                await self.remove(job.id, None)
+            except EchodError as error:  # the others may go
+                log.warning("its clip cannot be removed: %s", error.message, extra={"job": job.id})
         for job in ended:
             await self._tidy(job)
 

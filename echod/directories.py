@@ -13,6 +13,8 @@ from pathlib import Path
 from echod.errors import ConfigurationError, EchodError
 
 PRIVATE = 0o700
+# Read-only, damaged, not ours, or files where directories should be: whoever asked can do nothing about it.
+FAILED = frozenset((errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ESTALE))
 OTHERS_WRITE = 0o002  # a group that may write was given that right by somebody
 
 
@@ -56,6 +58,23 @@ def _make(path: Path) -> None:
 
 def is_full(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
+
+
+def storage_code(error: OSError) -> str:
+    """The code for what keeps something from being stored: disk_full, disk_failed, or internal for any other error."""
+    return "disk_full" if is_full(error) else "disk_failed" if error.errno in FAILED else "internal"
+
+
+def unstorable(what: str, error: OSError) -> EchodError:
+    """The error to raise for one that the file system gave."""
+    remedy = {
+        "disk_full": "; free some space and try again",
+        "disk_failed": "; the daemon's disk is read-only, damaged or not its own: mend that and try again",
+    }
+    if error.errno == errno.ENOENT:
+        return EchodError("not_found", "a file of this request was deleted meanwhile; upload it again")
+    code = storage_code(error)
+    return EchodError(code, f"{what} cannot be stored: {error.strerror or error}{remedy.get(code, '')}")
 
 
 @contextmanager

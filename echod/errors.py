@@ -58,6 +58,7 @@ TABLE: dict[str, Row] = {
     "draining": Row(503, 5, "server_error"),
     "no_device": Row(503, 5, "server_error"),
     "disk_full": Row(507, 5, "server_error"),
+    "disk_failed": Row(507, 5, "server_error"),
     # the daemon's own fault
     "internal": Row(500, 1, "server_error"),
     # how a job ends

@@ -17,6 +17,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import torch.cuda
 import torch.multiprocessing
 import zmq
@@ -42,6 +43,7 @@ STALL_FIRST = {"cpu": 1800.0, "cuda": 300.0}  # seconds, until a device has time
 DUMP_SECONDS = 2.0  # between SIGABRT, which dumps the stacks, and SIGKILL
 LAST_WORDS = 0.1  # seconds that the last reports of a dead worker may take through ZeroMQ's own thread
 STOP_SECONDS = 3.0  # an idle worker's time to leave
+MAX_REPORT = 2**20  # bytes; whoever sends more is cut off
 GIVE_UP_SECONDS = 10.0  # then even one that SIGKILL does not end is left behind
 
 
@@ -92,9 +94,11 @@ class LocalFleet:
         self._context = zmq.asyncio.Context()
         self._reports = self._context.socket(zmq.PULL)
         self._reports.linger = 0
+        self._reports.maxmsgsize = MAX_REPORT
         Path(self._reports_path).unlink(missing_ok=True)
         self._reports.bind(f"ipc://{self._reports_path}")
         self._reader = asyncio.create_task(self._read())
+        self._reader.add_done_callback(self._finished)
         self._plan_watch()
         for worker in self.workers:
             self._spawn(worker)
@@ -187,7 +191,15 @@ class LocalFleet:
             self._handle(socket.recv(zmq.NOBLOCK))
 
     def _handle(self, data: bytes) -> None:
-        envelope = messages.decode_envelope(data)
+        """What is no report is dropped: whoever of our own user has sent it must not end the reading of others."""
+        try:
+            self._take(messages.decode_envelope(data))
+        except (msgspec.MsgspecError, ValueError, RecursionError, IndexError) as error:
+            log.warning("%d bytes that are no report were dropped: %s", len(data), error)
+        except Exception:
+            log.exception("a report could not be taken")
+
+    def _take(self, envelope: messages.Envelope) -> None:
         worker = self.workers[envelope.worker]
         if envelope.epoch != worker.epoch or not worker.alive:
             return

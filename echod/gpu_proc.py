@@ -24,6 +24,7 @@ import msgspec
 import zmq
 
 from echod import __version__, job_files, logs, messages
+from echod.directories import storage_code
 from echod.parent import die_with_parent, exit_at_once
 
 if TYPE_CHECKING:
@@ -349,8 +350,8 @@ def describe(order: messages.Run, error: Exception) -> messages.Failed:
     code, transient, sticky = "internal", True, False
     if is_out_of_memory(error):
         code, transient = "out_of_memory", False
-    elif isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        code, transient = "disk_full", False
+    elif isinstance(error, OSError) and storage_code(error) != "internal":
+        code, transient = storage_code(error), error.errno == errno.EIO
     elif hasattr(error, "code"):  # inference's own errors say what they are
         code, transient = str(error.code), False
     elif is_sticky(error):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import resource
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from echod import jobs
+from echod.directories import storage_code, unstorable
 from echod.errors import EchodError
 from echod.inspection_messages import (
     PREPARED,
@@ -86,8 +86,9 @@ def answer(request: Request, kind: Kind, memory: int) -> Reply:
         if is_out_of_memory(error):
             limit = f"{memory / 2**30:g} GiB (setting inspect_memory)"
             return Refused(UNREADABLE[request.want], f"decoding the file needs more than {limit}; send a smaller copy")
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-            return Refused("disk_full", "the daemon's disk is full; free some space and send the file again")
+        if isinstance(error, OSError) and storage_code(error) != "internal":
+            failure = unstorable("what was made of the file", error)
+            return Refused(failure.code, failure.message)
         raise
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shutil
 from pathlib import Path
 
 from echod import strays
-from echod.errors import EchodError
 
 PORTRAIT, SPEECH = INPUTS = ("portrait.png", "speech.flac")
 
@@ -50,12 +48,3 @@ def size(directory: Path) -> int:
         return sum(path.stat().st_size for path in directory.glob("*"))
     except FileNotFoundError:  # being removed
         return 0
-
-
-def unstorable(what: str, error: OSError) -> EchodError:
-    """The error to raise for one that the file system gave."""
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return EchodError("disk_full", f"{what} cannot be stored: {error.strerror}; free some space and try again")
-    if error.errno == errno.ENOENT:
-        return EchodError("not_found", "a file of this request was deleted meanwhile; upload it again")
-    return EchodError("internal", f"{what} cannot be stored: {error}")

@@ -390,4 +390,6 @@ def _decode(kind: type[Row], id: str, data: bytes) -> Row:
 def _journal_error(error: sqlite3.Error) -> EchodError:
     if journal_file.is_full(error):
         return EchodError("disk_full", f"the journal cannot be written: {error}. Free some space and try again.")
+    if journal_file.is_failed(error):
+        return EchodError("disk_failed", f"the journal cannot be written: {error}. Mend its disk and try again.")
     return EchodError("internal", f"the journal cannot be written: {error}")

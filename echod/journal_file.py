@@ -136,3 +136,9 @@ def is_full(error: OSError | sqlite3.Error) -> bool:
     if isinstance(error, OSError):
         return directories.is_full(error)
     return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
+
+
+def is_failed(error: sqlite3.Error) -> bool:
+    """Whether it is the disk's fault: read-only, damaged, gone."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest says what was being done
+    return code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)

@@ -6,11 +6,15 @@ name next.
 
 from __future__ import annotations
 
+import logging
+
 from echod.accounts import Accounts
 from echod.desk import Desk
-from echod.errors import gone
+from echod.errors import EchodError, gone
 from echod.uploads import FileStore
 from echod.usage import UsageRecords
+
+log = logging.getLogger("echod.accounts")
 
 
 async def remove_account(name: str, accounts: Accounts, desk: Desk, files: FileStore) -> None:
@@ -20,9 +24,12 @@ async def remove_account(name: str, accounts: Accounts, desk: Desk, files: FileS
 
 
 async def finish_removals(accounts: Accounts, desk: Desk, files: FileStore) -> None:
-    """What an earlier daemon has begun."""
+    """What an earlier daemon has begun. What cannot be removed now waits for the next start, and the name with it."""
     for name in accounts.leaving():
-        await _clear(name, accounts, desk, files)
+        try:
+            await _clear(name, accounts, desk, files)
+        except EchodError as error:
+            log.error("the removal of an account is not finished: %s", error.message, extra={"account": name})
 
 
 async def _clear(name: str, accounts: Accounts, desk: Desk, files: FileStore) -> None:

@@ -6,11 +6,15 @@ Daemon to worker, one inbox per incarnation: Run, Prepare, Cancel, Stop. Worker 
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import Annotated, TypeAlias
 
 import msgspec
 
 from echod import jobs
+
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1.01)]  # a sum may be a little more than 1
+Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -65,7 +69,7 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Engines are loaded; the worker is idle."""
 
     engines: list[str]
-    load_ms: int
+    load_ms: Count
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):
@@ -89,10 +93,10 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     job: str
     attempt: int
     stage: str
-    progress: float
-    windows_done: int
-    windows_total: int
-    step_s: float
+    progress: Share
+    windows_done: Count
+    windows_total: Count
+    step_s: Seconds
 
 
 class FirstFrame(msgspec.Struct, frozen=True, tag=True):
@@ -107,9 +111,9 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     job: str
     attempt: int
-    frames: int
+    frames: Count
     crop: tuple[int, int, int, int]
-    faces: int
+    faces: Count
     timings_ms: dict[str, int]
 
 
@@ -153,7 +157,7 @@ Report: TypeAlias = (
 class Envelope(msgspec.Struct, frozen=True):
     """A report with its sender; those of an older epoch are dropped."""
 
-    worker: int
+    worker: Count
     epoch: int
     report: Report
 

@@ -8,24 +8,41 @@ with it may not be mounted.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shutil
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
+from echod.directories import storage_code
+from echod.errors import EchodError
+
 
 async def remove(directory: Path, forget: Callable[[], Awaitable[None]]) -> None:
-    """`forget` removes the row. What it raises, such as disk_full, is for a later try: this one has freed the bytes."""
-    await asyncio.to_thread(empty, directory)
+    """`forget` removes the row. What it raises, such as disk_full, is for a later try: this one has freed the bytes.
+
+    EchodError disk_failed or internal where files cannot be removed; the row stays.
+    """
+    if failure := await asyncio.to_thread(empty, directory):
+        raise EchodError(storage_code(failure), f"{directory} cannot be removed: {failure.strerror}") from failure
     await forget()
     await asyncio.to_thread(shutil.rmtree, directory, ignore_errors=True)
 
 
-def empty(directory: Path) -> None:
-    with contextlib.suppress(OSError):
+def empty(directory: Path) -> OSError | None:
+    """Why something in it stays, if something does."""
+    failure = None
+    try:
         for path in list(directory.iterdir()):
-            with contextlib.suppress(OSError):  # gone meanwhile, or read-only: then a later start removes it
-                path.unlink()
+            try:
+                shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            except FileNotFoundError:
+                pass  # gone meanwhile
+            except OSError as error:
+                failure = error
+    except (FileNotFoundError, NotADirectoryError):
+        pass  # there is nothing in it
+    except OSError as error:
+        return error
+    return failure
 
 
 def is_cut_short(directory: Path) -> bool:

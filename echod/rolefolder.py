@@ -20,8 +20,10 @@ from echod.rolefile import NAME, RoleFile, dump, line_of, read
 ROLE_FILE = "role.toml"
 MAX_ROLE_FILE = 64 * 1024  # bytes
 
-# No room, no descriptors, no memory: the machine's fault, which passes, and not the folder's.
-PASSING = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM))
+# No room, no descriptors, no memory, a disk that fails: the machine's fault, which passes, and not the folder's.
+PASSING = frozenset(
+    (errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.EROFS, errno.EIO, errno.ESTALE)
+)
 
 UNFINISHED = re.compile(r"\.[0-9a-f]{16}")
 

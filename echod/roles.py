@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import logging
 import os
 import re
@@ -26,7 +25,7 @@ import msgspec
 
 from echod import jobs, messages, rolefolder
 from echod.config import Config
-from echod.directories import create_private
+from echod.directories import create_private, storage_code, unstorable
 from echod.errors import EchodError
 from echod.inspection import Inspector
 from echod.inspection_messages import PREPARED
@@ -105,7 +104,7 @@ class Roles:
         return {name: known.problem for name, known in self._known.items() if not known.role}
 
     async def find(self, name: str) -> Role:
-        """EchodError not_found; disk_full or internal while the machine cannot read it."""
+        """EchodError not_found; disk_full, disk_failed or internal while the machine cannot read it."""
         await self.look()
         known = self._known.get(name)
         if known is None:
@@ -280,12 +279,14 @@ def _fresh(known: Known, stamp: Stamp, again: bool) -> bool:
 
 def _broken(stamp: Stamp, error: Exception) -> Known:
     if isinstance(error, EchodError):
-        return Known(stamp, problem=error.message, passing=error.code if error.code == "disk_full" else None)
+        passing = error.code if error.code in ("disk_full", "disk_failed") else None
+        return Known(stamp, problem=error.message, passing=passing)
     if not isinstance(error, OSError):
         return Known(stamp, problem=f"{type(error).__name__}: {error}")
     if error.errno not in PASSING:
         return Known(stamp, problem=str(error))
-    return Known(stamp, problem=str(error.strerror), passing=_code(error))  # without the path: it is another each time
+    # Without the path, which is another each time.
+    return Known(stamp, problem=str(error.strerror), passing=storage_code(error))
 
 
 def _facts(home: Path) -> jobs.Portrait | None:
@@ -317,11 +318,7 @@ def _storing() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise EchodError(_code(error), f"the role cannot be stored: {error.strerror}") from error
-
-
-def _code(error: OSError) -> str:
-    return "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "internal"
+        raise unstorable("the role", error) from error
 
 
 def _invalid(message: str, param: str) -> EchodError:

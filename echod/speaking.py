@@ -7,13 +7,13 @@ start and only commits.
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import time
 from contextlib import aclosing
 
 from echod import job_files, jobs
 from echod.desk import Desk
+from echod.directories import unstorable
 from echod.errors import EchodError
 from echod.jobs import Job
 from echod.speech import flac
@@ -70,8 +70,8 @@ class Speaking:
                 log.warning("not spoken: %s", error.reason, extra={"job": job.id})
             event = jobs.Unspoken(error.code, error.message)
         except OSError as error:
-            code = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "internal"
-            event = jobs.Unspoken(code, f"the speech cannot be stored: {error.strerror}")
+            failure = unstorable("the speech", error)
+            event = jobs.Unspoken(failure.code, failure.message)
         except Exception as error:
             log.exception("speaking failed", extra={"job": job.id})
             event = jobs.Unspoken("internal", f"{type(error).__name__} while speaking; see the log")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
+import logging
 import os
 import secrets
 import shutil
@@ -23,11 +23,13 @@ from typing import Literal, Self
 
 from echod import removal, strays
 from echod.config import Config
-from echod.directories import create_private
+from echod.directories import create_private, unstorable
 from echod.errors import EchodError
 from echod.inspection import Inspector
 from echod.inspection_messages import PREPARED, Inspected, Want
 from echod.journal import Journal, Record
+
+log = logging.getLogger("echod.uploads")
 
 BLOCK = 2**20  # bytes gathered before a thread writes them: a full disk's cache may block a write for seconds
 MAX_FILENAME = 255
@@ -96,7 +98,10 @@ class FileStore:
             if directory.name not in self.unfinished and await self.journal.file(directory.name) is None:
                 await asyncio.to_thread(strays.clear, [directory])
         for record in doomed:
-            await self._remove(record)
+            try:
+                await self._remove(record)
+            except EchodError as error:  # the others may go
+                log.warning("file %s cannot be removed: %s", record.id, error.message)
 
     @staticmethod
     def _expired(record: Record, now: float) -> bool:
@@ -218,9 +223,7 @@ class Receiving:
         try:
             yield
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise EchodError("disk_full", f"the disk with {self._store.root} is full; free some space") from error
+            raise unstorable(f"a file in {self._store.root}", error) from error
 
 
 def _append(path: Path, block: bytearray) -> None:

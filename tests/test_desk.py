@@ -122,7 +122,16 @@ async def test_inputs_on_another_file_system(office: Office, monkeypatch: pytest
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(errno.ENOSPC, "disk_full"), (errno.ENOENT, "not_found"), (errno.EIO, "internal")]
+    ("number", "code"),
+    [
+        (errno.ENOSPC, "disk_full"),
+        (errno.EDQUOT, "disk_full"),
+        (errno.EROFS, "disk_failed"),
+        (errno.EIO, "disk_failed"),
+        (errno.EACCES, "disk_failed"),
+        (errno.ENOENT, "not_found"),
+        (errno.EMFILE, "internal"),
+    ],
 )
 async def test_unstorable_inputs_leave_nothing(
     office: Office, monkeypatch: pytest.MonkeyPatch, number: int, code: str
@@ -425,6 +434,33 @@ async def test_removal_frees_bytes_before_the_journal_is_written(
     await office.desk.sweep()
     assert [left.id for left in (await office.desk.list(None))[0]] == [kept.id]
     assert not directory.exists()
+
+
+async def test_removal_that_the_disk_refuses(
+    office: Office, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What cannot be removed keeps its row, the refusal has the disk's code, and a sweep goes on to the others."""
+    stuck, expired = await office.desk.accept(office.draft), await office.desk.accept(office.draft)
+    for each in (stuck, expired):
+        await office.run(each, done())
+    unlink = Path.unlink
+
+    def read_only(path: Path, missing_ok: bool = False) -> None:
+        if path.parent == office.desk.directory(stuck.id):
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        unlink(path, missing_ok)
+
+    monkeypatch.setattr(Path, "unlink", read_only)
+    with pytest.raises(EchodError, match="Read-only file system") as refused:
+        await office.desk.remove(stuck.id, "a")
+    assert (refused.value.code, refused.value.status) == ("disk_failed", 507)
+    office.clock.now += office.desk.config.keep_clips + 1
+    await office.desk.sweep()
+    assert [job.id for job in (await office.desk.list(None))[0]] == [stuck.id]
+    assert "cannot be removed" in caplog.text
+    monkeypatch.undo()
+    await office.desk.sweep()
+    assert (await office.desk.list(None))[0] == []
 
 
 async def test_clips_that_are_out_of_sight_are_kept(office: Office) -> None:

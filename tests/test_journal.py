@@ -163,6 +163,19 @@ async def test_file_that_is_no_database(tmp_path: Path) -> None:
     assert path.read_bytes().startswith(b"this is not")
 
 
+async def test_disk_that_turns_read_only(journal: Journal) -> None:
+    """A write is refused with the disk's code, and works again once that is mended."""
+    for job_id, switch in (("1", "ON"), ("2", "OFF")):
+        journal._db.execute(f"PRAGMA query_only = {switch}")
+        if switch == "ON":
+            with pytest.raises(EchodError, match="readonly") as refused:
+                await journal.add_job(job(id=job_id))
+            assert (refused.value.code, refused.value.status) == ("disk_failed", 507)
+        else:
+            await journal.add_job(job(id=job_id))
+    assert [found.id for found in await journal.jobs()] == ["2"]
+
+
 @pytest.mark.parametrize("way", [Path.hardlink_to, Path.symlink_to, lambda new, old: old.rename(new)])
 async def test_one_daemon_at_a_time(tmp_path: Path, way: Callable[[Path, Path], object]) -> None:
     """Whoever has the journal keeps it, under whatever name and in whatever directory another one finds it."""

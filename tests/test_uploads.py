@@ -171,6 +171,21 @@ async def test_a_disk_that_fills_up(bench: Bench) -> None:
     assert bench.left == []
 
 
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EIO, errno.EACCES])
+async def test_a_disk_that_cannot_be_written(bench: Bench, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Read-only or damaged, it has a code of its own, which is no fault of the file."""
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "mkdir", fail)
+    error = await refusal(bench.upload(PORTRAIT))
+    assert (error.code, error.status, error.exit_code) == ("disk_failed", 507, 5)
+    assert os.strerror(number) in error.message
+    monkeypatch.undo()
+    assert bench.left == []
+
+
 @pytest.mark.parametrize("place", ["directory", "journal"])
 async def test_no_room_for_the_rest(bench: Bench, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     """An upload leaves nothing either when the disk is full after its directory is made, or before its row is."""
@@ -247,6 +262,28 @@ async def test_removal_that_was_cut_short(bench: Bench, speech: bytes, monkeypat
     await bench.store.sweep(bench.now)
     assert await bench.journal.files() == [kept]
     assert bench.left == [kept.id]
+
+
+async def test_file_that_cannot_be_removed(
+    bench: Bench, speech: bytes, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A sweep says so, goes on to the others, and tries again."""
+    stuck, _ = await bench.upload(speech), await bench.upload(speech)
+    unlink = Path.unlink
+
+    def read_only(path: Path, missing_ok: bool = False) -> None:
+        if stuck.id in str(path):
+            raise OSError(errno.EROFS, "Read-only file system")
+        unlink(path, missing_ok)
+
+    bench.now += 100_000
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "unlink", read_only)
+        await bench.store.sweep(bench.now)
+    assert bench.left == [stuck.id]
+    assert f"{stuck.id} cannot be removed" in caplog.text
+    await bench.store.sweep(bench.now)
+    assert bench.left == []
 
 
 async def test_what_a_death_left_is_swept(bench: Bench, speech: bytes) -> None:

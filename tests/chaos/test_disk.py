@@ -52,7 +52,9 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
     directory = tmp_path / "state"
     directory.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={DISK}", "echod-test", directory], capture_output=True, text=True
+        ["mount", "-t", "tmpfs", "-o", f"size={DISK},mode=0700", "echod-test", directory],
+        capture_output=True,
+        text=True,
     )
     if mounted.returncode:
         pytest.skip(f"a file system of its own needs the right to mount: {mounted.stderr.strip()}")
@@ -301,7 +303,7 @@ def refuse_one_request(visitor: Visitor, name: str) -> None:
         refused = visitor.http.post("/v1/files", files=portrait, data={"purpose": "user_data"})
     else:
         refused = visitor.http.post("/v1/videos", json=visitor.ids)
-    assert code(refused) == (500, "internal"), refused.text
+    assert code(refused) == (507, "disk_failed"), refused.text
     assert visitor.http.get("/v1/videos").json()["data"] == []
 
 
@@ -331,7 +333,7 @@ def test_directories_that_turn_unwritable(tmp_path: Path) -> None:
         with read_only(daemon.state_dir / "jobs"):
             os.kill(worker, signal.SIGCONT)
             video = visitor.ended(job)
-            assert (video["status"], video["error"]["code"]) == ("failed", "internal"), video
+            assert (video["status"], video["error"]["code"]) == ("failed", "disk_failed"), video
         visitor.makes_a_clip()
 
 
@@ -345,7 +347,7 @@ def test_directory_that_turns_unwritable_under_a_clip(tmp_path: Path) -> None:
         until(lambda: (directory / "stream.1.mp4").exists())
         with read_only(daemon.state_dir / "jobs"):
             video = visitor.ended(job)
-            assert (video["status"], video["error"]["code"]) == ("failed", "internal"), video
+            assert (video["status"], video["error"]["code"]) == ("failed", "disk_failed"), video
             assert kept(directory) > {"portrait.png", "speech.flac"}
             daemon.kill()
             daemon.start()
@@ -354,6 +356,73 @@ def test_directory_that_turns_unwritable_under_a_clip(tmp_path: Path) -> None:
         until(lambda: kept(directory) == {"portrait.png", "speech.flac"})
         log = daemon.log.read_text()
         assert "cannot be removed" in log and "a step of a job failed" not in log, log
+
+
+class FailingDisk:
+    """An ext4 of its own under a state directory, which its kernel makes read-only as after an error."""
+
+    def __init__(self, directory: Path, image: Path) -> None:
+        self.directory = directory
+        self._image = image
+
+    def mount(self) -> None:
+        subprocess.run(["mount", "-o", "loop", self._image, self.directory], check=True, capture_output=True)
+
+    def fail(self) -> None:
+        """Files that are open for writing cannot be written any more either."""
+        subprocess.run(["mount", "-o", "remount,abort", self.directory], check=True)
+
+    def unmount(self) -> None:
+        subprocess.run(["umount", self.directory], check=True)
+
+
+@pytest.fixture
+def failing(tmp_path: Path) -> Iterator[FailingDisk]:
+    disk = FailingDisk(tmp_path / "state", tmp_path / "image")
+    disk.directory.mkdir(mode=0o700)
+    with (tmp_path / "image").open("wb") as image:
+        image.truncate(DISK)
+    try:
+        subprocess.run(["mkfs.ext4", "-q", tmp_path / "image"], check=True, capture_output=True)
+        disk.mount()
+    except (OSError, subprocess.CalledProcessError) as error:
+        pytest.skip(f"a disk of its own needs mkfs.ext4 and the right to mount: {error}")
+    disk.directory.chmod(0o700)
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", "--lazy", disk.directory], check=True)
+
+
+def test_disk_that_fails(tmp_path: Path, failing: FailingDisk) -> None:
+    """Whatever needs to be written, the journal too, is refused with disk_failed; what is there is served. A start on
+    such a disk is refused in a sentence, and one on a mended disk has everything."""
+    with RunningDaemon(tmp_path, **NO_CHECK) as daemon, visiting(daemon) as visitor:
+        made = visitor.ended(visitor.submit())["id"]
+        portrait = {"file": (EXAMPLES / "portrait.png").read_bytes()}
+        failing.fail()
+        answers = (
+            visitor.http.post("/v1/files", files=portrait, data={"purpose": "user_data"}),
+            visitor.http.post("/v1/videos", json=visitor.ids),
+            visitor.http.post("/v1/roles", files={"portrait": portrait["file"]}, data={"name": "ada"}),
+            visitor.http.post("/v1/accounts", json={"name": "a", "password": "correct horse", "role": "admin"}),
+            visitor.http.delete(f"/v1/videos/{made}"),
+            visitor.http.delete(f"/v1/files/{visitor.ids['input_reference']['file_id']}"),
+        )
+        for answer in answers:
+            assert code(answer) == (507, "disk_failed"), (answer.request.url, answer.text)
+        assert visitor.http.get(f"/v1/videos/{made}/content").status_code == 200
+        daemon.kill()
+        assert_refused(ended := serve(tmp_path), "ead-only")
+        assert ended.returncode == 78
+        failing.unmount()
+        failing.mount()
+        daemon.start()
+        assert visitor.http.get(f"/v1/videos/{made}").json()["status"] == "completed"
+        visitor.makes_a_clip()
+        log = daemon.log.read_text()
+        assert "Traceback" not in log, log
+    print(f"requests refused on a disk that failed: {len(answers)}")
 
 
 @contextlib.contextmanager

@@ -28,6 +28,7 @@ const SENTENCES = {
   draining: "The daemon is about to restart. Try again in a minute.",
   no_device: "No device can work at present. Look under Devices; an admin can repair it.",
   disk_full: "The daemon's disk is full. Delete old clips, or ask your admin.",
+  disk_failed: "The daemon's disk cannot be written. Tell your admin.",
   internal: "Something went wrong inside the daemon. Try again; its log says more.",
   poison: "Making this clip crashed the worker twice, so it was given up. Try another portrait or recording.",
   stalled: "The worker got stuck on this clip. Try again, perhaps in a smaller size.",

@@ -249,6 +249,7 @@ export const chinese = {
   "No device can work at present. Look under Devices; an admin can repair it.":
     "目前没有可用的设备。请查看“设备”页，由管理员处理。",
   "The daemon's disk is full. Delete old clips, or ask your admin.": "服务器磁盘已满。请删除旧视频，或联系管理员。",
+  "The daemon's disk cannot be written. Tell your admin.": "服务器磁盘无法写入。请通知管理员。",
   "Something went wrong inside the daemon. Try again; its log says more.": "服务内部出错。请重试；日志里有详情。",
   "Making this clip crashed the worker twice, so it was given up. Try another portrait or recording.":
     "生成这个视频时两次崩溃，已放弃。请换一张照片或录音。",
