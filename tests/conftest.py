@@ -102,6 +102,14 @@ def no_hibari(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
+def no_mind(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A box without a chat model, on whatever machine: its reply is scripted."""
+    from echod.speech import local
+
+    monkeypatch.setattr(local, "smollm_file", lambda: None)
+
+
+@pytest.fixture
 def config(tmp_path: Path) -> Config:
     """Settings of their own for one test: nothing of this machine's configuration, a free port, fresh directories."""
     return make_config(tmp_path)

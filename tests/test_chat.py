@@ -305,7 +305,7 @@ def talking(tmp_path_factory: pytest.TempPathFactory, local_voice: str) -> Itera
     ):
         shutil.copytree(ADA, roles / name)
         (roles / name / "role.toml").write_text(file)
-    with RunningDaemon(tmp_path_factory.mktemp("talking"), command=LIGHT) as running:
+    with RunningDaemon(tmp_path_factory.mktemp("talking"), command=LIGHT, ECHOD_REPLY_MODEL="scripted") as running:
         for folder in roles.iterdir():
             assert run_echod("roles", "add", folder, url=running.url).returncode == 0
         yield running

@@ -1,4 +1,4 @@
-"""Conversations through the installed daemon, on this box alone: Whisper hears, espeak-ng speaks, the preview shows."""
+"""Conversations through the installed daemon, on this box alone: Whisper hears, hibari speaks, the preview shows."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ LONG = "".join(f"This is sentence number {number}. " for number in range(200))
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory, local_voice: str) -> Iterator[RunningDaemon]:
-    with RunningDaemon(tmp_path_factory.mktemp("conversation"), ECHOD_HEAR_MODEL=str(WHISPER)) as daemon:
+    directory = tmp_path_factory.mktemp("conversation")
+    with RunningDaemon(directory, ECHOD_HEAR_MODEL=str(WHISPER), ECHOD_REPLY_MODEL="scripted") as daemon:
         with daemon.http() as http, (EXAMPLES / "portrait.png").open("rb") as portrait:
             form = {"name": "ada", "language": "en", "greeting": "Hello! I am Ada.", "options[size]": "256x256"}
             http.post("/v1/roles", data=form, files={"portrait": portrait}).raise_for_status()

@@ -201,7 +201,9 @@ def test_speech_that_fails(server: Stub, tmp_path: Path) -> None:
     assert "reply_model" in reply.finding
 
 
-def test_speech_without_anything(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_hibari: None) -> None:
+def test_speech_without_anything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_hibari: None, no_mind: None
+) -> None:
     """On a box with nothing installed for it, the findings say what to install; a scripted reply needs nothing."""
     monkeypatch.setenv("PATH", str(tmp_path))
     speak, hear, reply = doctor.speech(make_config(tmp_path, weights_dir=tmp_path))

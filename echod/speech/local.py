@@ -1,7 +1,7 @@
 """Hearing, replying and speaking on this box: no network, no key. Each part is optional, and says how to get it.
 
 hear   a Whisper checkpoint, with openai-whisper       in a child that is started on first use
-reply  a chat model, with transformers                 in the same child; without one, a scripted reply for demos
+reply  a chat model, with transformers or llama.cpp    in the same child; without one, a scripted reply for demos
 speak  hibari, piper or espeak-ng                      the models of the first two in a child of their own
 """
 
@@ -17,6 +17,7 @@ from typing import Literal
 from echod.speech.base import Call, Failure, Function, Message, Turn, Voice
 from echod.speech.local_messages import Hear, Reply
 from echod.speech.local_models import Models
+from echod.speech.local_smollm import INSTALL_READER, INSTALL_SMOLLM, SMOLLM, has_reader, smollm_file
 from echod.speech.local_voices import Voices
 
 SCRIPTED = "scripted"
@@ -71,7 +72,8 @@ class Local:
                 await asyncio.sleep(0)
                 yield piece
             return
-        work = Reply(self._chat_model(call.model), turn.personality, [*turn.history, Message("user", text)])
+        said = [*turn.history, Message("user", text)]
+        work = Reply(self._chat_model(call.model), turn.personality, said, small=call.model == SMOLLM)
         async with aclosing(self._models.ask(work, call)) as pieces:
             async for piece in pieces:
                 yield piece
@@ -83,7 +85,7 @@ class Local:
 
     def default_model(self, function: Literal["hear", "reply"]) -> str:
         if function == "reply":
-            return SCRIPTED
+            return SMOLLM if smollm_file() and has_reader() else SCRIPTED
         found = [path for pattern in WHISPER for path in sorted(self.weights_dir.glob(pattern))]
         return str(found[0].relative_to(self.weights_dir)) if found else WHISPER_NAME
 
@@ -109,17 +111,30 @@ class Local:
         )
 
     def _chat_model(self, model: str) -> Path:
-        path = self._path(model)
+        path = (smollm_file() or Path(f"{SMOLLM}.gguf")) if model == SMOLLM else self._path(model)
+        if path.suffix == ".gguf":
+            return _readable(path, [INSTALL_SMOLLM] if model == SMOLLM else [])
         if not (path / "config.json").is_file():
             raise Failure(
                 "missing",
-                f"{path.name} is no chat model of transformers; put one there (config.json, tokenizer.json and "
-                "*.safetensors in one directory), or set reply_model to the path of one; empty, the reply is scripted",
+                f"{path.name} is no chat model; put one of transformers there (config.json, tokenizer.json and "
+                "*.safetensors in one directory), or a GGUF file, or set reply_model to the path of one; empty, the "
+                "reply is that of a model that is installed, or scripted",
             )
         return path
 
     def _path(self, name: str) -> Path:
         return self.weights_dir / Path(name).expanduser()
+
+
+def _readable(path: Path, brought_by: list[str]) -> Path:
+    """The GGUF file, if it is there and so is what reads it. Failure: missing."""
+    if not path.is_file():
+        steps = "".join(f": run `{command}`" for command in brought_by)
+        raise Failure("missing", f"there is no {path.name}{steps}", commands=brought_by)
+    if not has_reader():
+        raise Failure("missing", f"nothing here reads {path.name}: run `{INSTALL_READER}`", commands=[INSTALL_READER])
+    return path
 
 
 def _scripted(text: str) -> Iterator[str]:

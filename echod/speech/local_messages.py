@@ -25,11 +25,15 @@ class Hear(msgspec.Struct, frozen=True, tag=True):
 
 
 class Reply(msgspec.Struct, frozen=True, tag=True):
-    """A conversation for the chat model in the directory `model`. Without messages the model is only loaded."""
+    """A conversation for the chat model at `model`: a directory of transformers', or a GGUF file.
+
+    A very `small` one is helped to come to an end. Without messages the model is only loaded.
+    """
 
     model: Path
     personality: str = ""
     messages: list[Message] | None = None
+    small: bool = False
 
 
 class Speak(msgspec.Struct, frozen=True, tag=True):

@@ -134,6 +134,11 @@ class Job:
     def tell(self, said: Said) -> None:
         self.answer(Answer(self.number, said))
 
+    def say(self, words: str) -> None:
+        """Tell words, or raise Dropped where nobody wants them."""
+        self.check()
+        self.tell(Piece(words))
+
     @contextmanager
     def ending(self, model: nn.Module) -> Iterator[None]:
         """Within, `model` raises Dropped rather than run once more for nobody."""
@@ -175,6 +180,10 @@ def _known_language(model: Any, tag: str | None) -> str | None:
 
 def reply(job: Job, work: Reply) -> dict[str, float]:
     """Tell a reply as it is written."""
+    if work.model.suffix == ".gguf":
+        from echod.speech import local_llama
+
+        return local_llama.reply(work, job.say)
     tokenizer, model = load_chat(work.model)
     if work.messages is None:
         return {}
@@ -189,12 +198,8 @@ def reply(job: Job, work: Reply) -> dict[str, float]:
         return_tensors="pt",
     ).to(model.device)
 
-    def tell(text: str, stream_end: bool = False) -> None:
-        if text:
-            job.tell(Piece(text))
-
     streamer = TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
-    streamer.on_finalized_text = tell
+    streamer.on_finalized_text = lambda text, stream_end=False: job.say(text) if text else None
     with job.ending(model):
         tokens = model.generate(**prompt, streamer=streamer, max_new_tokens=MAX_TOKENS)
     asked = prompt["input_ids"].shape[1]

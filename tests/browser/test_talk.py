@@ -78,7 +78,8 @@ def microphone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory, assets: Path, local_voice: str) -> Iterator[RunningDaemon]:
     """A daemon that hears, with a role."""
-    with RunningDaemon(tmp_path_factory.mktemp("talk"), ECHOD_HEAR_MODEL=str(WHISPER)) as running:
+    directory = tmp_path_factory.mktemp("talk")
+    with RunningDaemon(directory, ECHOD_HEAR_MODEL=str(WHISPER), ECHOD_REPLY_MODEL="scripted") as running:
         with running.http() as http, (EXAMPLES / "portrait.png").open("rb") as portrait:
             form = {"name": "ada", "title": "Ada", "language": "en", "greeting": "Hello!", "options[size]": "256x256"}
             http.post("/v1/roles", data=form, files={"portrait": portrait}).raise_for_status()

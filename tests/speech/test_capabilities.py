@@ -25,7 +25,7 @@ async def calls_of(directory: Path, **settings: Any) -> AsyncIterator[Calls]:
 
 
 @pytest.fixture
-async def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_hibari: None) -> AsyncIterator[Calls]:
+async def bare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_hibari: None, no_mind: None) -> AsyncIterator[Calls]:
     """A box with nothing installed on it."""
     monkeypatch.setenv("PATH", str(tmp_path))
     async for calls in calls_of(tmp_path):

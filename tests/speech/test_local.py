@@ -107,7 +107,7 @@ async def test_replies(local: Local, tmp_path: Path) -> None:
     assert failure.value.kind == "missing"
 
 
-async def test_scripted_reply(local: Local) -> None:
+async def test_scripted_reply(local: Local, no_mind: None) -> None:
     """Without a language model the reply says so and repeats what was said, in Chinese where that was; in pieces."""
     model = local.default_model("reply")
     assert model == "scripted"
