@@ -52,3 +52,15 @@ def test_where_everything_lives_now() -> None:
     assert [path for path in files if not (ROOT / path).exists()] == []
     parts = [part for part, _ in rows if part != "in the plan"]
     assert sorted(set(parts)) == sorted(parts)
+
+
+def test_security_names_tests_that_exist() -> None:
+    """A promise is made where a test keeps it."""
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", (ROOT / "SECURITY.md").read_text("utf-8"))
+    assert len(named) > 30
+    missing = [
+        (file, test)
+        for file, test in named
+        if not (ROOT / file).exists() or f"def {test or 'test_'}" not in (ROOT / file).read_text("utf-8")
+    ]
+    assert not missing
