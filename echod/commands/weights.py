@@ -6,7 +6,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import click
 
@@ -14,6 +15,10 @@ from echod.commands.options import as_json, note, print_json, quiet
 from echod.commands.tables import table_lines
 from echod.config import load
 from echod.errors import EchodError
+
+if TYPE_CHECKING:
+    from echod.inference.download import Source
+    from echod.speech.local_registry import Published
 
 MAIN = "echomimic"
 
@@ -30,22 +35,58 @@ def weights() -> None:
 
 
 @weights.command()
-@engine
+@click.argument("what", metavar="[WHAT]", default=MAIN)
 @in_directory
 @quiet
-def pull(engine: str, weights_dir: Path | None, quiet: bool) -> None:
-    """Fetch what ENGINE (echomimic unless given) needs from the hub, and print where it is.
+def pull(what: str, weights_dir: Path | None, quiet: bool) -> None:
+    """Fetch model files, and print where they are.
 
-    Only what is missing or damaged is fetched; a pull that broke off goes on where it stood. HF_ENDPOINT names a
-    mirror, HF_TOKEN a token.
+    WHAT is an engine (echomimic unless given); whisper:NAME, which hears (tiny.en, base, small ...); or voice:NAME, a
+    further voice of hibari's (emma ...). Only what is missing or damaged is fetched; a pull that broke off goes on
+    where it stood. HF_ENDPOINT names a mirror of the hub, where engines and voices are, HF_TOKEN a token.
     """
     with _refusals():
-        from echod.inference.echomimic.hub import pull
-
         where = _directory(weights_dir)
         _calm(quiet)
-        pull(where, engine, tell=lambda line: note(line, quiet))
+        from echod.speech.local_registry import KINDS
+
+        if what.partition(":")[0] in KINDS:
+            where = _pull_file(where, what, quiet)
+        else:
+            from echod.inference.echomimic.hub import pull
+
+            pull(where, what, tell=lambda line: note(line, quiet))
     click.echo(where)
+
+
+def _pull_file(directory: Path, what: str, quiet: bool) -> Path:
+    """One file for hearing or speaking."""
+    from echod.inference.download import alone, digest, fetch
+    from echod.speech.local_registry import published
+
+    wanted = published(what)
+    path = directory / wanted.file
+    with alone(directory):
+        if path.is_file():
+            if digest(path) == wanted.sha256:
+                note(f"{wanted.file}: there and intact", quiet)
+                return path
+            note(f"{wanted.file}: not what is published, will be replaced", quiet)
+        fetch(_source(wanted), path, lambda line: note(line, quiet))
+    return path
+
+
+def _source(wanted: Published) -> Source:
+    from huggingface_hub.constants import ENDPOINT
+
+    from echod.inference.download import Source
+    from echod.speech.local_registry import on_mirror
+
+    url, elsewhere = wanted.url, "pull again later"
+    if wanted.mirrored:
+        url, elsewhere = on_mirror(url, ENDPOINT), f"{elsewhere}, or name a mirror with HF_ENDPOINT"
+    place = url.removesuffix(urlsplit(url).path)
+    return Source(wanted.file, url, place, wanted.sha256, wanted.sha256, wanted.size, elsewhere=elsewhere)
 
 
 @weights.command("list")

@@ -21,7 +21,7 @@ from echod.speech.local_smollm import INSTALL_READER, INSTALL_SMOLLM, SMOLLM, ha
 from echod.speech.local_voices import Voices
 
 SCRIPTED = "scripted"
-# What people put there themselves comes before EchoMimic's, the smallest of all.
+# What people put there themselves, the newest first, comes before EchoMimic's, the smallest of all.
 WHISPER = ("whisper*.pt", "audio_processor/whisper_tiny.pt")
 WHISPER_NAME = "whisper.pt"  # where there is none yet
 PULL_WHISPER = "echod weights pull whisper:base"
@@ -86,7 +86,7 @@ class Local:
     def default_model(self, function: Literal["hear", "reply"]) -> str:
         if function == "reply":
             return SMOLLM if smollm_file() and has_reader() else SCRIPTED
-        found = [path for pattern in WHISPER for path in sorted(self.weights_dir.glob(pattern))]
+        found = [path for pattern in WHISPER for path in sorted(self.weights_dir.glob(pattern), key=_newest)]
         return str(found[0].relative_to(self.weights_dir)) if found else WHISPER_NAME
 
     async def default_voice(self, language: str | None) -> Voice:
@@ -125,6 +125,11 @@ class Local:
 
     def _path(self, name: str) -> Path:
         return self.weights_dir / Path(name).expanduser()
+
+
+def _newest(path: Path) -> tuple[float, str]:
+    """A key that sorts what came last to the front."""
+    return -path.stat().st_mtime, path.name
 
 
 def _readable(path: Path, brought_by: list[str]) -> Path:

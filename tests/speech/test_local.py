@@ -131,13 +131,18 @@ async def test_speaks(local: Local, no_hibari: None) -> None:
 
 
 def test_default_whisper(tmp_path: Path) -> None:
-    """What people put there themselves comes before the file of EchoMimic's."""
+    """What people put there themselves comes before the file of EchoMimic's, and what came last before all else."""
     local = Local(tmp_path)
     (tmp_path / "audio_processor").mkdir()
     (tmp_path / "audio_processor" / "whisper_tiny.pt").touch()
     assert local.default_model("hear") == "audio_processor/whisper_tiny.pt"
     (tmp_path / "whisper-base.pt").touch()
     assert local.default_model("hear") == "whisper-base.pt"
+    (tmp_path / "whisper-small.pt").touch()
+    os.utime(tmp_path / "whisper-base.pt", (0, 0))
+    assert local.default_model("hear") == "whisper-small.pt"
+    (tmp_path / "whisper-tiny.pt.0123456789abcdef.part").touch()
+    assert local.default_model("hear") == "whisper-small.pt"
 
 
 async def test_missing(local: Local, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_hibari: None) -> None:

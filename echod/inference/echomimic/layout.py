@@ -10,10 +10,10 @@ import json
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
-from hashlib import sha256
 from pathlib import Path
 from typing import NamedTuple
 
+from ..download import digest
 from ..engine import InputError
 from .config import PRESETS, ModelConfig
 
@@ -144,15 +144,6 @@ def write_record(directory: Path, record: Mapping[str, Entry]) -> None:
         file.flush()
         os.fsync(file.fileno())
     partial.replace(path)
-
-
-def digest(path: Path) -> str:
-    """sha256 of a file of any size."""
-    total = sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            total.update(block)
-    return total.hexdigest()
 
 
 class Row(NamedTuple):

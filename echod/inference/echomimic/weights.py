@@ -23,10 +23,11 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 from whisper.model import AudioEncoder
 
+from ..download import digest
 from .config import ModelConfig
 from .denoiser import DenoisingUNet
 from .face_locator import FaceLocator
-from .layout import WeightsError, digest, made_for_trials, parts, read_record, remedy, require, sizes, wrong_size
+from .layout import WeightsError, made_for_trials, parts, read_record, remedy, require, sizes, wrong_size
 from .motion import PositionEncoder, position_table
 from .reference import ReferenceUNet
 

@@ -15,9 +15,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from echod.inference.download import digest
 from echod.inference.echomimic import layout, tiny, weights
 from echod.inference.echomimic.config import ModelConfig
-from echod.inference.echomimic.layout import Entry, WeightsError, digest
+from echod.inference.echomimic.layout import Entry, WeightsError
 from echod.inference.echomimic.motion import PositionEncoder, position_table
 
 State = dict[str, Any]
