@@ -1,6 +1,7 @@
 // The view that makes clips: a draft at first, then the clip that came of it. See portrait.js and speech.js for what
 // goes in, clip.js and clips.js for what comes out.
 
+import { lack, look, speaks } from "./abilities.js";
 import { call, patiently } from "./api.js";
 import { closeClip, openClip, rememberPicture } from "./clip.js";
 import { $, announce, element, say, show } from "./dom.js";
@@ -28,6 +29,8 @@ const GONE = {
   input_reference: "The portrait is not there any more: files are kept for a day. Choose the picture again.",
   audio_reference: "The recording is not there any more: files are kept for a day. Choose or record it again.",
 };
+const NO_VOICE =
+  "No voice is installed on the daemon's machine, so words cannot be spoken. Record yourself, or use a recording.";
 const WAITING = {
   picture: "Still looking at the picture. The clip is made right after.",
   recording: "Still listening to the recording. The clip is made right after.",
@@ -88,7 +91,24 @@ export function close() {
 
 /** What the daemon offers at present. What it offered before stays if it cannot be asked. */
 function refresh() {
-  if (begun) Promise.all([listEngines(), listVoices()]).catch(() => {});
+  if (begun) Promise.all([listEngines(), listVoices(), offerWays()]).catch(() => {});
+}
+
+/** Why words cannot be spoken, if they cannot. */
+function unspoken() {
+  return lack("speaks") && { ...lack("speaks"), advice: NO_VOICE };
+}
+
+/** Words come last, with the reason, where nothing speaks them. */
+async function offerWays() {
+  await look();
+  complain($("voice-advice"), unspoken());
+  show($("words"), speaks());
+  const words = document.querySelector("#ways label:has([value=words])");
+  const there = speaks() ? !words.previousElementSibling : !words.nextElementSibling;
+  if (there) return; // to move it all the same would take the focus from it
+  $("ways")[speaks() ? "prepend" : "append"](words);
+  if (!speaks() && speech.way === "words") speech.way = navigator.mediaDevices ? "record" : "file";
 }
 
 /** Fill the list of engines and choose the `wanted` one, else as before. */
@@ -135,7 +155,7 @@ async function restore() {
   summarise();
   checkSeed();
   await Promise.allSettled([draft.portrait && portrait.restore(draft.portrait), speech.restore(draft.sounds)]);
-  await patiently(() => Promise.all([listEngines(draft.engine), listVoices(draft.voice)]));
+  await patiently(() => Promise.all([listEngines(draft.engine), listVoices(draft.voice), offerWays()]));
 }
 
 /** Called when somebody is there. */
@@ -168,6 +188,7 @@ async function submit(event) {
   event.preventDefault();
   complain($("submit-problem"), null);
   speech.finish(); // whoever still records has said all
+  if (speech.way === "words" && !speaks()) return put(unspoken());
   const missing = whatIsMissing();
   if (missing) return put({ message: missing[0] }, missing[1]);
   const tooLong = speech.way === "words" && lengthProblem($("words").value.trim());

@@ -16,6 +16,9 @@ const SENTENCES = {
   unsupported_media:
     "This file cannot be used. A portrait must be a picture, such as PNG or JPEG, speech a recording, such as WAV or MP3.",
   model_not_loaded: "This engine or role is not there at present. Choose another one.",
+  voice_not_installed: "No voice for these words is installed on the daemon's machine.",
+  hearing_not_installed: "Nothing on the daemon's machine understands speech: please type.",
+  reply_not_installed: "No language model is set up on the daemon's machine, so nobody can answer.",
   not_found: "This is not there any more. It may have expired or been deleted.",
   not_ready: "This is not finished yet. Wait a little and try again.",
   idempotency_conflict: "This was sent before with other contents. Try again.",
@@ -43,9 +46,11 @@ const SENTENCES = {
 
 const MOST = 10_000; // characters of a text, as the daemon takes it
 
-/** One sentence about anything thrown, or about a job's error, in English. */
-export function sentence({ code, message }) {
-  return SENTENCES[code] ?? message ?? SENTENCES.internal;
+const INSTALL = "What helps, run on that machine:";
+
+/** One sentence about anything thrown, or about a job's error, in English; `advice`, if it has some, fits the place. */
+export function sentence({ code, message, advice }) {
+  return advice ?? SENTENCES[code] ?? message ?? SENTENCES.internal;
 }
 
 /** What is wrong with a text that is too long; null if nothing is. */
@@ -64,10 +69,17 @@ export function complain(target, refusal) {
   told.set(target, refusal);
   if (!refusal) return;
   const known = SENTENCES[refusal.code];
-  const words = t(sentence(refusal), refusal.values);
-  target.append(words, known && refusal.message ? element("small", { lang: "en" }, refusal.message) : "");
+  target.append(t(sentence(refusal), refusal.values));
+  if (refusal.code?.endsWith("_not_installed")) target.append(...remedies(refusal));
+  else if (known && refusal.message) target.append(element("small", { lang: "en" }, refusal.message));
+}
+
+/** The commands that bring what is missing, of which one is enough. */
+function remedies({ message, commands = [...message.matchAll(/`([^`]+)`/g)].map(([, command]) => command) }) {
+  const list = commands.map((command) => element("code", {}, command));
+  return list.length ? [" ", t(INSTALL), element("span", { className: "remedies" }, ...list)] : [];
 }
 
 document.addEventListener("language", () => {
-  for (const place of document.querySelectorAll(".problem")) if (told.has(place)) complain(place, told.get(place));
+  for (const place of document.querySelectorAll(".problem, .advice")) if (told.has(place)) complain(place, told.get(place));
 });

@@ -1,5 +1,6 @@
 // The view that talks to a role: one turn is what somebody types or says, and the answer to it.
 
+import { hears, lack, look, speaks } from "./abilities.js";
 import { call } from "./api.js";
 import { cropOf, drawCrop } from "./crop.js";
 import { $, element, redraw, retitle, say, show } from "./dom.js";
@@ -14,6 +15,11 @@ import { Transcript } from "./transcript.js";
 import { t } from "./words.js";
 
 const HASTY = "hasty"; // marks events that may come too late, when the answer has ended by itself
+const LACKS = {
+  replies: "No language model is set up on the daemon's machine, so nobody can answer.",
+  speaks: "No voice is installed on the daemon's machine: the answers come as text.",
+  hears: "Nothing on the daemon's machine understands speech: please type.",
+};
 const STATES = {
   connecting: "Connecting…",
   lost: "The connection was lost. Trying to get it back…",
@@ -35,14 +41,15 @@ let filmed = false; // whether the picture at rest is of a clip
 const transcript = new Transcript($("transcript"));
 const ear = new Ear($("hearing"), (type, fields) => realtime?.send(type, fields));
 const speaker = new Speaker(rest);
-const sentences = new Sentences($("scene"), { onstart: speaks, onidle: rest });
+const sentences = new Sentences($("scene"), { onstart: begins, onidle: rest });
 
 export async function open(name) {
   const here = (visit = Symbol("visit"));
   complain($("roles-problem"), null);
   title();
   try {
-    const roles = (await call("GET", "v1/roles")).data.filter((each) => !each.error);
+    const [{ data }] = await Promise.all([call("GET", "v1/roles"), look()]);
+    const roles = data.filter((each) => !each.error);
     if (here !== visit) return;
     choose(roles);
     const chosen = roles.find((each) => each.name === name);
@@ -84,6 +91,7 @@ function enter(chosen) {
   for (const part of ["roles", "roles-lead"]) show($(part), false);
   show($("conversation"), true);
   title();
+  offer();
   document.querySelector(`input[name=mode][value=${role.mode}]`).checked = true;
   filmed = false;
   show($("rest"), false);
@@ -93,6 +101,19 @@ function enter(chosen) {
   transcript.restore(lines);
   connect(conversation);
   if (matchMedia("(pointer: fine)").matches) $("say").focus(); // elsewhere a keyboard would cover the page
+}
+
+/** Only what this box can do; beside it, why the rest is not there. */
+function offer() {
+  show($("modes"), speaks());
+  $("say").placeholder = t(hears() ? "Type, or hold to talk" : "Type something");
+  show($("hands-free"), hears());
+  const parts = Object.keys(LACKS).filter(lack).map((part) => ({ ...lack(part), advice: LACKS[part] }));
+  $("talk-advice").replaceChildren(...parts.map((reason) => {
+    const line = element("p", { className: "advice" });
+    complain(line, reason);
+    return line;
+  }));
 }
 
 // A conversation outlives a reload: the daemon keeps it for a while, and the browser what was said.
@@ -157,8 +178,8 @@ const EVENTS = {
   "response.output_item.added": (event) => {
     if (event.response_id === answer) item = event.item.id;
   },
-  "response.output_text.delta": hears,
-  "response.output_audio_transcript.delta": hears,
+  "response.output_text.delta": write,
+  "response.output_audio_transcript.delta": write,
   "response.output_audio.delta": ({ response_id, delta }) => {
     if (response_id !== answer) return; // of an answer that was interrupted
     speaker.play(delta);
@@ -200,11 +221,11 @@ function lose() {
   ear.speaking = false;
 }
 
-function hears({ item_id, response_id, delta }) {
+function write({ item_id, response_id, delta }) {
   if (response_id === answer) transcript.append(item_id, delta);
 }
 
-function speaks(words, video) {
+function begins(words, video) {
   say($("caption"), words);
   still(video);
   render();
@@ -265,7 +286,7 @@ function render() {
   show($("send"), !busy || typed);
   if (focused && !busy) $("send").focus();
   show($("interrupt"), busy);
-  show($("hold"), !ear.handsFree && !(busy && typed)); // on a phone there is room for two
+  show($("hold"), hears() && !ear.handsFree && !(busy && typed)); // on a phone there is room for two
   redraw($("hold"), ear.open ? "stop" : "mic");
   $("hold").setAttribute("aria-pressed", ear.open);
   $("hands-free").setAttribute("aria-pressed", ear.handsFree);
@@ -274,7 +295,7 @@ function render() {
 
 // What somebody does
 
-const mode = () => document.querySelector("input[name=mode]:checked").value;
+const mode = () => (speaks() ? document.querySelector("input[name=mode]:checked").value : "text");
 
 /** Be silent; how much of the answer was heard, in ms. */
 function quiet() {
@@ -348,5 +369,7 @@ window.addEventListener("pagehide", () => {
 });
 document.addEventListener("language", () => {
   title();
-  if (role) render();
+  if (!role) return;
+  offer();
+  render();
 });

@@ -38,14 +38,17 @@ export const chinese = {
   "Talk to someone": "找人聊聊",
   "There are no roles yet. An admin adds one with: echod roles add examples/roles/ada":
     "还没有角色。管理员可以这样添加：echod roles add examples/roles/xiaolin",
-  "Choose whom to talk to. You type or speak; the answer is spoken, and seen if you like.":
-    "选择聊天对象。你可以打字或说话；对方用声音回答，也可以看到画面。",
+  "Choose whom to talk to.": "选择聊天对象。",
   "How it answers": "回答方式",
   "Video": "视频",
   "Voice only": "仅语音",
   "What was said": "对话记录",
   "Say something": "说点什么",
   "Type, or hold to talk": "打字，或按住说话",
+  "Type something": "打字",
+  "No voice is installed on the daemon's machine: the answers come as text.": "服务所在的机器上没有安装声音：回答以文字显示。",
+  "No voice is installed on the daemon's machine, so words cannot be spoken. Record yourself, or use a recording.":
+    "服务所在的机器上没有安装声音，无法朗读文字。请录音，或使用录音文件。",
   "Hold to talk, or tap to start and stop": "按住说话，或点按开始与结束",
   "Hands-free": "免按说话",
   "Send": "发送",
@@ -234,6 +237,11 @@ export const chinese = {
   "This file cannot be used. A portrait must be a picture, such as PNG or JPEG, speech a recording, such as WAV or MP3.":
     "无法使用这个文件。人像须是图片（如 PNG、JPEG），语音须是录音（如 WAV、MP3）。",
   "This engine or role is not there at present. Choose another one.": "这个引擎或角色目前不可用，请换一个。",
+  "No voice for these words is installed on the daemon's machine.": "服务所在的机器上没有能说这些文字的声音。",
+  "Nothing on the daemon's machine understands speech: please type.": "服务所在的机器上没有语音识别，请打字。",
+  "No language model is set up on the daemon's machine, so nobody can answer.":
+    "服务所在的机器上没有配置语言模型，无法回答。",
+  "What helps, run on that machine:": "可以在那台机器上运行：",
   "This is not there any more. It may have expired or been deleted.": "它已经不在了，可能已过期或被删除。",
   "This is not finished yet. Wait a little and try again.": "还没有完成，请稍后再试。",
   "This was sent before with other contents. Try again.": "相同的请求已用其他内容提交过，请重试。",
