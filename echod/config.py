@@ -211,6 +211,7 @@ class Config:
     keep_uploads: float = _setting("storage", DURATION, "how long an upload is kept", "24h")
     keep_clips: float = _setting("storage", DURATION, "how long a finished job and its clip are kept", "7d")
     clips_cap: int = _setting("storage", SIZE, "the oldest clips go when all together are larger", "20GiB")
+    disk_per_account: int = _setting("storage", SIZE, "what uploads and clips of one account may take", "10GiB")
     min_free: int = _setting("storage", SIZE, "with less free disk space nothing is accepted", "512MiB")
 
     host: str = _setting("listen", HOST, "address of the TCP port", "127.0.0.1")

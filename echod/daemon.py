@@ -33,6 +33,7 @@ from echod.journal import Journal
 from echod.leaving import finish_removals
 from echod.metrics import Metrics
 from echod.network import is_loopback
+from echod.quota import Quota
 from echod.redaction import redact
 from echod.roles import Roles
 from echod.sdnotify import notify, watchdog_interval
@@ -177,7 +178,8 @@ class Daemon:
         config = self.config
         devices = find_devices(config.devices)
         engines = choose_engines(config, devices)
-        self.desk = Desk(config, journal, engines, boot=await journal.boot(), clock=self.clock)
+        self.quota = Quota(config)
+        self.desk = Desk(config, journal, engines, boot=await journal.boot(), quota=self.quota, clock=self.clock)
         self.fleet = LocalFleet(config, self.desk, devices)
         self.fleet.on_change = self._changed.set
         self.inspector = Inspector(
@@ -187,7 +189,10 @@ class Daemon:
             max_pixels=config.max_pixels,
         )
         stack.push_async_callback(self.inspector.close)
-        self.files = FileStore(config.state_dir / "files", journal, self.inspector, config, clock=self.clock)
+        self.files = FileStore(
+            config.state_dir / "files", journal, self.inspector, config, quota=self.quota, clock=self.clock
+        )
+        await self.files.open()
         await self.desk.open(self.fleet)
         stack.push_async_callback(self.desk.close)
         await finish_removals(self.accounts, self.desk, self.files)
@@ -240,7 +245,7 @@ class Daemon:
             log.error("settings not reloaded: %s", error.message)
             return
         self.config = self.desk.config = self.fleet.config = self.files.config = self.roles.config = config
-        self.calls.config = self.conversations.config = config
+        self.quota.config = self.calls.config = self.conversations.config = config
         self.inspector.timeout, self.inspector.memory = config.inspect_timeout, config.inspect_memory
         self.inspector.max_seconds, self.inspector.max_pixels = config.max_seconds, config.max_pixels
         logs.set_up(config.log_level, config.log_json)

@@ -25,6 +25,7 @@ from echod.feed import PROGRESS, Feed
 from echod.jobqueue import JobQueue, Lane
 from echod.jobs import Job
 from echod.journal import Journal, Replayed
+from echod.quota import Quota
 
 log = logging.getLogger("echod.desk")
 
@@ -94,12 +95,14 @@ class Desk:
         engines: tuple[str, ...],
         *,
         boot: int,
+        quota: Quota | None = None,
         clock: Callable[[], float] = time.time,
         ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self.config = config
         self.journal = journal
         self.engines = engines
+        self.quota = quota or Quota(config)
         self.clock = clock
         self.ticks = ticks
         self.root = config.state_dir / "jobs"
@@ -120,7 +123,9 @@ class Desk:
         create_private(self.root)  # what people sent is theirs
         for job in await self.journal.unfinished_jobs():
             await self._take_up(job)
-        known = {job.id for job in await self.journal.jobs()}
+        known = {job.id: job for job in await self.journal.jobs()}
+        for job in known.values():
+            self._count(job)
         unknown = [directory for directory in strays.directories(self.root) if directory.name not in known]
         await asyncio.to_thread(strays.clear, unknown)
 
@@ -171,6 +176,7 @@ class Desk:
                 "quota_exceeded",
                 f"{waiting} jobs of this account are queued and jobs_per_account is {limit}; try again later",
             )
+        self.quota.check(account)
         limit = self.config.min_free
         if (free := shutil.disk_usage(self.root).free) < limit:
             raise EchodError(
@@ -233,6 +239,7 @@ class Desk:
         finally:
             self._accepting.remove(job)
         strays.accepted(directory)
+        self._count(job)
         self._enter(job)
         return job
 
@@ -331,7 +338,9 @@ class Desk:
         """Cancel the job, wait for its end, remove its files and its row."""
         await self.cancel(job_id, account)
         await self.ended(job_id)
-        await removal.remove(self.directory(job_id), lambda: self.journal.remove_job(job_id))
+        self.quota.forget(directory := self.directory(job_id))
+        await removal.remove(directory, lambda: self.journal.remove_job(job_id))
+        self.quota.forget(directory)  # which was perhaps just being tidied
 
     async def sweep(self) -> None:
         """Remove ended jobs that have expired, then the oldest ones until all clips fit into `clips_cap`.
@@ -341,6 +350,7 @@ class Desk:
         ended = await self.journal.finished_jobs()
         doomed = await asyncio.to_thread(self._doomed, ended)
         for job in doomed:  # all of them before any row: the first may have nothing that makes room for the journal
+            self.quota.forget(self.directory(job.id))
             await asyncio.to_thread(removal.empty, self.directory(job.id))
         for job in doomed:
             try:
@@ -406,6 +416,8 @@ class Desk:
             if not await self._save(job):
                 return
         entry.shown = job
+        if isinstance(event, jobs.Spoken):
+            self._count(job)
         if job.terminal:
             del self._live[job.id]
             entry.ended.set()
@@ -421,6 +433,10 @@ class Desk:
             await asyncio.to_thread(job_files.tidy, self.directory(job.id), job.status == "completed")
         except OSError as error:  # the next sweep tries again
             log.warning("what its attempts left cannot be removed: %s", error, extra={"job": job.id})
+        self._count(job)
+
+    def _count(self, job: Job) -> None:
+        self.quota.count(job.account, self.directory(job.id))
 
     def _reason(self, job: Job) -> dict[str, str]:
         """Why a job has failed, for the log: without what a speech server says to the words, which it may repeat."""

@@ -76,6 +76,12 @@ TABLE: dict[str, Row] = {
     "configuration": Row(0, 78, "client_error"),
 }
 
+# What to do where something under way finds no room on the disk.
+WAYS_OUT = {
+    "quota_exceeded": "remove clips (`echod rm`) or uploads of this account, or have disk_per_account raised",
+    "disk_full": "free some space, remove clips (`echod rm`), or lower min_free, of which half stays for the journal",
+}
+
 
 class EchodError(Exception):
     """An error with a code from `TABLE`. `param` names the field or flag at fault, where there is one.

@@ -361,6 +361,7 @@ class LocalFleet:
 
     def _order(self, job: Job) -> messages.Run:
         assert job.speech is not None  # what has none is not in the queue
+        most, spare = self.desk.quota.allowance(job.account)
         return messages.Run(
             job=job.id,
             attempt=job.attempt,
@@ -371,6 +372,8 @@ class LocalFleet:
             box=job.portrait.box,
             portrait_sha256=job.portrait.sha256,
             speech_sha256=job.speech.sha256,
+            most=most,
+            spare=spare,
         )
 
     def cancel(self, job: Job) -> None:

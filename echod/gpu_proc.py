@@ -25,6 +25,7 @@ import zmq
 
 from echod import __version__, job_files, logs, messages
 from echod.directories import storage_code
+from echod.errors import WAYS_OUT
 from echod.parent import die_with_parent, exit_at_once
 
 if TYPE_CHECKING:
@@ -270,6 +271,7 @@ class Attempt:
         from echod.inference import clip
         from echod.inference.audio import Speech
         from echod.inference.engine import Options
+        from echod.inference.room import Room
 
         order, directory = self.order, Path(self.order.directory)
         began = time.monotonic()
@@ -288,6 +290,7 @@ class Attempt:
             attempt=order.attempt,
             lossless=options.lossless,
             mark={"version": __version__},
+            room=Room(directory, order.most, order.spare),
             checkpoint=self.checkpoint,
             on_first_fragment=lambda: self.worker.report(messages.FirstFrame(order.job, order.attempt)),
         )
@@ -357,6 +360,8 @@ def describe(order: messages.Run, error: Exception) -> messages.Failed:
     elif is_sticky(error):
         sticky = True
     message = f"{type(error).__name__}: {error}" if code == "internal" else str(error)
+    if code in WAYS_OUT:
+        message = f"the clip cannot be written: {message}; {WAYS_OUT[code]}"
     return messages.Failed(
         job=order.job, attempt=order.attempt, code=code, message=message, transient=transient, sticky=sticky
     )

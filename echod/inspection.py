@@ -7,14 +7,21 @@ much it sends, and however long that takes, another account's file is taken up a
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 from echod.errors import EchodError
 from echod.inspection_child import Child
 from echod.inspection_messages import PREPARED, Inspected, Kind, NoPicture, Refused, Reply, Request, Want
 from echod.inspection_turns import Turns
+
+Allowance: TypeAlias = Callable[[str], tuple[int | None, int]]  # of an account: see `inference.room.Room`
+
+
+def unlimited(account: str) -> tuple[None, int]:
+    return None, 0
 
 
 class Inspector:
@@ -46,17 +53,30 @@ class Inspector:
         """End all children; files under inspection are given up."""
         await asyncio.gather(*(lane.close() for lane in self._lanes.values()))
 
-    async def inspect(self, path: Path, into: Path, want: Want, account: str = "") -> Inspected:
+    async def inspect(
+        self, path: Path, into: Path, want: Want, *, account: str = "", allowance: Allowance = unlimited
+    ) -> Inspected:
         """Decode `path` and write `into`/portrait.png or `into`/speech.flac, synced, when it is the account's turn.
 
-        Raises EchodError with the code that says what is wrong with the file; nothing is left in `into` then.
+        `allowance` is asked then for the bytes that may be written and for those that must stay free on the disk.
+        Raises EchodError with the code that says what is wrong with the file, quota_exceeded, disk_full; nothing is
+        left in `into` then.
         """
-        request = Request(path=path, into=into, want=want, max_seconds=self.max_seconds, max_pixels=self.max_pixels)
+
+        async def ask(kind: Kind) -> Reply:
+            async with self._lanes[kind].child(account) as child:
+                most, spare = allowance(account)
+                request = Request(
+                    path=path, into=into, want=want, max_seconds=self.max_seconds, max_pixels=self.max_pixels,
+                    most=most, spare=spare,
+                )  # fmt: skip
+                return await child.ask(request, self.timeout, self.memory)
+
         try:
             # Whether it is a picture is soon told; for whatever else it may be, portraits must not wait.
-            reply = NoPicture() if want == "speech" else await self._ask("portrait", request, account)
+            reply = NoPicture() if want == "speech" else await ask("portrait")
             if isinstance(reply, NoPicture):
-                reply = await self._ask("speech", request, account)
+                reply = await ask("speech")
             if isinstance(reply, Refused):
                 raise EchodError(reply.code, reply.message)
             assert isinstance(reply, Inspected)
@@ -65,10 +85,6 @@ class Inspector:
                 (into / name).unlink(missing_ok=True)
             raise
         return reply
-
-    async def _ask(self, kind: Kind, request: Request, account: str) -> Reply:
-        async with self._lanes[kind].child(account) as child:
-            return await child.ask(request, self.timeout, self.memory)
 
 
 class Lane:

@@ -17,13 +17,15 @@ PREPARED: dict[str, str] = {"portrait": "portrait.png", "speech": "speech.flac"}
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """Inspect `path`; write what workers read into the directory `into`."""
+    """Inspect `path`; write what workers read into the directory `into`: at most `most` bytes, `spare` stay free."""
 
     path: Path
     into: Path
     want: Want
     max_seconds: float
     max_pixels: int
+    most: int | None
+    spare: int
 
 
 class Inspected(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import resource
 import sys
@@ -11,7 +12,8 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from echod import jobs
 from echod.directories import storage_code, unstorable
-from echod.errors import EchodError
+from echod.errors import WAYS_OUT, EchodError
+from echod.inference.room import NoRoom, Room
 from echod.inspection_messages import (
     PREPARED,
     UNREADABLE,
@@ -27,6 +29,7 @@ from echod.inspection_messages import (
 from echod.parent import die_with_parent
 
 if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
     from PIL import Image
 
 PICTURES = "PNG, JPEG, WebP, AVIF, BMP, GIF and TIFF pictures"
@@ -82,6 +85,8 @@ def answer(request: Request, kind: Kind, memory: int) -> Reply:
         return _as_portrait(request) if kind == "portrait" else _as_speech(request)
     except EchodError as error:
         return Refused(error.code, error.message)
+    except NoRoom as error:
+        return Refused(error.code, f"it cannot be prepared: {error}; {WAYS_OUT[error.code]}")
     except Exception as error:
         if is_out_of_memory(error):
             limit = f"{memory / 2**30:g} GiB (setting inspect_memory)"
@@ -132,12 +137,28 @@ def _portrait(request: Request) -> Inspected:
     image = pictures.read(request.path, request.max_pixels)
     faces, box = _look(image)
     target = request.into / PREPARED["portrait"]
-    with target.open("wb") as file:
+    with _Counted(target, _room(request)) as file:
         image.save(file, "PNG", compress_level=1)
         file.flush()
         os.fsync(file.fileno())
     portrait = jobs.Portrait(width=image.width, height=image.height, faces=faces, box=box, sha256=sha256)
     return Inspected(kind="portrait", prepared=target, portrait=portrait)
+
+
+def _room(request: Request) -> Room:
+    return Room(request.into, request.most, request.spare)
+
+
+class _Counted(io.BufferedWriter):
+    """A file that counts what is written to it."""
+
+    def __init__(self, path: Path, room: Room) -> None:
+        super().__init__(io.FileIO(path, "w"))
+        self._room = room
+
+    def write(self, data: ReadableBuffer) -> int:
+        self._room.take(memoryview(data).nbytes)
+        return super().write(data)
 
 
 def _look(image: Image.Image) -> tuple[int, tuple[float, float, float, float]]:
@@ -162,7 +183,7 @@ def _speech(request: Request, sha256: str) -> Inspected:
 
     target = request.into / PREPARED["speech"]
     try:
-        sound = recordings.convert(request.path, target, request.max_seconds)
+        sound = recordings.convert(request.path, target, request.max_seconds, _room(request))
     except recordings.NotARecording as error:
         reads = RECORDINGS if request.want == "speech" else f"{PICTURES}, {RECORDINGS}"
         raise EchodError(UNREADABLE[request.want], f"the file cannot be used: {error}; {reads} are read") from error

@@ -18,7 +18,10 @@ Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Make a clip from `<directory>/portrait.png` and `<directory>/speech.flac`."""
+    """Make a clip from `<directory>/portrait.png` and `<directory>/speech.flac`.
+
+    It may have at most `most` bytes, and so many as leave `spare` free on the disk.
+    """
 
     job: str
     attempt: int
@@ -29,6 +32,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     box: tuple[float, float, float, float] | None
     portrait_sha256: str
     speech_sha256: str
+    most: int | None = None
+    spare: int = 0
 
 
 class Prepare(msgspec.Struct, frozen=True, kw_only=True, tag=True):

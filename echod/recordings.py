@@ -26,6 +26,7 @@ from av.audio.stream import AudioStream
 from av.container import InputContainer
 
 from echod.errors import EchodError
+from echod.inference.room import Room
 
 MIN_SECONDS = 0.1
 SILENCE = 10 ** (-60 / 20)  # peak, of full scale 1.0: -60 dBFS
@@ -66,10 +67,10 @@ class Sound:
     channels: int
 
 
-def convert(source: Path, target: Path, max_seconds: float) -> Sound:
+def convert(source: Path, target: Path, max_seconds: float, room: Room | None = None) -> Sound:
     """Decode `source` into the FLAC file `target`.
 
-    Raises NotARecording, EchodError: speech_unreadable, speech_silent, speech_too_short, speech_too_long.
+    Raises NoRoom, NotARecording, EchodError: speech_unreadable, speech_silent, speech_too_short, speech_too_long.
     """
     with source.open("rb") as file, _open(file) as container:
         if not container.streams.audio:
@@ -78,7 +79,8 @@ def convert(source: Path, target: Path, max_seconds: float) -> Sound:
         if stream.codec_context is None:  # contrary to its annotation
             raise NotARecording("its sound is of an unknown kind")
         stream.codec_context.thread_count = 1
-        sound, peak = _write(_decoded(container, stream), target, max_seconds)
+        frames = _decoded(container, stream)
+        sound, peak = _write(frames, target, max_seconds, room or Room(target.parent))
         promised = max(_promised(container, stream), _promised_by_riff(source, sound.seconds))
     if promised - sound.seconds > max(MISSING_SECONDS, MISSING_SHARE * promised):
         raise _unreadable(
@@ -141,7 +143,7 @@ def _packets(container: InputContainer, stream: AudioStream) -> Iterator[av.Pack
         return
 
 
-def _write(frames: Iterator[AudioFrame], target: Path, max_seconds: float) -> tuple[Sound, float]:
+def _write(frames: Iterator[AudioFrame], target: Path, max_seconds: float, room: Room) -> tuple[Sound, float]:
     """Encode the frames; returns what was written and its peak, 1.0 = full scale."""
     first = next(frames, None)
     if first is None:
@@ -160,7 +162,9 @@ def _write(frames: Iterator[AudioFrame], target: Path, max_seconds: float) -> tu
                     f"the recording is longer than {max_seconds:g} s (setting max_seconds); send it in parts",
                 )
             peak = max(peak, _peak(frame))
-            container.mux(output.encode(frame))  # which converts them to the output's format
+            for packet in output.encode(frame):  # which converts them to the output's format
+                room.take(packet.size)
+                container.mux(packet)
         container.mux(output.encode(None))
     return Sound(samples / rate, rate, channels), peak
 

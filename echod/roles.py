@@ -199,7 +199,9 @@ class Roles:
 
     async def _inspect(self, upload: Path, scratch: Path) -> jobs.Portrait:
         """Have the picture inspected, and keep what came of it."""
-        facts = (await self._inspector.inspect(upload, scratch, "portrait")).portrait
+        allowance = (None, self.config.min_free // 2)
+        found = await self._inspector.inspect(upload, scratch, "portrait", allowance=lambda _: allowance)
+        facts = found.portrait
         assert facts is not None
         (scratch / FACTS).write_bytes(msgspec.json.encode(facts))
         home = self.cache / facts.sha256

@@ -14,7 +14,8 @@ from contextlib import aclosing
 from echod import job_files, jobs
 from echod.desk import Desk
 from echod.directories import unstorable
-from echod.errors import EchodError
+from echod.errors import WAYS_OUT, EchodError
+from echod.inference.room import NoRoom, Room
 from echod.jobs import Job
 from echod.speech import flac
 from echod.speech.base import Voice
@@ -69,6 +70,8 @@ class Speaking:
             if isinstance(error, SpeechError):
                 log.warning("not spoken: %s", error.reason, extra={"job": job.id})
             event = jobs.Unspoken(error.code, error.message)
+        except NoRoom as error:
+            event = jobs.Unspoken(error.code, f"the speech cannot be stored: {error}; {WAYS_OUT[error.code]}")
         except OSError as error:
             failure = unstorable("the speech", error)
             event = jobs.Unspoken(failure.code, failure.message)
@@ -83,9 +86,11 @@ class Speaking:
             return await asyncio.to_thread(flac.read, path)
         assert job.prompt is not None and job.voice is not None
         voice, limit = Voice.parse(job.voice), self._desk.config.max_seconds
+        room = Room(path.parent, *self._desk.quota.allowance(job.account))
         with SpeechFile(path) as file:
             async with aclosing(self._calls.speak(job.prompt, voice, account=job.account, batch=True)) as pieces:
                 async for piece in pieces:
+                    room.take(len(piece))
                     file.write(piece)
                     if file.seconds > limit:
                         raise EchodError(

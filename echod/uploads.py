@@ -28,6 +28,7 @@ from echod.errors import EchodError
 from echod.inspection import Inspector
 from echod.inspection_messages import PREPARED, Inspected, Want
 from echod.journal import Journal, Record
+from echod.quota import Quota
 
 log = logging.getLogger("echod.uploads")
 
@@ -45,9 +46,11 @@ class FileStore:
         inspector: Inspector,
         config: Config,
         *,
+        quota: Quota | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self.root = root
+        self.quota = quota or Quota(config)
         self.config = config
         self.clock = clock
         self.inspector = inspector
@@ -55,8 +58,13 @@ class FileStore:
         self.unfinished: set[str] = set()  # ids being received: their directories have no row yet
         create_private(root)  # what people sent is theirs
 
+    async def open(self) -> None:
+        """Count what is there."""
+        for record in await self.journal.files(None):
+            self.quota.count(record.account, self.root / record.id)
+
     def receive(self, account: str) -> Receiving:
-        """`async with` it, write the bytes, then finish or inspect. Raises EchodError: disk_full."""
+        """`async with` it, write the bytes, then finish or inspect. Raises EchodError: disk_full, quota_exceeded."""
         return Receiving(self, account)
 
     async def find(self, file_id: str, account: str | None) -> Record:
@@ -93,6 +101,7 @@ class FileStore:
         records = await self.journal.files(None)
         doomed = [record for record in records if self._expired(record, now) or self._cut_short(record)]
         for record in doomed:  # bytes before rows: the journal may need the room
+            self.quota.forget(self.root / record.id)
             await asyncio.to_thread(removal.empty, self.root / record.id)
         for directory in await asyncio.to_thread(strays.directories, self.root):
             if directory.name not in self.unfinished and await self.journal.file(directory.name) is None:
@@ -111,6 +120,7 @@ class FileStore:
         return removal.is_cut_short(self.root / record.id)
 
     async def _remove(self, record: Record) -> None:
+        self.quota.forget(self.root / record.id)
         await removal.remove(self.root / record.id, lambda: self.journal.remove_file(record.id))
 
 
@@ -128,7 +138,7 @@ class Receiving:
         self._kept = False
 
     async def __aenter__(self) -> Self:
-        self._check_space()
+        self._check_room()
         try:
             with self._room():
                 strays.make(self._directory)
@@ -147,10 +157,11 @@ class Receiving:
             self._leave_nothing()
 
     def _leave_nothing(self) -> None:
+        self._store.quota.forget(self._directory)
         strays.discard(self._directory)
 
     async def write(self, data: bytes) -> None:
-        """Append to the file. Raises EchodError: payload_too_large, disk_full."""
+        """Append to the file. Raises EchodError: payload_too_large, disk_full, quota_exceeded."""
         self.bytes += len(data)
         limit = self._store.config.max_upload
         if self.bytes > limit:
@@ -169,11 +180,16 @@ class Receiving:
     async def inspect(self, filename: str, want: Want) -> Inspected:
         """What the file is, once all is written; its `prepared` lives until the `async with` is left.
 
-        Raises EchodError: disk_full, and what `Inspector.inspect` raises, with the file's name.
+        Raises EchodError: disk_full, quota_exceeded, and what `Inspector.inspect` raises, with the file's name.
         """
-        upload = await self.written()
+        upload, store = await self.written(), self._store
         try:
-            return await self._store.inspector.inspect(upload, self._directory, want, self._account)
+            found = await store.inspector.inspect(
+                upload, self._directory, want, account=self._account, allowance=store.quota.allowance
+            )
+            self._count()
+            store.quota.check(self._account, 0)  # another file of the account may have been inspected meanwhile
+            return found
         except EchodError as error:
             raise EchodError(error.code, f"{display_name(filename)}: {error.message}") from error
 
@@ -204,7 +220,11 @@ class Receiving:
         strays.accepted(self._directory)
         return record
 
-    def _check_space(self) -> None:
+    def _count(self) -> None:
+        self._store.quota.count(self._account, self._directory)
+
+    def _check_room(self, coming: int = 1) -> None:
+        self._store.quota.check(self._account, coming)
         free, least = shutil.disk_usage(self._store.root).free, self._store.config.min_free
         if free < least:
             raise EchodError(
@@ -215,8 +235,10 @@ class Receiving:
 
     async def _flush(self) -> None:
         block, self._block = self._block, bytearray()
+        self._check_room(len(block))
         with self._room():
             await asyncio.to_thread(_append, self._upload, block)
+        self._count()
 
     @contextlib.contextmanager
     def _room(self) -> Iterator[None]:

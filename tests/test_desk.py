@@ -180,6 +180,35 @@ async def test_disk_space_is_checked(office: Office) -> None:
     assert refused.value.code == "disk_full"
 
 
+@pytest.mark.parametrize("limits", [{"disk_per_account": "20KB"}])
+async def test_the_quota(office: Office) -> None:
+    """Inputs and clips count, what jobs share once; an account that has no more left is refused until it removes some.
+
+    A start counts what is there.
+    """
+    quota, draft = office.desk.quota, office.draft
+    assert draft.speech_file
+    inputs = draft.portrait_file.stat().st_size + draft.speech_file.stat().st_size
+    first, second = [await office.desk.accept(draft) for _ in range(2)]
+    assert quota.used("a") == inputs < 20_000
+    (office.desk.directory(first.id) / "clip.mp4").write_bytes(bytes(20_000))
+    await office.run(first, done())
+    assert quota.used("a") == inputs + 20_000
+    with pytest.raises(EchodError, match="disk_per_account") as refused:
+        await office.desk.accept(draft)
+    assert refused.value.code == "quota_exceeded"
+    await office.desk.accept(changed(draft, account="b"))
+    (office.desk.directory(second.id) / "stream.1.mp4").write_bytes(bytes(20_000))
+    await office.run(second, jobs.Failed(attempt=1, code="no_face_detected", message="none"))
+    await office.desk.sweep()
+    assert quota.used("a") == inputs + 20_000
+    again = await open_office(office.desk.config, office.desk.journal, draft.portrait_file.parent)
+    assert again.desk.quota.used("a") == inputs + 20_000
+    await office.desk.remove(first.id, "a")
+    assert quota.used("a") == inputs
+    await office.desk.accept(draft)
+
+
 async def test_refusals(office: Office) -> None:
     """A draining daemon and one without a device accept nothing; an engine that is not loaded is named."""
     with pytest.raises(EchodError, match="preview, other") as refused:

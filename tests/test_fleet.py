@@ -122,6 +122,27 @@ async def one(tmp_path: Path) -> AsyncIterator[Bench]:
         yield made
 
 
+async def test_a_clip_that_outgrows_the_quota(tmp_path: Path) -> None:
+    """The job fails with quota_exceeded and the setting's name; the worker goes on, and nothing of the clip is left."""
+    inputs = sum(
+        write(tmp_path / name).stat().st_size for write, name in ((write_picture, "in.png"), (write_wav, "in.wav"))
+    )
+    async with bench(tmp_path, disk_per_account=inputs + 1000) as work:
+        [device] = await work.ready()
+        job = await work.ended(await work.accept())
+        assert job.error is not None
+        assert (job.status, job.error.code, job.attempt) == ("failed", "quota_exceeded", 1)
+        assert "1000 bytes" in job.error.message and "disk_per_account" in job.error.message
+        assert {path.name for path in work.desk.directory(job.id).iterdir()} <= {
+            "portrait.png",
+            "speech.flac",
+            "thumbnail.jpg",
+        }
+        assert (await work.ready())[0].pid == device.pid
+        work.desk.quota.config = make_config(tmp_path)
+        assert (await work.ended(await work.accept())).status == "completed"
+
+
 async def test_first_report_and_one_load(one: Bench) -> None:
     """A worker says where it is pinned before it imports torch; two jobs later its engines were loaded once."""
     (device,) = await one.ready()

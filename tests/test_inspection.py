@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 import select
+import shutil
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -65,7 +66,7 @@ async def begin_endless(
     """Inspect a pipe that nobody writes to; returns once the child has opened it."""
     pipe = into / "pipe"
     os.mkfifo(pipe)
-    task: asyncio.Task[object] = asyncio.create_task(inspector.inspect(pipe, into, want, account))
+    task: asyncio.Task[object] = asyncio.create_task(inspector.inspect(pipe, into, want, account=account))
     # Opening the other end succeeds only when the child reads. The descriptor stays open: no end of file.
     opened = asyncio.create_task(asyncio.to_thread(os.open, pipe, os.O_WRONLY))
     await asyncio.wait([opened])
@@ -230,11 +231,14 @@ async def test_another_account_never_waits(tmp_path: Path) -> None:
     endless = [await begin_endless(inspector, tmp_path / kind, kind, "ann") for kind in kinds]
     for kind in kinds:
         endless += [
-            asyncio.create_task(inspector.inspect(tmp_path / "nowhere", tmp_path, kind, "ann")) for _ in range(12)
+            asyncio.create_task(inspector.inspect(tmp_path / "nowhere", tmp_path, kind, account="ann"))
+            for _ in range(12)
         ]
     speech = write_wav(tmp_path / "given.wav")
     before = {kind: inspector.pids(kind) for kind in kinds}
-    found = [await inspector.inspect(file, tmp_path / "other", "any", "bob") for file in (PORTRAIT, speech, PORTRAIT)]
+    found = [
+        await inspector.inspect(file, tmp_path / "other", "any", account="bob") for file in (PORTRAIT, speech, PORTRAIT)
+    ]
     assert [each.kind for each in found] == ["portrait", "speech", "portrait"]
     assert not any(task.done() for task in endless)
     assert {kind: inspector.pids(kind) for kind in kinds} == before
@@ -301,6 +305,24 @@ async def test_a_full_disk(inspector: Inspector, tmp_path: Path, name: str) -> N
         await inspector.inspect(source, tmp_path / "into", "any")
     assert caught.value.code == "disk_full"
     assert names(tmp_path / "into") == []
+
+
+@pytest.mark.parametrize("kind", ["portrait", "speech"])
+@pytest.mark.parametrize("code", ["quota_exceeded", "disk_full"])
+async def test_no_room_for_what_is_made_of_it(inspector: Inspector, tmp_path: Path, kind: Kind, code: str) -> None:
+    """What workers read is never larger than allowed, nor written into the last of the disk; nothing of it is left."""
+    source = PORTRAIT if kind == "portrait" else write_wav(tmp_path / "given.wav", seconds=5.0)
+    (tmp_path / "into").mkdir()
+    most = 20_000 if code == "quota_exceeded" else None
+    spare = shutil.disk_usage(tmp_path).total if code == "disk_full" else 0
+    with pytest.raises(EchodError) as caught:
+        await inspector.inspect(source, tmp_path / "into", kind, allowance=lambda account: (most, spare))
+    words = "disk_per_account" if most else "min_free"
+    assert (caught.value.code, words in caught.value.message) == (code, True)
+    assert names(tmp_path / "into") == []
+    found = await inspector.inspect(source, tmp_path / "into", kind, allowance=lambda account: (10_000_000, 0))
+    size = found.prepared.stat().st_size
+    await inspector.inspect(source, tmp_path / "into", kind, allowance=lambda account: (size, 0))
 
 
 async def test_closing_ends_everything(tmp_path: Path) -> None:

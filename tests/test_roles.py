@@ -27,9 +27,9 @@ PICTURE, ANOTHER = b"a picture of a face", b"a picture of another face"
 class CountingInspector(Inspector):
     inspections = 0
 
-    async def inspect(self, path: Path, into: Path, want: str, account: str = "") -> Inspected:
+    async def inspect(self, path: Path, into: Path, want: str, **_: object) -> Inspected:
         self.inspections += 1
-        return await super().inspect(path, into, want, account)
+        return await super().inspect(path, into, want)
 
 
 class Bench:
@@ -253,7 +253,7 @@ async def test_no_room_for_now(
     """What the machine has no room for is no fault of the role's: it says so, once, and loads as soon as there is."""
     bench.put()
 
-    async def fail(*_: object) -> None:
+    async def fail(*_: object, **__: object) -> None:
         raise fault
 
     with monkeypatch.context() as patch:
@@ -420,7 +420,7 @@ async def test_write(bench: Bench, picture: Path) -> None:
 async def test_no_room_to_write(bench: Bench, picture: Path, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
     """Wherever the room ends, the role is refused with disk_full and nothing is kept."""
 
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "no space")
 
     with monkeypatch.context() as patch:

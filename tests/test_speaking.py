@@ -62,6 +62,16 @@ async def test_jobs_wait_for_their_turn(tmp_path: Path) -> None:
         assert daemon.backend.most == 1
 
 
+async def test_speech_that_outgrows_the_quota(tmp_path: Path) -> None:
+    """A text job whose speech takes more than its account has left fails, and leaves no half of it."""
+    async with Daemon(settings(tmp_path, disk_per_account="30KB"), Inspector()).run() as daemon:
+        daemon.backend.attempts = [gives(SECOND, SECOND)]
+        job = await spoken_or_failed(daemon, await say(daemon, "Good evening."))
+        assert job.error is not None
+        assert (job.error.code, "disk_per_account" in job.error.message) == ("quota_exceeded", True)
+        assert [path.name for path in daemon.desk.directory(job.id).iterdir()] == ["portrait.png"]
+
+
 async def test_a_conversation_does_not_wait_for_jobs(tmp_path: Path) -> None:
     """A live voice is heard before text jobs that came earlier."""
     heard = asyncio.Event()

@@ -47,7 +47,9 @@ async def test_waiting_for_another_account(tmp_path: Path) -> None:
         into = tmp_path / f"{account} {len(order)} {time.monotonic_ns()}"
         into.mkdir()
         try:
-            await inspector.inspect(EXAMPLES / name if account == "bob" else tmp_path / name, into, "any", account)
+            await inspector.inspect(
+                EXAMPLES / name if account == "bob" else tmp_path / name, into, "any", account=account
+            )
         except EchodError as error:
             assert "scans" in error.message
         order.append(f"{account} {name}")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import shutil
@@ -151,6 +152,54 @@ async def test_the_size_limit_is_exact(tmp_path: Path, inspector: Inspector) -> 
     await bench.journal.close()
 
 
+async def test_the_quota(tmp_path: Path, inspector: Inspector, speech: bytes) -> None:
+    """What comes, and what is made of it, count; where no more is allowed nothing is left, and room can be made."""
+    bench = Bench(tmp_path, inspector, disk_per_account=len(PORTRAIT) + 100_000)
+    first = await bench.upload(speech)
+    used = bench.store.quota.used("ann")
+    assert used == sum(path.stat().st_size for path in (bench.store.root / first.id).iterdir())
+    error = await refusal(bench.upload(PORTRAIT))  # which fits, but what is made of it does not
+    assert (error.code, "disk_per_account" in error.message) == ("quota_exceeded", True)
+    async with bench.store.receive("ann") as receiving:
+        error = await refusal(receiving.write(bytes(BLOCK)))
+    assert (error.code, "1.0 MiB more are sent" in error.message) == ("quota_exceeded", True)
+    assert bench.left == [first.id]
+    assert bench.store.quota.used("ann") == used
+    bench.config = bench.store.quota.config = make_config(tmp_path, disk_per_account=bench.store.quota.used("ann"))
+    assert (await refusal(bench.store.receive("ann").__aenter__())).code == "quota_exceeded"
+    await bench.upload(speech, account="bob")
+    await bench.store.delete(first.id, "ann")
+    async with bench.store.receive("ann"):
+        pass
+    await bench.journal.close()
+
+
+async def test_uploads_at_once_share_the_quota(tmp_path: Path, inspector: Inspector, speech: bytes) -> None:
+    """However many files of an account wait for inspection, what is kept of them stays within the quota."""
+    bench = Bench(tmp_path, inspector, disk_per_account=5 * len(speech))
+    outcomes = await asyncio.gather(*(bench.upload(speech) for _ in range(8)), return_exceptions=True)
+    kept = [outcome for outcome in outcomes if isinstance(outcome, Record)]
+    refused = [outcome for outcome in outcomes if isinstance(outcome, EchodError)]
+    assert len(kept) + len(refused) == 8
+    assert {error.code for error in refused} == {"quota_exceeded"}
+    assert 0 < bench.store.quota.used("ann") <= 5 * len(speech)
+    assert sorted(bench.left) == sorted(record.id for record in kept)
+    await bench.journal.close()
+
+
+async def test_the_quota_after_a_restart(bench: Bench, speech: bytes) -> None:
+    """What an earlier daemon took counts; what has expired no more."""
+    await bench.upload(speech)
+    used = bench.store.quota.used("ann")
+    await bench.journal.close()
+    bench.open()
+    await bench.store.open()
+    assert bench.store.quota.used("ann") == used > 0
+    bench.now += 86_400
+    await bench.store.sweep(bench.now)
+    assert bench.store.quota.used("ann") == 0
+
+
 async def test_too_little_free_space(tmp_path: Path, inspector: Inspector) -> None:
     """Below the reserve no byte is taken."""
     bench = Bench(tmp_path, inspector, min_free=shutil.disk_usage(tmp_path).total)
@@ -158,6 +207,16 @@ async def test_too_little_free_space(tmp_path: Path, inspector: Inspector) -> No
     assert (error.code, "min_free" in error.message) == ("disk_full", True)
     assert bench.left == []
     await bench.journal.close()
+
+
+async def test_free_space_that_goes_while_bytes_arrive(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reserve is looked at again with each block."""
+    async with bench.store.receive("ann") as receiving:
+        await receiving.write(bytes(BLOCK))
+        bench.store.config = make_config(bench.directory, min_free=shutil.disk_usage(bench.directory).total)
+        error = await refusal(receiving.write(bytes(BLOCK)))
+    assert (error.code, "min_free" in error.message) == ("disk_full", True)
+    assert bench.left == []
 
 
 async def test_a_disk_that_fills_up(bench: Bench) -> None:

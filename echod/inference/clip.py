@@ -16,6 +16,7 @@ from time import monotonic
 
 from .audio import Speech
 from .engine import Checkpoint, Engine, Options, Portrait, check_options, no_checkpoint
+from .room import Room
 from .video import ClipWriter, remux, thumbnail
 
 
@@ -38,6 +39,7 @@ def make_clip(
     attempt: int = 1,
     lossless: bool = False,
     mark: Mapping[str, str] | None = None,
+    room: Room | None = None,
     checkpoint: Checkpoint = no_checkpoint,
     on_first_fragment: Callable[[], None] = lambda: None,
 ) -> ClipFacts:
@@ -45,12 +47,13 @@ def make_clip(
 
     The clip appears complete and synced or not at all. `mark` adds to what its metadata says beside "AI-generated",
     engine and seed. `on_first_fragment` is called in this thread, once the stream can be played from its beginning.
-    Raises InputError and whatever the engine or `checkpoint` raises; then neither stream nor clip is left.
+    Raises InputError, NoRoom and whatever the engine or `checkpoint` raises; then neither stream nor clip is left.
     """
     check_options(options)
+    room = room or Room(directory)
     stream = directory / f"stream.{attempt}.mp4"
     facts = {"engine": engine.name, "seed": str(options.seed), **engine.mark, **(mark or {})}
-    writer = ClipWriter(stream, portrait.size, options.fps, speech, lossless=lossless, mark=facts)
+    writer = ClipWriter(stream, portrait.size, options.fps, speech, lossless=lossless, mark=facts, room=room)
     clock = _StageClock(checkpoint, writer, on_first_fragment)
     try:
         for batch in engine.frames(portrait, speech, options, clock.checkpoint):
@@ -61,7 +64,7 @@ def make_clip(
         clock.checkpoint("mux", 0, 1)
         writer.close()
         clock.announce()
-        _publish(stream, directory / "clip.mp4")
+        _publish(stream, directory / "clip.mp4", room.for_copy())
         clock.checkpoint("mux", 1, 1)
     except BaseException:
         writer.abort()
@@ -69,10 +72,10 @@ def make_clip(
     return ClipFacts(writer.frames, writer.frames / options.fps, clock.finish())
 
 
-def _publish(stream: Path, clip: Path) -> None:
+def _publish(stream: Path, clip: Path, room: Room) -> None:
     part = clip.with_name(clip.name + ".part")
     try:
-        remux(stream, part)
+        remux(stream, part, room)
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(clip)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import shutil
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from echod.inference.clip import make_clip
 from echod.inference.engine import Checkpoint, InputError, Options, no_checkpoint
 from echod.inference.preview import PreviewEngine
 from echod.inference.preview.engine import PreviewPortrait
+from echod.inference.room import NoRoom, Room
 
 from .playback import play
 
@@ -133,3 +136,59 @@ def test_bad_options_are_refused_before_anything_is_written(
     with pytest.raises(InputError):
         make_clip(engine, small_portrait, tone, Options(fps=0), out)
     assert list(out.iterdir()) == []
+
+
+@pytest.mark.parametrize("code", ["quota_exceeded", "disk_full"])
+def test_no_room(
+    engine: PreviewEngine,
+    small_portrait: PreviewPortrait,
+    tone: Speech,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+) -> None:
+    """A clip that outgrows what it may take, or meets a disk that fills up, ends there; nothing of it is left."""
+    out = tmp_path / "out"
+    out.mkdir()
+    written = []
+
+    def usage(directory: Path) -> Any:
+        written.append(sum(path.stat().st_size for path in directory.iterdir()))
+        return shutil._ntuple_diskusage(100 << 20, 0, (100 << 20) - written[-1])
+
+    monkeypatch.setattr("echod.inference.room.shutil.disk_usage", usage)
+    monkeypatch.setattr("echod.inference.room.LOOK", 1000)
+    limit = 50_000
+    room = Room(out, limit) if code == "quota_exceeded" else Room(out, spare=(100 << 20) - limit)
+    with pytest.raises(NoRoom) as caught:
+        make_clip(engine, small_portrait, tone, Options(fps=60), out, lossless=True, room=room)
+    assert caught.value.code == code
+    assert max(written) < limit + (1 << 15)  # which is what libav hands over at once
+    assert [path.name for path in out.iterdir()] == ["thumbnail.jpg"]
+
+
+def test_no_room_to_publish(
+    engine: PreviewEngine,
+    small_portrait: PreviewPortrait,
+    tone: Speech,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The copy that is published counts once, but must fit on the disk beside what it is made of."""
+    make_clip(engine, small_portrait, tone, Options(), tmp_path)
+    size = (tmp_path / "clip.mp4").stat().st_size
+    (tmp_path / "out").mkdir()
+    make_clip(engine, small_portrait, tone, Options(), tmp_path / "out", room=Room(tmp_path, size + size // 8))
+    assert (tmp_path / "out" / "clip.mp4").stat().st_size == size
+    (tmp_path / "clip.mp4").unlink()
+
+    monkeypatch.setattr("echod.inference.room.LOOK", 1000)
+
+    def usage(directory: Path) -> Any:
+        publishing = (directory / "clip.mp4.part").exists()
+        return shutil._ntuple_diskusage(2, 0, 0 if publishing else 2)
+
+    monkeypatch.setattr("echod.inference.room.shutil.disk_usage", usage)
+    with pytest.raises(NoRoom, match="must stay free"):
+        make_clip(engine, small_portrait, tone, Options(), tmp_path, room=Room(tmp_path, spare=1))
+    assert not list(tmp_path.glob("*.mp4*"))

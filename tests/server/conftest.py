@@ -61,7 +61,7 @@ PORTRAIT, SPEECH = b"a picture of a face", b"some words"  # what the inspector b
 class Inspector:
     """Tells by the first bytes what a file is, and decodes nothing."""
 
-    async def inspect(self, path: Path, into: Path, want: str, account: str = "") -> Inspected:
+    async def inspect(self, path: Path, into: Path, want: str, **_: object) -> Inspected:
         data = path.read_bytes()
         kind = "portrait" if data.startswith((b"a", b"\x89PNG")) else "speech"
         if data.startswith(b"?") or want not in ("any", kind):

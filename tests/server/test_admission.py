@@ -252,7 +252,7 @@ async def test_upload_that_waits_while_the_front_closes(daemon: Daemon, caplog: 
     """An upload whose inspection outlasts the grace time is told `draining`; nothing of it is kept, or logged."""
     inspecting = asyncio.Event()
 
-    async def inspect(*_: Any) -> None:
+    async def inspect(*_: Any, **__: Any) -> None:
         inspecting.set()
         await asyncio.Event().wait()
 
