@@ -71,4 +71,4 @@ def shared(item: pytest.Item) -> set[object]:
     """The fixtures of ours that this test shares with others."""
     assert isinstance(item, pytest.Function)
     used = [fixtures[-1] for fixtures in item._fixtureinfo.name2fixturedefs.values()]
-    return {each for each in used if each.scope != "function" and each.func.__module__.startswith("tests.")}
+    return {each for each in used if each.scope != "function" and each.func.__module__.startswith("tests")}
