@@ -91,7 +91,7 @@ def main() -> NoReturn:
     except click.Abort:
         sys.exit(INTERRUPTED)
     except click.ClickException as error:
-        _complain(error.format_message(), error.ctx if isinstance(error, click.UsageError) else None)
+        _complain(" ".join(error.format_message().split()), error.ctx if isinstance(error, click.UsageError) else None)
         sys.exit(error.exit_code)
     except EchodError as error:
         _complain(error.message)

@@ -43,6 +43,7 @@ from echod.server.sockets import sockets
 from echod.signing import Signer, load_key
 from echod.speaking import Speaking
 from echod.speech.backends import open_calls, reloaded
+from echod.terminal import plain
 from echod.uploads import FileStore
 from echod.usage import Usage, UsageRecords
 
@@ -69,7 +70,7 @@ def run(config: Config, reload: Callable[[], Config] | None = None, environ: Map
         with owned(config.state_dir):
             asyncio.run(Daemon(config, reload or (lambda: config), environ=environ).serve())
     except EchodError as error:
-        print(f"echod: {redact(error.message)}", file=sys.stderr)
+        print(f"echod: {plain(redact(error.message))}", file=sys.stderr)
         return error.exit_code
     return 0
 

@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from echod.redaction import redact
+from echod.terminal import plain, plain_json
 
 FIELDS = ("job", "device", "attempt", "worker", "epoch", "engine", "account", "code", "why",
           "heard_ms", "reply_first_token_ms", "speak_first_audio_ms", "video_first_frame_ms", "total_ms")  # fmt: skip
@@ -38,8 +39,10 @@ class Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         details = "".join(f" {name}={_quoted(value)}" for name, value in fields(record).items())
         prefix = f"<{SYSTEMD_LEVELS.get(record.levelno, 6)}>" if self._in_unit else self.formatTime(record) + " "
-        text = f"{prefix}{record.levelname} {record.getMessage()}{details}"
-        return redact(f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text)
+        lines = [f"{prefix}{record.levelname} {record.getMessage()}{details}"]
+        if record.exc_info:
+            lines += self.formatException(record.exc_info).split("\n")
+        return redact("\n".join(map(plain, lines)))
 
     def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
         return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(record.created))
@@ -56,7 +59,7 @@ class Json(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return redact(json.dumps(line, ensure_ascii=False, default=str))
+        return redact(plain_json(json.dumps(line, ensure_ascii=False, default=str)))
 
 
 def _quoted(value: object) -> str:

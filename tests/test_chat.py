@@ -105,7 +105,7 @@ def test_sentences_are_lines(talker: Talker, played: Cli) -> None:
 
     talker.acts = [talks]
     done = played("chat", "-o", ".", input="\n  \nReally?\n")
-    assert (done.returncode, done.stdout) == (0, "Yes.\nDr. Who said so.\n* One\n* Two[2J\n")
+    assert (done.returncode, done.stdout) == (0, "Yes.\nDr. Who said so.\n* One\n* Two\\x1b[2J\n")
     assert done.stderr.count("\n") == 1 and "nobody in particular, who answers with audio" in done.stderr
 
 

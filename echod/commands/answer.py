@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import re
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -21,8 +20,6 @@ from echod.speech.sentences import Sentences
 if TYPE_CHECKING:
     from echod.client import Client
     from echod.talking import Event
-
-CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 class Answer:
@@ -101,8 +98,7 @@ class Answer:
         self._show_to(self._clipped)
 
     def _show_to(self, end: int) -> None:
-        # A model may write what a terminal would obey.
-        if words := CONTROLS.sub("", " ".join(self.text[self._shown : end].split())):
+        if words := " ".join(self.text[self._shown : end].split()):
             self._progress.clear()
             self._show(words)
         self._shown = max(self._shown, end)

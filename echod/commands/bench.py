@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from echod.commands.making import outcome
-from echod.commands.options import as_json, connect, note, print_json, quiet, to_daemon
+from echod.commands.options import as_json, connect, note, print_json, print_line, quiet, to_daemon
 from echod.commands.tables import fact_lines
 from echod.errors import EchodError
 
@@ -59,7 +59,7 @@ def bench(
         print_json(report)
         return
     for line in fact_lines(report):
-        click.echo(line)
+        print_line(line)
 
 
 def _report(client: Client, video_id: str, began: float) -> dict[str, Any]:

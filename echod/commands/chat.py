@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import click
 
-from echod.commands.options import as_json, connect, note, print_json_line, quiet, to_daemon
+from echod.commands.options import as_json, connect, note, print_json_line, print_line, quiet, to_daemon
 from echod.commands.playing import Playing
 from echod.commands.progress import Progress
 from echod.errors import EchodError
@@ -123,7 +123,7 @@ class Chat:
         """Say something, or nothing to be greeted, and see the answer to its end. Raises if the daemon stays lost."""
         from echod.commands.answer import Answer
 
-        show = (lambda line: None) if self._as_json else click.echo
+        show = (lambda line: None) if self._as_json else print_line
         if self._playing:
             self._playing.stop()
         play = self._playing.play if self._playing else None

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import click
 
-from echod.commands.options import as_json, at_url, connect, print_json, to_daemon
+from echod.commands.options import as_json, at_url, connect, print_json, print_line, to_daemon
 from echod.commands.tables import table_lines
 from echod.redaction import redact
+
+if TYPE_CHECKING:
+    from echod.doctor import Check
 
 
 @click.command()
@@ -35,7 +40,7 @@ def devices(as_json: bool, url: str | None, reconnect: float) -> None:
         for state in states
     ]
     for line in table_lines(head, rows):
-        click.echo(line)
+        print_line(line)
 
 
 @click.command()
@@ -52,8 +57,13 @@ def doctor(as_json: bool, url: str | None) -> None:
     if as_json:
         print_json([check._asdict() for check in checks])
     else:
-        for line in table_lines(
-            ("", "CHECK", "FINDING"), [(check.mark, check.name, check.finding) for check in checks]
-        ):
-            click.echo(line)
+        for line in table_lines(("", "CHECK", "FINDING"), [row for check in checks for row in _rows(check)]):
+            print_line(line)
     sys.exit(0 if all(check.ok for check in checks if check.required) else 1)
+
+
+def _rows(check: Check) -> Iterator[tuple[str, str, str]]:
+    """A finding may have lines to copy behind its first."""
+    first, *others = check.finding.split("\n")
+    yield check.mark, check.name, first
+    yield from (("", "", line) for line in others)

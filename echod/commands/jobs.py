@@ -19,6 +19,7 @@ from echod.commands.options import (
     note,
     print_json,
     print_json_line,
+    print_line,
     print_path,
     quiet,
     to_daemon,
@@ -47,7 +48,7 @@ def ps(every: bool, as_json: bool, url: str | None, reconnect: float) -> None:
         return
     size = terminal_size()
     for line in job_table(videos, size and size[0]):
-        click.echo(line)
+        print_line(line)
 
 
 @click.command()
@@ -62,7 +63,7 @@ def show(job_id: str, as_json: bool, url: str | None, reconnect: float) -> None:
         print_json(video)
         return
     for line in fact_lines(video):
-        click.echo(line)
+        print_line(line)
 
 
 @click.command()
@@ -84,7 +85,7 @@ def watch(job_id: str | None, as_json: bool, url: str | None, reconnect: float) 
             if as_json:
                 print_json_line(event)
             else:
-                click.echo(_line(event))
+                print_line(_line(event))
     if event["video"]["status"] != "completed":
         raise outcome(event["video"])
 
@@ -106,7 +107,7 @@ def wait(job_ids: tuple[str, ...], as_json: bool, quiet: bool, url: str | None, 
         for name in job_ids:
             videos.append(video := _ended(client, client.find_video(name), quiet))
             if not as_json:
-                click.echo(f"{video['id']} {video['status']}")
+                print_line(f"{video['id']} {video['status']}")
     for video in videos:
         if video["status"] != "completed":
             raise outcome(video)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import click
 
-from echod.commands.options import as_json, connect, note, print_json, print_path, quiet, to_daemon
+from echod.commands.options import as_json, connect, note, print_json, print_line, print_path, quiet, to_daemon
 from echod.commands.progress import Progress
 from echod.commands.saving import Target
 from echod.errors import TABLE, EchodError
@@ -86,7 +86,7 @@ def make(
         with _interrupt_deferred(quiet) as interrupted:
             video = client.submit(*files, **options)
         if detach:
-            print_json(video) if as_json else click.echo(video["id"])
+            print_json(video) if as_json else print_line(video["id"])
             return
         try:
             if interrupted:

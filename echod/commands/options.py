@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from echod.redaction import redact
+from echod.terminal import plain, plain_json
 
 if TYPE_CHECKING:
     from echod.client import Client
@@ -59,13 +61,13 @@ def _kept_token(address: str) -> str | None:
 def note(message: str, quiet: bool = False) -> None:
     """A line for the person at the terminal. A secret that was given in the wrong place is not repeated."""
     if not quiet:
-        click.echo(f"echod: {redact(message)}", err=True)
+        print_line(f"echod: {redact(message)}", err=True)
 
 
 def confirm_removal(question: str) -> None:
     """Ask the person at the terminal; unless they agree the command ends."""
     try:
-        agreed = click.confirm(question, err=True)
+        agreed = click.confirm(plain(question), err=True)
     except click.Abort as error:
         if isinstance(error.__context__, EOFError):  # else it was Ctrl-C
             click.echo(err=True)
@@ -76,17 +78,27 @@ def confirm_removal(question: str) -> None:
         raise click.exceptions.Exit(1)
 
 
+def print_line(text: str, *, err: bool = False) -> None:
+    """Whatever is not this program's own text goes to a terminal by way of this, or of what stands below."""
+    encoding = getattr(sys.stderr if err else sys.stdout, "encoding", None) or "utf-8"
+    click.echo(plain(text).encode(encoding, "replace").decode(encoding), err=err)
+
+
 def print_path(path: Path) -> None:
-    click.echo(os.fsencode(path))  # a path need not be text
+    """As it is, so that programs find the file; a terminal gets it like other text."""
+    if sys.stdout.isatty():
+        print_line(str(path))
+    else:
+        click.echo(os.fsencode(path))  # a path need not be text
 
 
 def print_json(value: Any) -> None:
-    _print_text(json.dumps(value, indent=2, ensure_ascii=False))
+    _print_json(json.dumps(value, indent=2, ensure_ascii=False))
 
 
 def print_json_line(value: Any) -> None:
-    _print_text(json.dumps(value, separators=(",", ":"), ensure_ascii=False))
+    _print_json(json.dumps(value, separators=(",", ":"), ensure_ascii=False))
 
 
-def _print_text(text: str) -> None:
-    click.echo(text.encode(errors="backslashreplace"))  # what is no text, in a path, becomes an escape that JSON knows
+def _print_json(text: str) -> None:
+    click.echo(plain_json(text).encode())  # JSON is UTF-8, whatever the terminal is

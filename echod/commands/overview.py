@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from echod.commands.options import note
+from echod.commands.options import note, print_line
 from echod.commands.progress import clock, waiting
 from echod.commands.tables import clip, table_lines, terminal_size
 
@@ -94,7 +94,7 @@ class Overview:
             self._live[video["id"]] = video
         else:
             self._live.pop(video["id"], None)
-            click.echo(self._line(video))
+            print_line(self._line(video))
         self._draw()
 
     def note(self, message: str) -> None:
@@ -119,5 +119,5 @@ class Overview:
         self._columns, lines = terminal_size() or (80, 24)
         shown = list(self._live.values())[: lines - 2]
         for video in shown:
-            click.echo(self._line(video))
+            print_line(self._line(video))
         self._drawn = len(shown)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self
 import click
 
 from echod.commands.options import note
+from echod.terminal import plain
 
 if TYPE_CHECKING:
     from echod.client import Video
@@ -74,7 +75,7 @@ class Progress:
 def bar(percent: int, words: str, width: int) -> str:
     """`[######------]  40% decode 12/30 windows 0:12 left`, cut to the terminal."""
     done = BAR * percent // 100
-    line = f"[{'#' * done}{'-' * (BAR - done)}] {words}"
+    line = f"[{'#' * done}{'-' * (BAR - done)}] {plain(words)}"
     return line[:width]
 
 

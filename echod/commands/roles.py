@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from echod.commands.options import as_json, confirm_removal, connect, note, print_json, quiet, to_daemon
+from echod.commands.options import as_json, confirm_removal, connect, note, print_json, print_line, quiet, to_daemon
 from echod.commands.tables import fact_lines, table_lines
 
 name_argument = click.argument("name", metavar="NAME")
@@ -35,7 +35,7 @@ def list_roles(as_json: bool, url: str | None, reconnect: float) -> None:
         (role["name"], role["language"] or "-", role["mode"], role["title"]) for role in found if not role.get("error")
     ]
     for line in table_lines(("NAME", "LANGUAGE", "MODE", "TITLE"), rows):
-        click.echo(line)
+        print_line(line)
     for role in found:
         if role.get("error"):
             note(f"{role['name']} is broken: {role['error']}")
@@ -53,7 +53,7 @@ def show(name: str, as_json: bool, url: str | None, reconnect: float) -> None:
         print_json(role)
         return
     for line in fact_lines(role):
-        click.echo(line)
+        print_line(line)
 
 
 @roles.command()

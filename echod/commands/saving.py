@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import os
+import re
 import secrets
 import shutil
 import tempfile
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from echod.client import Client
 
 
+# What no name can have, and what a terminal would obey; undecodable bytes of the person's own names stay.
+UNNAMABLE = re.compile(r"[/\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udc7f\udd00-\udfff]")
 MAX_STEM = 240  # bytes: file names have 255, and a number and the suffix take some
 
 
@@ -106,6 +109,7 @@ class Target:
 
 
 def _cut(stem: str) -> str:
+    stem = UNNAMABLE.sub("-", stem)  # an id is what the daemon says it is
     while len(os.fsencode(stem)) > MAX_STEM:
         stem = stem[:-1]
     return stem

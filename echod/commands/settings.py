@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
-from echod.commands.options import as_json, print_json
+from echod.commands.options import as_json, print_json, print_line, print_path
 from echod.config import SECTIONS, SETTINGS, Config, load, user_file
 from echod.errors import ConfigurationError
+from echod.terminal import plain_json
 
 DIRECTORIES = ("state_dir", "runtime_dir", "weights_dir")  # their defaults depend on who runs the daemon
 
@@ -31,7 +32,8 @@ def show(origin: bool, as_json: bool) -> None:
         print_json({name: _described(settings, name, origin) for name in SETTINGS})
         return
     for line in _sections(lambda name: _line(settings, name, origin)):
-        click.echo(line)
+        for each in line.split("\n"):
+            print_line(each)
 
 
 @config.command("init")
@@ -50,7 +52,7 @@ def init(path: Path | None) -> None:
         raise ConfigurationError(f"{path} is there already; it was left as it is") from None
     except OSError as error:
         raise ConfigurationError(f"cannot write {path}: {error.strerror}") from None
-    click.echo(path)
+    print_path(path)
 
 
 def template() -> Iterator[str]:
@@ -87,4 +89,4 @@ def _described(settings: Config, name: str, origin: bool) -> Any:
 
 def _toml(value: Any) -> str:
     """JSON's strings, numbers, booleans and lists are TOML's too."""
-    return json.dumps(value, ensure_ascii=False)
+    return plain_json(json.dumps(value, ensure_ascii=False))

@@ -9,6 +9,8 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from echod.terminal import plain
+
 TIMES = ("created_at", "completed_at", "expires_at")
 
 
@@ -16,8 +18,9 @@ def table_lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[
     """Columns as wide as their widest cell; a Chinese character is as wide as two others."""
     from wcwidth import ljust, width
 
-    widths = [max(map(width, column)) for column in zip(head, *rows, strict=True)]
-    for row in (head, *rows):
+    lines = [[plain(cell) for cell in row] for row in (head, *rows)]
+    widths = [max(map(width, column)) for column in zip(*lines, strict=True)]
+    for row in lines:
         yield "  ".join(ljust(cell, columns) for cell, columns in zip(row, widths, strict=True)).rstrip()
 
 
@@ -26,6 +29,7 @@ def clip(text: str, columns: int) -> str:
     from wcwidth import clip as cut
     from wcwidth import width
 
+    text = plain(text)
     return text if width(text) <= columns else cut(text, 0, max(0, columns - 1)).rstrip() + "…"
 
 
@@ -42,7 +46,7 @@ def fact_lines(facts: Mapping[str, Any]) -> Iterator[str]:
         if isinstance(value, Mapping):
             yield from (f"{name}.{line}" for line in fact_lines(value))
         elif value is not None and value != []:
-            yield f"{name}: {_text(name, value)}"
+            yield plain(f"{name}: {_text(name, value)}")
 
 
 def day(moment: float | None) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from echod.commands.options import as_json, connect, note, print_json, quiet, to_daemon
+from echod.commands.options import as_json, connect, note, print_json, print_line, quiet, to_daemon
 from echod.commands.tables import day, table_lines
 from echod.config import DURATION
 
@@ -41,7 +41,7 @@ def create(
     """Make a token, called NAME in lists, and print it: this once, since the daemon keeps only a hash."""
     with connect(url, reconnect, quiet) as client:
         token = client.create_token(name, account=user, expires_in=expires)
-    print_json(token) if as_json else click.echo(token["token"])
+    print_json(token) if as_json else print_line(token["token"])
     note(f"{token['id']} ({name}) of {token['account']}, {_expiry(token)}; it is not shown again", quiet)
 
 
@@ -68,7 +68,7 @@ def list_(as_json: bool, url: str | None, reconnect: float) -> None:
         for token in tokens
     ]
     for line in table_lines(head, rows):
-        click.echo(line)
+        print_line(line)
 
 
 @tokens.command()

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from echod.commands.options import as_json, connect, print_json, to_daemon
+from echod.commands.options import as_json, connect, print_json, print_line, to_daemon
 from echod.commands.tables import table_lines
 
 HEAD = (
@@ -43,7 +43,7 @@ def usage(days: int, as_json: bool, url: str | None, reconnect: float) -> None:
         print_json(sums)
         return
     for line in table_lines(HEAD, [_row(each) for each in sums]):
-        click.echo(line)
+        print_line(line)
 
 
 def _row(each: dict[str, Any]) -> tuple[str, ...]:

@@ -6,9 +6,10 @@ import sys
 
 import click
 
-from echod.commands.options import as_json, confirm_removal, connect, note, print_json, quiet, to_daemon
+from echod.commands.options import as_json, confirm_removal, connect, note, print_json, print_line, quiet, to_daemon
 from echod.commands.tables import day, table_lines
 from echod.errors import EchodError
+from echod.terminal import plain
 
 MAX_LINE = 4096
 
@@ -51,7 +52,7 @@ def list_(as_json: bool, url: str | None, reconnect: float) -> None:
         return
     rows = [(account["name"], account["role"], day(account["created_at"])) for account in accounts]
     for line in table_lines(("NAME", "ROLE", "ADDED"), rows):
-        click.echo(line)
+        print_line(line)
 
 
 @users.command()
@@ -90,7 +91,7 @@ def current_password(name: str) -> str:
 def _password(question: str, *, confirm: bool) -> str:
     """Typed twice where it is new; from a pipe the next line."""
     if sys.stdin.isatty():
-        return str(click.prompt(question, hide_input=True, confirmation_prompt=confirm, err=True))
+        return str(click.prompt(plain(question), hide_input=True, confirmation_prompt=confirm, err=True))
     line = sys.stdin.readline(MAX_LINE).removesuffix("\n").removesuffix("\r")
     if not line:
         raise EchodError("invalid_request", "stdin is no terminal and holds no password; write it there as one line")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from echod.commands.options import as_json, connect, note, print_json, to_daemon
+from echod.commands.options import as_json, connect, note, print_json, print_line, to_daemon
 from echod.commands.tables import table_lines
 
 
@@ -21,6 +21,6 @@ def voices(as_json: bool, url: str | None, reconnect: float) -> None:
     for line in table_lines(
         ("VOICE", "DEFAULT"), [(voice["id"], "yes" if voice["default"] else "") for voice in found]
     ):
-        click.echo(line)
+        print_line(line)
     if not found:
         note("no voice is known; `echod doctor` says what to install or to set up")

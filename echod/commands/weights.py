@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from echod.commands.options import as_json, note, print_json, quiet
+from echod.commands.options import as_json, note, print_json, print_line, print_path, quiet
 from echod.commands.tables import table_lines
 from echod.config import load
 from echod.errors import EchodError
@@ -56,7 +56,7 @@ def pull(what: str, weights_dir: Path | None, quiet: bool) -> None:
             from echod.inference.echomimic.hub import pull
 
             pull(where, what, tell=lambda line: note(line, quiet))
-    click.echo(where)
+    print_path(where)
 
 
 def _pull_file(directory: Path, what: str, quiet: bool) -> Path:
@@ -104,7 +104,7 @@ def list_(weights_dir: Path | None, as_json: bool) -> None:
         return
     lines = [(row.engine, row.file, _megabytes(row.size), row.state) for row in rows]
     for line in table_lines(("ENGINE", "FILE", "SIZE", "STATE"), lines):
-        click.echo(line)
+        print_line(line)
     note(f"in {where}")
 
 
@@ -128,7 +128,7 @@ def verify(engine: str, weights_dir: Path | None, as_json: bool) -> None:
         print_json({"directory": str(where), "engine": engine, "ok": sound, "files": [v._asdict() for v in verdicts]})
     else:
         for verdict in verdicts:
-            click.echo(f"{verdict.file}: {'; '.join(verdict.problems) or _praise(verdict)}")
+            print_line(f"{verdict.file}: {'; '.join(verdict.problems) or _praise(verdict)}")
     if not sound:
         note(remedy(engine, where, *(where / verdict.file for verdict in verdicts if verdict.problems)))
         sys.exit(1)
@@ -147,7 +147,7 @@ def init(kind: str, directory: Path, seed: int) -> None:
         from echod.inference.echomimic.tiny import init_tiny
 
         init_tiny(directory, seed)
-    click.echo(directory)
+    print_path(directory)
 
 
 @contextmanager
