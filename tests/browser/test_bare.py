@@ -19,7 +19,12 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
     """A daemon that finds no program and no package that speaks, and no model that hears; with a role."""
     directory = tmp_path_factory.mktemp("bare")
     (directory / "hibari.py").touch()  # found before the package of that name
-    environ = {"PATH": str(directory), "PYTHONPATH": str(directory), "ECHOD_WEIGHTS": str(directory)}
+    environ = {
+        "PATH": str(directory),
+        "PYTHONPATH": str(directory),
+        "ECHOD_WEIGHTS": str(directory),
+        "ECHOD_REPLY_MODEL": "scripted",
+    }
     with RunningDaemon(directory, command=LIGHT, **environ) as running:
         added = run_echod("roles", "add", EXAMPLES / "roles" / "ada", url=running.url)
         assert added.returncode == 0, added.stderr

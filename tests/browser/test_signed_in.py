@@ -21,7 +21,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
     """A daemon with two accounts, on one port from start to start: a page belongs to it."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    with RunningDaemon(tmp_path_factory.mktemp("people"), "--port", str(port)) as running:
+    directory = tmp_path_factory.mktemp("people")
+    with RunningDaemon(directory, "--port", str(port), ECHOD_REPLY_MODEL="scripted") as running:
         added = run_echod("roles", "add", EXAMPLES / "roles" / "ada", url=running.url)
         assert added.returncode == 0, added.stderr
         for name, role in (("anna", "admin"), ("bert", "user")):
