@@ -23,8 +23,8 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
     """A daemon of this module's own, with both example roles."""
     with RunningDaemon(tmp_path_factory.mktemp("roles")) as running:
         running.until_idle()
-        for folder in (ADA, XIAOLIN):
-            added = run_echod("roles", "add", folder, url=running.url)
+        for role in ("ada", XIAOLIN):  # an example by its name, and a folder
+            added = run_echod("roles", "add", role, url=running.url)
             assert (added.returncode, added.stdout) == (0, ""), added.stderr
         yield running
 
@@ -86,6 +86,8 @@ def test_add(daemon: RunningDaemon, tmp_path: Path) -> None:
     removed = run_echod("roles", "rm", "eve", url=daemon.url)
     assert (removed.returncode, "eve removed" in removed.stderr, "eve" in roles(daemon)) == (0, True, False)
     assert run_echod("roles", "rm", "eve", url=daemon.url).returncode == 2
+    nowhere = run_echod("roles", "add", "adda", url=daemon.url)
+    assert (nowhere.returncode, "there are ada, xiaolin" in nowhere.stderr) == (2, True)
     (folder / "portrait.jpg").unlink()
     (folder / "portrait.jpg").symlink_to(ADA / "portrait.jpg")
     linked = run_echod("roles", "add", folder, url=daemon.url)

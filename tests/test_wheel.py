@@ -17,14 +17,16 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import echod
+from echod import example_roles
 from echod.inference.audio import Speech
 from echod.inference.clip import make_clip
 from echod.inference.engine import Options, load_engine
 
-portrait, speech, out = map(Path, sys.argv[1:])
+portrait, speech, out = example_roles.PORTRAIT, example_roles.SPEECH, Path(sys.argv[1])
 engine = load_engine("preview", None, "cpu")
 image = np.asarray(PIL.Image.open(portrait).convert("RGB"))
 prepared = engine.prepare(image, (128, 128))
+print(example_roles.example_role("ada")[0].title)
 print(echod.__file__, make_clip(engine, prepared, Speech.open(speech), Options(), out).frames)
 """
 
@@ -42,11 +44,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_wheel_holds_what_it_needs(wheel: Path) -> None:
-    """Package data, units and licences are in; tests, examples and weights are not."""
+    """Package data, examples, units and licences are in; tests and weights are not."""
     names = set(zipfile.ZipFile(wheel).namelist())
     assert {
         "echod/py.typed",
         "echod/deploy/echod.service",
+        "echod/examples/portrait.png",
+        "echod/examples/speech.wav",
+        "echod/examples/roles/ada/role.toml",
+        "echod/examples/roles/xiaolin/portrait.jpg",
         "echod/server/static/index.html",
         "echod/inference/preview/face_landmark.tflite",
         "echod/inference/preview/LICENSE.face_landmark",
@@ -55,17 +61,16 @@ def test_wheel_holds_what_it_needs(wheel: Path) -> None:
 
 
 def test_wheel_makes_a_clip_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
-    """The unpacked wheel, found before the checkout, turns the examples into a clip."""
+    """The unpacked wheel, found before the checkout, turns its examples into a clip."""
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     (tmp_path / "out").mkdir()
-    examples = ROOT / "examples"
     run = subprocess.run(
-        [sys.executable, "-c", SCRIPT, examples / "portrait.png", examples / "speech.wav", tmp_path / "out"],
+        [sys.executable, "-c", SCRIPT, tmp_path / "out"],
         cwd=tmp_path,
         env={"PYTHONPATH": str(tmp_path / "site"), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
     )
     assert run.returncode == 0, run.stderr
-    assert run.stdout.startswith(str(tmp_path / "site"))
+    assert run.stdout.startswith(f"Ada, flight instructor\n{tmp_path / 'site'}")
     assert (tmp_path / "out" / "clip.mp4").stat().st_size > 10_000

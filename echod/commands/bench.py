@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from echod.client import Client, Video
 
 readable = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
-EXAMPLES = Path(__file__).parents[2] / "examples"  # of a checkout; what is installed has none
 
 
 @click.command()
@@ -39,14 +38,14 @@ def bench(
     url: str | None,
     reconnect: float,
 ) -> None:
-    """Time one job of PORTRAIT and SPEECH, and print what it took; the job is removed again.
+    """Time one job of PORTRAIT and SPEECH, or of examples, and print what it took; the job is removed again.
 
-    In a checkout both may be left out: examples/ has some. Times count from handing in the job, so with upload,
+    Times count from handing in the job, so with upload,
     inspection and the wait for a worker; those of stages are the worker's own. Ctrl-C cancels the job.
     """
-    portrait, speech = portrait or EXAMPLES / "portrait.png", speech or EXAMPLES / "speech.wav"
-    if not (portrait.exists() and speech.exists()):
-        raise click.UsageError("name a PORTRAIT and a SPEECH: there is no checkout with examples here")
+    from echod import example_roles
+
+    portrait, speech = portrait or example_roles.PORTRAIT, speech or example_roles.SPEECH
     with connect(url, reconnect, quiet) as client:
         began = time.monotonic()
         video = client.submit(portrait, speech, engine=engine, size=size)

@@ -57,21 +57,34 @@ def show(name: str, as_json: bool, url: str | None, reconnect: float) -> None:
 
 
 @roles.command()
-@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path), metavar="FOLDER")
-@click.option("--name", metavar="NAME", help="Its name. [default: that of the folder]")
+@click.argument("folder", type=click.Path(path_type=Path), metavar="FOLDER|EXAMPLE")
+@click.option("--name", metavar="NAME", help="Its name. [default: that of the folder or the example]")
 @click.option("--replace", is_flag=True, help="Replace the role if there is one of this name.")
 @quiet
 @to_daemon
 def add(folder: Path, name: str | None, replace: bool, quiet: bool, url: str | None, reconnect: float) -> None:
-    """Add the role in FOLDER, which has a role.toml and the portrait it names. For admins."""
+    """Add the role in FOLDER, which has a role.toml and the portrait it names, or an EXAMPLE that comes with echod:
+    ada speaks English, xiaolin Chinese. For admins.
+    """
     import msgspec
 
     from echod.rolefolder import open_role
 
+    folder = _folder(folder)
     with connect(url, reconnect, quiet) as client, open_role(folder) as (file, portrait):
         fields = msgspec.structs.asdict(file)
         role = client.save_role(name or folder.resolve().name, fields, (file.portrait, portrait), replace=replace)
     note(f"{role['name']} {'saved' if replace else 'added'}: {role['title']}", quiet)
+
+
+def _folder(given: Path) -> Path:
+    from echod.example_roles import ROLES
+
+    if given.is_dir():
+        return given
+    if str(given) in ROLES:
+        return ROLES[str(given)]
+    raise click.UsageError(f"there is no folder {str(given)!r}, and no such example; there are {', '.join(ROLES)}")
 
 
 @roles.command()

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from echod import __version__
 from echod.devices import READY
 from echod.errors import EchodError
-from echod.server import capabilities, docs, files, page, people, roles, speech, videos
+from echod.server import capabilities, docs, examples, files, page, people, roles, speech, videos
 from echod.server.admission import Admission
 from echod.server.refusals import error_response
 from echod.server.schemas import ERROR_ANSWER
@@ -44,6 +44,7 @@ def create_app(services: Services) -> FastAPI:
     app.include_router(people.account)
     app.include_router(people.accounts)
     app.include_router(roles.router)
+    app.include_router(examples.router)
     app.include_router(speech.router)
     app.include_router(capabilities.router)
     app.include_router(page.router)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import msgspec
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from echod.example_roles import example_role
 from echod.options import check_options
 from echod.roles import Role
 from echod.server.accounts import Caller
@@ -21,6 +23,8 @@ from echod.server.services import Addresses, Addressing, Calling, Served, Servic
 from echod.server.submission import nest
 from echod.server.videos import listing
 from echod.uploads import Receiving
+
+Picture: TypeAlias = tuple[str, Path]  # what it is called, and where it lies
 
 router = APIRouter(prefix="/v1/roles", tags=["roles"])
 
@@ -38,6 +42,7 @@ async def create(request: Request, served: Served, caller: Calling, addresses: A
     caller.must_be_admin()
     async with AsyncExitStack() as stack:
         fields, portrait = await _read(request, served, caller, stack)
+        fields, portrait = _with_example(fields, portrait)
         name = fields.pop("name", "")
         if not isinstance(name, str):
             raise invalid("name must be text", "name")
@@ -104,10 +109,10 @@ def broken_object(name: str, problem: str) -> dict[str, Any]:
 
 async def _read(
     request: Request, served: Services, caller: Caller, stack: AsyncExitStack
-) -> tuple[dict[str, Any], tuple[str, Receiving] | None]:
+) -> tuple[dict[str, Any], Picture | None]:
     """The fields of the form, and the portrait in it."""
     fields: dict[str, Any] = {}
-    portrait = None
+    portrait: tuple[str, Receiving] | None = None
     async for part in parts(request):
         if part.filename is None:
             if part.name == "portrait":
@@ -120,12 +125,24 @@ async def _read(
         with blaming("portrait"):
             async for chunk in part.chunks():
                 await portrait[1].write(chunk)
-    return fields, portrait
+    return fields, (portrait[0], await portrait[1].written()) if portrait else None
+
+
+def _with_example(fields: Mapping[str, Any], portrait: Picture | None) -> tuple[dict[str, Any], Picture | None]:
+    """The same; what is not given is as the example has it that the field `example` names."""
+    given = dict(fields)
+    example = given.pop("example", None)
+    if example is None:
+        return given, portrait
+    with blaming("example"):
+        file, picture = example_role(str(example))
+    own = {key: value for key, value in msgspec.structs.asdict(file).items() if value and key != "portrait"}
+    return {"name": example, **own, **given}, portrait or (file.portrait, picture)
 
 
 async def _write(
-    served: Services, name: str, fields: Mapping[str, Any], portrait: tuple[str, Receiving] | None, *, replace: bool
+    served: Services, name: str, fields: Mapping[str, Any], portrait: Picture | None, *, replace: bool
 ) -> Role:
-    filename, picture = (portrait[0], await portrait[1].written()) if portrait else ("", None)
+    filename, picture = portrait or ("", None)
     with blaming("portrait"):
         return await served.roles.write(name, fields, picture, filename, replace=replace)

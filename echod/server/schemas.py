@@ -106,7 +106,8 @@ def _role_body(properties: dict[str, Any], required: list[str]) -> dict[str, Any
     return {"required": True, "content": {"multipart/form-data": _form(properties, required)}}
 
 
-NEW_ROLE_BODY = _role_body({"name": NAME_OF_ROLE} | ROLE, ["name", "portrait"])
+EXAMPLE = {"type": "string", "description": "An example of GET /v1/examples: what is omitted is as it has it."}
+NEW_ROLE_BODY = _role_body({"name": NAME_OF_ROLE, "example": EXAMPLE} | ROLE, [])
 ROLE_BODY = _role_body(ROLE, [])  # a role that exists keeps its portrait if there is none
 
 

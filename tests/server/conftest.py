@@ -63,7 +63,7 @@ class Inspector:
 
     async def inspect(self, path: Path, into: Path, want: str, **_: object) -> Inspected:
         data = path.read_bytes()
-        kind = "portrait" if data.startswith((b"a", b"\x89PNG")) else "speech"
+        kind = "portrait" if data.startswith((b"a", b"\x89PNG", b"\xff\xd8")) else "speech"
         if data.startswith(b"?") or want not in ("any", kind):
             raise EchodError(f"{want}_unreadable" if want != "any" else "unsupported_media", "it cannot be read")
         prepared = into / PREPARED[kind]

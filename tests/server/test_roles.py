@@ -70,6 +70,32 @@ async def test_life_of_a_role(daemon: Daemon) -> None:
     assert daemon.stored_files() == []
 
 
+async def test_examples(daemon: Daemon) -> None:
+    """Roles, a portrait and a recording come with echod; an example becomes a role by its name, as it is or changed."""
+    examples = (await daemon.http.get("/v1/examples")).json()
+    ada, xiaolin = examples["roles"]
+    assert (ada["name"], ada["title"], xiaolin["language"]) == ("ada", "Ada, flight instructor", "zh-CN")
+    for url, kind in (
+        (examples["portrait"], "image/png"),
+        (examples["speech"], "audio/x-wav"),
+        (ada["portrait"], "image/jpeg"),
+    ):
+        answer = await daemon.http.get(url)
+        assert (answer.headers["content-type"], len(answer.content) > 10_000) == (kind, True)
+    made = (await daemon.http.post("/v1/roles", files={"example": (None, "ada")})).json()
+    assert (made["name"], made["title"], made["options"]) == ("ada", ada["title"], {"size": "512x512"})
+    assert made["personality"].startswith("You are Ada") and made["voice"] is None
+    fields = {"example": "ada", "name": "eve", "title": "Eve"}
+    eve = (await daemon.http.post("/v1/roles", data=fields, files={"portrait": ("p.png", PORTRAIT)})).json()
+    assert (eve["name"], eve["title"], eve["greeting"]) == ("eve", "Eve", ada["greeting"])
+    assert (await daemon.http.get("/v1/roles/eve/portrait")).content == PORTRAIT
+    assert refusal(await daemon.http.post("/v1/roles", files={"example": (None, "ada")}))[2] == "name"
+    for unknown in ("adda", "../ada", ""):
+        answer = await daemon.http.post("/v1/roles", files={"example": (None, unknown)})
+        assert refusal(answer) == (404, "not_found", "example")
+        assert (await daemon.http.get(f"/v1/examples/roles/{unknown}/portrait")).status_code == 404
+
+
 async def test_put_makes_a_role(daemon: Daemon) -> None:
     """PUT makes a role that is not there, which needs a portrait."""
     assert refusal(await put(daemon, "ada", None)) == (400, "invalid_request", "portrait")
