@@ -26,6 +26,7 @@ FPS = Options().fps
 SIDE = 140  # of one picture on the sheet
 POSES = ((0.0, 0.0, 0.0), (0.03, 0.0, 0.0), (0.08, 0.0, 0.0), (0.05, 1.0, 0.0), (0.0, 0.0, 0.6), (0.0, 0.0, 1.0))
 STILL = (0.0, 0.0, 0.0)
+REST = 3  # frames at either end, where the lips come from the portrait's own rest or go back: not measured
 
 
 def read(path: Path) -> Image:
@@ -52,7 +53,8 @@ def report(engine: PreviewEngine, name: str, picture: Image, speech: Speech) -> 
     """Print the correlation of mouth and loudness with the mouth two frames early, in time and two frames late."""
     portrait = engine.prepare(picture, (384, 384))
     frames = np.concatenate(list(engine.frames(portrait, speech, Options(), no_checkpoint)))
-    openings, loudness = mouth_openings(frames), log_rms(speech, FPS, len(frames))
+    within = slice(REST, len(frames) - REST)
+    openings, loudness = mouth_openings(frames)[within], log_rms(speech, FPS, len(frames))[within]
     print(f"{name:12}", *(f"{correlation_at(lag, openings, loudness):6.2f}" for lag in (-2, 0, 2)), flush=True)
 
 

@@ -50,9 +50,12 @@ def talk_breathe_talk(path: Path) -> Speech:
 
 
 def pauses(loudness: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Frames within pauses longer than 0.2 s: at least two frames from where it is louder than 20 dB below the loud."""
+    """Frames within pauses longer than 0.2 s: at least two frames from where it is louder than 20 dB below the loud.
+
+    Not the first three and the last: there the lips come from the portrait's own rest, and go back to it.
+    """
     quiet = loudness < np.percentile(loudness, 90) - 20 / 20 * np.log(10)
-    return np.array([i for i in range(2, len(quiet) - 2) if quiet[i - 2 : i + 3].all()])
+    return np.array([i for i in range(3, len(quiet) - 3) if quiet[i - 2 : i + 3].all()])
 
 
 def render(engine: PreviewEngine, portrait: PreviewPortrait, speech: Speech) -> Image:

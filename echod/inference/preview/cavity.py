@@ -8,8 +8,15 @@ import numpy as np
 from ..engine import Image
 from .geometry import Array, smoothstep
 
-DARK, TONGUE, TEETH = (np.array(rgb, np.float32) for rgb in ((40, 14, 16), (142, 70, 72), (220, 206, 190)))
-TONGUE_HEIGHT = 0.045  # above the lower lip
+DARK, GUM, TONGUE, TEETH = (
+    np.array(rgb, np.float32) for rgb in ((26, 9, 9), (72, 29, 28), (150, 78, 76), (220, 206, 190))
+)
+TONGUE_TOP = 0.5  # of the way from the lower lip to the upper, at most TONGUE_HEIGHT
+TONGUE_HEIGHT = 0.035
+TONGUE_LIGHT = 0.7  # what of the light reaches it
+GUM_REACH = 0.02  # inside of the lips, which catches light too
+CORNER = (1.0, 0.82)  # half widths from the middle: where lips still touch, and where they are wholly apart
+SOFT = 0.006  # units over which a lip's edge turns inwards
 TEETH_LENGTH = 0.024  # below the line where the lips meet
 TOOTH_ENDS = (0, 0.28, 0.49, 0.69, 0.84, 1)  # of an upper jaw's half, from the middle, in mouth half widths
 TOOTH_LENGTHS = np.array((1, 0.9, 0.95, 0.8, 0.65), np.float32)
@@ -46,7 +53,9 @@ class Cavity:
             return
         box = np.s_[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
         u, s, below_upper, above_lower = (field[box] for field in (u, s, below_upper, above_lower))
-        cover = np.clip(inside[box] / self._pixel + 0.5, 0, 1) * (np.abs(u) < 1) * (below_upper + above_lower > 0)
+        soft = max(SOFT, 1.5 * self._pixel)
+        parted = smoothstep(below_upper + above_lower, 0, 2 * soft)
+        cover = smoothstep(inside[box], -0.3 * soft, 0.7 * soft) * smoothstep(np.abs(u), *CORNER) * parted
         if self._own is None:
             teeth, shade = upper_teeth(u, s, self._pixel)
             colour = self._light * TEETH * shade[..., None]
@@ -56,7 +65,7 @@ class Cavity:
             0.4 + 0.6 * smoothstep(below_upper + above_lower, 0, DEEP)
         )
         dark = self._light * DARK
-        behind = self._light * flesh(u, above_lower)
+        behind = self._light * flesh(u, below_upper, above_lower)
         drawn = behind + (dark + (colour - dark) * light[..., None] - behind) * teeth[..., None]
         pixels[box] = (pixels[box] + (drawn - pixels[box]) * cover[..., None]).astype(np.uint8)
 
@@ -65,10 +74,16 @@ def _green_over_red(rgb: Image | Array) -> Array:
     return np.asarray((rgb[..., 1] + np.float32(1)) / (rgb[..., 0] + np.float32(1)), np.float32)
 
 
-def flesh(u: Array, above_lower: Array) -> Array:
-    """(h, w, 3) darkness, and a tongue that lies on the lower lip."""
-    tongue = 0.8 * smoothstep(above_lower, TONGUE_HEIGHT, 0.01) * smoothstep(np.abs(u), 0.85, 0.3)
-    return np.asarray(DARK + (TONGUE - DARK) * tongue[..., None], np.float32)
+def flesh(u: Array, below_upper: Array, above_lower: Array) -> Array:
+    """(h, w, 3) darkness to the back, the lips' red inside, and a tongue that lies behind the lower one."""
+    deep = smoothstep(np.minimum(below_upper, above_lower), 0, GUM_REACH) * smoothstep(np.abs(u), 1, 0.4)
+    tongue_top = np.minimum(TONGUE_TOP * (below_upper + above_lower), TONGUE_HEIGHT) * np.sqrt(np.maximum(1 - u * u, 0))
+    height = above_lower / np.maximum(tongue_top, 1e-4)  # 0 at the lower lip, 1 at the tongue's back
+    tongue = (
+        TONGUE_LIGHT * smoothstep(height, 1, 0.3) * smoothstep(height, -0.3, 0.35) * smoothstep(np.abs(u), 0.9, 0.4)
+    )
+    behind = GUM + (DARK - GUM) * deep[..., None]
+    return np.asarray(behind + (TONGUE - behind) * tongue[..., None], np.float32)
 
 
 def upper_teeth(u: Array, s: Array, pixel: float) -> tuple[Array, Array]:

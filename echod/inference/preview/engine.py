@@ -78,7 +78,7 @@ class PreviewEngine:
         check_options(options)
         total = math.ceil(round(speech.seconds * options.fps, 6))
         mouth = read_mouth(speech, options.fps, total, checkpoint)
-        motion = Motion(options.seed, (total - 1) / options.fps)
+        motion = Motion(options.seed, mouth.in_pause, options.fps)
         windows = math.ceil(total / BATCH)
         for window in range(windows):
             checkpoint("decode", window, windows)
@@ -95,4 +95,5 @@ def _pose(puppet: Puppet, mouth: MouthTrack, motion: Motion, frame: int, fps: in
         rounding=follows * float(mouth.rounding[frame]),
         lids=motion.lids(time),
         sway=motion.sway(time),
+        shut=follows,
     )

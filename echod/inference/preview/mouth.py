@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
 from ..engine import Image
@@ -19,6 +20,12 @@ WIDEST = 0.085  # opening between the inner lips at full voice, in units
 OPEN_NARROWING = 0.25  # of NARROWING, at WIDEST: the corners give way to a jaw that drops
 LINE_SHADE, LINE_WIDTH = 0.45, 0.006  # of the line where lips meet that are apart in the picture
 AROUND = 0.25  # above and below the lips, the skin whose colour tells the light
+TAIL = (0.95, 1.08, 1.3, 1.6)  # half widths from the middle: where the dark line that goes on beside a mouth is
+GAPE_INWARDS = 0.12  # so much further in where lips are apart: the dark behind their corners
+TAIL_HEIGHT = 0.03  # half the height of that line's surroundings
+TAIL_THICK = 0.028  # at most that
+GAPES = (0.015, 0.03)  # gap between the lips in the picture: surely shut, surely apart
+PARTED = 0.02  # opening at which that line is gone
 REACH = 0.26  # to either side; beyond it lies the outline of the face, which must not follow
 
 
@@ -49,6 +56,8 @@ class Mouth:
         around = picture[np.abs(self._s) < AROUND]
         skin = np.median(around, axis=0).astype(np.float32) if around.size else np.full(3, 150, np.float32)
         inside = np.minimum(self._s + GAP_UPPER_SHARE * shown, (1 - GAP_UPPER_SHARE) * shown - self._s)
+        self._gapes = float(smoothstep(shown.max(), *GAPES))
+        self._set_healed(image)
         self.cavity = Cavity(picture, smoothstep(inside, 0, 3 * self._pixel), skin, self._pixel)
 
     def _set_fields(
@@ -76,20 +85,50 @@ class Mouth:
         self._contact_rows = slice(rows[0], rows[-1] + 1) if rows.size else slice(0)
         self._contact = np.asarray(contact[self._contact_rows], np.float32)
 
-    def draw(self, frame: Image, opening: float, rounding: float) -> None:
-        """Put the mouth into a frame: `opening` between the inner lips in units, `rounding` 0..1."""
+    def _set_healed(self, image: Image) -> None:
+        """The picture without the dark lines that go on beside a mouth: an open mouth leaves them behind."""
+        across = np.abs(self.region.u) / self._half_width
+        near = smoothstep(np.abs(self._s), TAIL_HEIGHT, 0.4 * TAIL_HEIGHT)
+        inwards = GAPE_INWARDS * self._gapes
+        beside = smoothstep(across, TAIL[0] - inwards, TAIL[1] - inwards) * smoothstep(across, *TAIL[:1:-1]) * near
+        picture = self.region.of(image)
+        reach = 2 * round(TAIL_THICK * (1 + self._gapes) / self._pixel / 2) + 1
+        light = cv2.morphologyEx(picture, cv2.MORPH_CLOSE, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (reach, reach)))
+        light = cv2.GaussianBlur(light, (0, 0), max(reach / 6, 0.5))
+        healed = image.copy()
+        self.region.of(healed)[:] = (picture + (light.astype(np.float32) - picture) * beside[..., None] + 0.5).astype(
+            np.uint8
+        )
+        self._healed = healed
+
+    def _picture(self, healed: float) -> Image:
+        if healed in (0, 1):
+            return self._healed if healed else self._image
+        return np.asarray(cv2.addWeighted(self._healed, healed, self._image, 1 - healed, 0), np.uint8)
+
+    def draw(self, frame: Image, opening: float, rounding: float, shut: float) -> None:
+        """Put the mouth into a frame: `opening` between the inner lips in units, `rounding` and `shut` 0..1.
+
+        `shut` is how far lips that are apart in the picture have come together, before they open.
+        """
         du = self._narrowing * (rounding + OPEN_NARROWING * opening / WIDEST)
         u = (self.region.u + du) / self._half_width
         arch = np.maximum(1 - u * u, 0)
-        up, down = UPPER_LIP_SHARE * opening, (1 - UPPER_LIP_SHARE) * opening
-        rise = up * arch * self._upper_lip
-        drop = down * (arch * self._lower_lip + self._jaw)
-        dv = np.where(self._below, -drop, rise) + self._closing * arch
-        pixels = self.region.look_up(self._image, du, dv)
-        self._shade_contact(pixels, u)
-        self.cavity.draw(pixels, u, self._s, below_upper=self._s + up * arch, above_lower=down * arch - self._s)
+        up, down = UPPER_LIP_SHARE * opening * arch, (1 - UPPER_LIP_SHARE) * opening * _bow(arch)
+        drop = down * self._lower_lip + (1 - UPPER_LIP_SHARE) * opening * self._jaw
+        dv = np.where(self._below, -drop, up * self._upper_lip) + shut * self._closing * arch
+        parted = float(smoothstep(np.asarray(opening), 0, PARTED))
+        pixels = self.region.look_up(self._picture(max(parted, shut * self._gapes)), du, dv)
+        self._shade_contact(pixels, u, shut)
+        if opening > 0:
+            self.cavity.draw(pixels, u, self._s, below_upper=self._s + up, above_lower=down - self._s)
         self.region.of(frame)[:] = pixels
 
-    def _shade_contact(self, pixels: Image, u: Array) -> None:
-        shade = 1 - self._contact * smoothstep(np.abs(u[self._contact_rows]), 1, 0.85)
+    def _shade_contact(self, pixels: Image, u: Array, shut: float) -> None:
+        shade = 1 - shut * self._contact * smoothstep(np.abs(u[self._contact_rows]), 1, 0.85)
         pixels[self._contact_rows] = (pixels[self._contact_rows] * shade[..., None] + 0.5).astype(np.uint8)
+
+
+def _bow(arch: Array) -> Array:
+    """arch ** 0.625, in roots, which are fast: as a parabola a lip would look pointed, as an ellipse (0.5) be torn."""
+    return np.asarray(np.sqrt(arch * np.sqrt(np.sqrt(arch))), np.float32)

@@ -34,10 +34,15 @@ class Puppet:
         arrays = [value for part in parts for value in vars(part).values() if isinstance(value, np.ndarray)]
         self.nbytes = sum(array.nbytes for array in {id(array): array for array in arrays}.values())
 
-    def pose(self, opening: float, rounding: float, lids: float, sway: tuple[float, float, float]) -> Image:
-        """One frame: `opening` in face heights, `rounding` and `lids` 0..1, `sway` -1..1 across, down and in roll."""
+    def pose(
+        self, opening: float, rounding: float, lids: float, sway: tuple[float, float, float], shut: float = 1
+    ) -> Image:
+        """One frame: `opening` in face heights, `rounding` and `lids` 0..1, `sway` -1..1 across, down and in roll.
+
+        `shut` 0..1 is how far lips that are apart in the picture come together first; all at 0 is the picture itself.
+        """
         frame = self._image.copy()
-        self._mouth.draw(frame, opening, rounding)
+        self._mouth.draw(frame, opening, rounding, shut)
         for eye in self._eyes:
             eye.draw(frame, lids)
         return self._head.move(frame, *sway)

@@ -27,10 +27,11 @@ PAUSE = 20  # ticks that quiet; shorter ones are closures inside words
 
 @dataclass(frozen=True)
 class MouthTrack:
-    """Opening and rounding per frame, 0..1, (frames,) each."""
+    """Opening and rounding per frame, 0..1, and whether the speech pauses; (frames,) each."""
 
     opening: NDArray[np.float32]
     rounding: NDArray[np.float32]
+    in_pause: NDArray[np.bool_]
 
 
 def read_mouth(speech: Speech, fps: int, frames: int, checkpoint: Checkpoint) -> MouthTrack:
@@ -40,11 +41,13 @@ def read_mouth(speech: Speech, fps: int, frames: int, checkpoint: Checkpoint) ->
     noise, loud = np.percentile(decibels[:, 0], (10, 95))
     floor = max(loud - RANGE_DB, min(noise + NOISE_MARGIN_DB, loud - RANGE_DB / 2), SILENCE_DB)
     opening = np.clip((decibels[:, 0] - floor) / max(loud - floor, 1.0), 0, 1) ** CONTRAST
-    opening[in_pause(decibels[:, 0] < max(floor, loud - PAUSE_DB))] = 0
+    paused = in_pause(decibels[:, 0] < max(floor, loud - PAUSE_DB))
+    opening[paused] = 0
     dullness = decibels[:, 1] - decibels[:, 2]  # "oo" and "oh" have little above 900 Hz
     low, high = np.percentile(dullness[opening > 0.3], (20, 90)) if (opening > 0.3).any() else (0.0, 1.0)
     rounding = np.clip((dullness - low) / max(high - low, 1.0), 0, 1) * np.minimum(1, 2 * opening)
-    return MouthTrack(_per_frame(opening, fps, frames), _per_frame(rounding, fps, frames))
+    at = np.minimum(_middles(fps, frames).astype(np.intp), len(paused) - 1)
+    return MouthTrack(_per_frame(opening, fps, frames), _per_frame(rounding, fps, frames), paused[at])
 
 
 def in_pause(quiet: NDArray[np.bool_]) -> NDArray[np.bool_]:
@@ -96,5 +99,9 @@ def _seconds(speech: Speech) -> Iterator[NDArray[np.float32]]:
 
 def _per_frame(track: NDArray[np.float64], fps: int, frames: int) -> NDArray[np.float32]:
     smooth = cv2.GaussianBlur(track[None], (0, 0), SMOOTHING, borderType=cv2.BORDER_REPLICATE)[0]
-    middles = (np.arange(frames) + 0.5) * TICKS / fps
-    return np.asarray(np.interp(middles, np.arange(len(smooth)), smooth), np.float32)
+    return np.asarray(np.interp(_middles(fps, frames), np.arange(len(smooth)), smooth), np.float32)
+
+
+def _middles(fps: int, frames: int) -> NDArray[np.float64]:
+    """Ticks in the middle of each frame."""
+    return (np.arange(frames) + 0.5) * TICKS / fps
