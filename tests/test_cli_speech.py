@@ -198,7 +198,8 @@ def test_usage(cli: Cli) -> None:
 def test_nothing_to_speak_with(tmp_path: Path) -> None:
     """Where no voice is installed, `say` says what to install or set, and `chat` answers in writing."""
     (tmp_path / "hibari.py").touch()  # found before the package of that name
-    with RunningDaemon(tmp_path, command=LIGHT, PATH=str(tmp_path), PYTHONPATH=str(tmp_path)) as daemon:
+    bare = {"PATH": str(tmp_path), "PYTHONPATH": str(tmp_path), "ECHOD_REPLY_MODEL": "scripted"}
+    with RunningDaemon(tmp_path, command=LIGHT, **bare) as daemon:
         cli = Cli(daemon.url, tmp_path / "cwd")
         refused = cli("say", PORTRAIT, "Hello.")
         named = cli("say", PORTRAIT, "Hello.", "--voice", "en-us")
