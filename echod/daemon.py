@@ -12,14 +12,17 @@ import faulthandler
 import logging
 import os
 import signal
+import sqlite3
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from typing import Any
 
 from echod import __version__, logs
 from echod.accounts import Accounts
+from echod.clock import TrustedTime
 from echod.config import Config
 from echod.conversations import Conversations
 from echod.descriptors import raise_limit
@@ -172,6 +175,7 @@ class Daemon:
         stack.push_async_callback(journal.close)
         self.accounts = Accounts(journal, clock=self.clock)
         await self.accounts.open()
+        self.trusted = TrustedTime(self.clock, known=await journal.do(_counters))
         check_bind(self.config, self.accounts)
         return journal
 
@@ -180,7 +184,15 @@ class Daemon:
         devices = find_devices(config.devices)
         engines = choose_engines(config, devices)
         self.quota = Quota(config)
-        self.desk = Desk(config, journal, engines, boot=await journal.boot(), quota=self.quota, clock=self.clock)
+        self.desk = Desk(
+            config,
+            journal,
+            engines,
+            boot=await journal.boot(),
+            quota=self.quota,
+            clock=self.clock,
+            trusted=self.trusted,
+        )
         self.fleet = LocalFleet(config, self.desk, devices)
         self.fleet.on_change = self._changed.set
         self.inspector = Inspector(
@@ -191,7 +203,13 @@ class Daemon:
         )
         stack.push_async_callback(self.inspector.close)
         self.files = FileStore(
-            config.state_dir / "files", journal, self.inspector, config, quota=self.quota, clock=self.clock
+            config.state_dir / "files",
+            journal,
+            self.inspector,
+            config,
+            quota=self.quota,
+            clock=self.clock,
+            trusted=self.trusted,
         )
         await self.files.open()
         await self.desk.open(self.fleet)
@@ -294,10 +312,11 @@ class Daemon:
     async def _sweep(self) -> None:
         usage = UsageRecords(self.desk.journal)
         sweeps: tuple[Callable[[], Awaitable[None]], ...] = (
-            lambda: self.files.sweep(self.clock()),  # what frees bytes first: a full disk has no room for the others
+            lambda: self.files.sweep(self.trusted()),  # what frees bytes first: a full disk has no room for the others
             self.desk.sweep,
-            lambda: self.accounts.sweep(self.clock()),
-            lambda: usage.sweep(self.clock() - self.config.keep_usage),
+            lambda: self.accounts.sweep(self.trusted()),
+            lambda: usage.sweep(self.trusted() - self.config.keep_usage),
+            lambda: self.desk.journal.do(partial(_count, self.trusted.counters())),
         )
         while True:
             for sweep in sweeps:
@@ -306,3 +325,12 @@ class Daemon:
                 except Exception:
                     log.exception("what has expired could not be removed")
             await asyncio.sleep(SWEEP_INTERVAL)
+
+
+def _counters(db: sqlite3.Connection) -> dict[str, int]:
+    return dict(db.execute("SELECT name, value FROM counters").fetchall())
+
+
+def _count(counters: Mapping[str, int], db: sqlite3.Connection) -> None:
+    statement = "INSERT INTO counters VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
+    db.executemany(statement, counters.items())

@@ -18,6 +18,7 @@ from typing import Protocol
 import msgspec
 
 from echod import job_files, jobs, removal, strays
+from echod.clock import STEP
 from echod.config import Config
 from echod.directories import create_private, unstorable
 from echod.errors import EchodError
@@ -85,7 +86,8 @@ class Entry:
 class Desk:
     """`engines` are those every worker loads, the main one first.
 
-    `clock` tells the time of day and may jump; `ticks` measures how long things take and does not.
+    `clock` tells the time of day and may jump; `ticks` measures how long things take and does not. `trusted` is the
+    time for what expires.
     """
 
     def __init__(
@@ -98,6 +100,7 @@ class Desk:
         quota: Quota | None = None,
         clock: Callable[[], float] = time.time,
         ticks: Callable[[], float] = time.monotonic,
+        trusted: Callable[[], float] | None = None,
     ) -> None:
         self.config = config
         self.journal = journal
@@ -105,6 +108,7 @@ class Desk:
         self.quota = quota or Quota(config)
         self.clock = clock
         self.ticks = ticks
+        self.trusted = trusted or clock
         self.root = config.state_dir / "jobs"
         self.queue = JobQueue(lambda job: self._live[job.id].place)
         self.feed = Feed(boot, lambda: [entry.shown for entry in self._live.values()], clock)
@@ -200,11 +204,11 @@ class Desk:
 
     async def knows(self, account: str, key: str) -> bool:
         """Whether an idempotency key was used: such a request makes no job, and is welcome whatever the queue."""
-        return await self.journal.replayed(account, key, self.clock()) is not None
+        return await self.journal.replayed(account, key, self.trusted()) is not None
 
     async def replay(self, account: str, key: str, fingerprint: str) -> Job | None:
         """The job that an earlier request with this idempotency key made."""
-        earlier = await self.journal.replayed(account, key, self.clock())
+        earlier = await self.journal.replayed(account, key, self.trusted())
         return await self._same(account, earlier, fingerprint) if earlier else None
 
     async def _same(self, account: str, earlier: Replayed, fingerprint: str | None) -> Job:
@@ -227,7 +231,7 @@ class Desk:
         self._accepting.append(job)
         try:
             await asyncio.to_thread(job_files.take_inputs, directory, draft.portrait_file, draft.speech_file)
-            await self.journal.add_job(job, draft.idempotency_key, draft.fingerprint)
+            await self.journal.add_job(job, draft.idempotency_key, draft.fingerprint, self.trusted())
         except Replayed as earlier:
             await asyncio.to_thread(strays.discard, directory)
             return await self._same(draft.account, earlier, draft.fingerprint)
@@ -359,10 +363,17 @@ class Desk:
                 log.warning("its clip cannot be removed: %s", error.message, extra={"job": job.id})
         for job in ended:
             await self._tidy(job)
+            await self._date_back(job)
+
+    async def _date_back(self, job: Job) -> None:
+        """A clip that was made while the clock was ahead is not kept for as long as it was ahead."""
+        latest = self.clock() + self.config.keep_clips
+        if job.finished_at and job.expires_at and job.finished_at > self.clock() + STEP and job.expires_at > latest:
+            await self.journal.save_job(msgspec.structs.replace(job, expires_at=latest))
 
     def _doomed(self, ended: Sequence[Job]) -> Sequence[Job]:
         sizes = {job.id: job_files.size(self.directory(job.id)) for job in ended}
-        total, now = sum(sizes.values()), self.clock()
+        total, now = sum(sizes.values()), self.trusted()
         doomed = []
         for job in ended:
             expired = job.expires_at is not None and job.expires_at <= now
@@ -423,7 +434,9 @@ class Desk:
             entry.ended.set()
         type_ = f"job.{job.status}" if job.status != "in_progress" else EVENT_TYPES[type(event)]
         self.feed.publish(type_, job)
-        log.info(_told(job), extra={"job": job.id, "device": job.device, "attempt": job.attempt, **self._reason(job)})
+        took = self.ticks() - entry.began if entry.began else 0.0  # not by the clock, which may have been set
+        told = _told(job, took)
+        log.info(told, extra={"job": job.id, "device": job.device, "attempt": job.attempt, **self._reason(job)})
         self._dispatcher.wake()
         if job.terminal:
             await self._tidy(job)
@@ -459,11 +472,10 @@ class Desk:
                 return True
 
 
-def _told(job: Job) -> str:
+def _told(job: Job, seconds: float) -> str:
     """A step in the words of the log."""
-    if job.status == "completed" and job.finished_at and job.started_at:
-        seconds = max(job.finished_at - job.started_at, 0.001)
-        return f"completed in {seconds:.1f} s, {job.frames / seconds:.1f} frames/s"
+    if job.status == "completed" and job.frames:
+        return f"completed in {seconds:.1f} s, {job.frames / max(seconds, 0.001):.1f} frames/s"
     return "cancelling" if job.status == "in_progress" and job.cancel_requested else job.status
 
 

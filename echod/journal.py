@@ -237,12 +237,15 @@ class Journal:
 
         return self.do(work)
 
-    def add_job(self, job: Job, key: str | None = None, fingerprint: str | None = None) -> asyncio.Future[None]:
-        """Accept a job. Raises Replayed if this account used the idempotency key within 24 hours."""
+    def add_job(
+        self, job: Job, key: str | None = None, fingerprint: str | None = None, now: float | None = None
+    ) -> asyncio.Future[None]:
+        """Accept a job. Raises Replayed if this account used the idempotency key within 24 hours before `now`."""
 
         def work(db: sqlite3.Connection) -> None:
             if key is not None:
-                db.execute("DELETE FROM idempotency WHERE created_at < ?", (job.created_at - IDEMPOTENCY_SECONDS,))
+                since = (job.created_at if now is None else now) - IDEMPOTENCY_SECONDS
+                db.execute("DELETE FROM idempotency WHERE created_at < ?", (since,))
                 _claim(db, job, key, fingerprint or "")
             db.execute(
                 "INSERT INTO jobs (id, account, status, expires_at, data) VALUES (?, ?, ?, ?, ?)",

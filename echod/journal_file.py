@@ -39,7 +39,8 @@ SOUND = {
     f"AND ifnull(expires_at, 0) {MOMENT}",
     "sessions": f"{_text('hash')} AND account IN (SELECT name FROM accounts) AND expires_at {MOMENT}",
     "idempotency": f"{_text('account', 'key', 'fingerprint', 'job')} AND created_at {MOMENT}",
-    "counters": "typeof(value) = 'integer' AND value BETWEEN 0 AND 1 << 30",
+    "counters": f"{_text('name')} AND typeof(value) = 'integer' "
+    "AND value BETWEEN 0 AND CASE name WHEN 'boot' THEN 1 << 30 ELSE 1 << 62 END",
     "usage": f"{_text('account', 'function', 'backend', 'model', 'outcome')} AND at {MOMENT} "
     f"AND {_number('input_tokens', 'output_tokens', 'characters', 'seconds')}",
 }

@@ -21,7 +21,10 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
+import msgspec
+
 from echod import removal, strays
+from echod.clock import STEP
 from echod.config import Config
 from echod.directories import create_private, unstorable
 from echod.errors import EchodError
@@ -48,11 +51,13 @@ class FileStore:
         *,
         quota: Quota | None = None,
         clock: Callable[[], float] = time.time,
+        trusted: Callable[[], float] | None = None,
     ) -> None:
         self.root = root
         self.quota = quota or Quota(config)
         self.config = config
         self.clock = clock
+        self.trusted = trusted or clock  # for what expires
         self.inspector = inspector
         self.journal = journal
         self.unfinished: set[str] = set()  # ids being received: their directories have no row yet
@@ -70,7 +75,7 @@ class FileStore:
     async def find(self, file_id: str, account: str | None) -> Record:
         """The file, if it is the account's (None: anybody's) and has not expired. Raises EchodError: not_found."""
         record = await self.journal.file(file_id)
-        if record is None or account not in (None, record.account) or self._expired(record, self.clock()):
+        if record is None or account not in (None, record.account) or self._expired(record, self.trusted()):
             raise EchodError("not_found", f"there is no file {display_name(file_id)}; uploads expire, send it again")
         return record
 
@@ -80,7 +85,7 @@ class FileStore:
         """Up to `limit` files following `after`, and whether there are more. Raises EchodError: not_found."""
         if after is not None and not await self.journal.had("files", after, account):
             raise EchodError("not_found", f"there is no file {display_name(after)} to list after", param="after")
-        now, rows = self.clock(), await self.journal.files(account, after=after, newest_first=order == "desc")
+        now, rows = self.trusted(), await self.journal.files(account, after=after, newest_first=order == "desc")
         records = [record for record in rows if not self._expired(record, now)]
         return records[:limit], limit < len(records)
 
@@ -106,11 +111,20 @@ class FileStore:
         for directory in await asyncio.to_thread(strays.directories, self.root):
             if directory.name not in self.unfinished and await self.journal.file(directory.name) is None:
                 await asyncio.to_thread(strays.clear, [directory])
+        for record in records:
+            await self._date_back(record)
         for record in doomed:
             try:
                 await self._remove(record)
             except EchodError as error:  # the others may go
                 log.warning("file %s cannot be removed: %s", record.id, error.message)
+
+    async def _date_back(self, record: Record) -> None:
+        """What was sent while the clock was ahead is not kept for as long as it was ahead."""
+        latest = self.clock() + self.config.keep_uploads
+        if record.created_at > self.clock() + STEP and record.expires_at and record.expires_at > latest:
+            row = (msgspec.json.encode(msgspec.structs.replace(record, expires_at=latest)), record.id)
+            await self.journal.do(lambda db: db.execute("UPDATE files SET data = ? WHERE id = ?", row))
 
     @staticmethod
     def _expired(record: Record, now: float) -> bool:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from websockets.exceptions import ConnectionClosedError
 
 from echod import jobs
+from echod.clock import TrustedTime
 from echod.journal import Journal
 from echod.server import events
 from echod.server.services import Addresses
 from echod.server.video_object import video_object
 from echod.signing import Signer
-from tests.server.conftest import PORTRAIT, Daemon, Person, receive, refusal
+from tests.server.conftest import PASSWORD, PORTRAIT, SPEECH, Daemon, Person, receive, refusal
 from tests.test_desk import Office, done, office, open_office
 
 __all__ = ["office"]  # a fixture
@@ -96,6 +98,22 @@ async def test_time_left(office: Office, monkeypatch: pytest.MonkeyPatch, jump: 
 
 
 @JUMPS
+async def test_how_long_a_job_took(
+    office: Office, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, jump: float
+) -> None:
+    """The log tells how long it really ran."""
+    ticks = 500.0
+    monkeypatch.setattr(office.desk, "ticks", lambda: ticks)
+    job = await office.desk.accept(office.draft)
+    office.desk.queue.discard(job.id)
+    await office.desk.begin(job.id, "cpu")
+    ticks, office.clock.now = ticks + 4.0, office.clock.now + jump
+    with caplog.at_level("INFO", "echod.desk"):
+        await office.desk.apply(job.id, done())
+    assert "completed in 4.0 s, 3.0 frames/s" in caplog.messages
+
+
+@JUMPS
 async def test_progress_events(daemon: Daemon, jump: float) -> None:
     """Watchers are told of progress as before, in order, and `ts` is what the clock says."""
     async with daemon.events() as ws:
@@ -137,6 +155,86 @@ async def sweep(daemon: Daemon) -> None:
     await daemon.files.sweep(daemon.clock())
     await daemon.accounts.sweep(daemon.clock())
     await daemon.desk.sweep()
+
+
+def trust(daemon: Daemon, ticks: Callable[[], float] = lambda: 0.0) -> None:
+    """Have the daemon judge what has expired as the installed one does; `ticks` go on as a test says."""
+    daemon.desk.trusted = daemon.files.trusted = TrustedTime(daemon.now, ticks)
+
+
+async def sweep_trusted(daemon: Daemon) -> None:
+    now = daemon.desk.trusted()
+    await daemon.files.sweep(now)
+    await daemon.accounts.sweep(now)
+    await daemon.desk.sweep()
+
+
+@pytest.mark.parametrize("years", [1, 10])
+async def test_nothing_is_deleted_by_a_mistake(daemon: Daemon, years: int) -> None:
+    """A clock that is set forward by years for a while costs nobody a clip, an upload or the right to repeat."""
+    day, key = 24 * HOUR, {"Idempotency-Key": "one"}
+    now = daemon.clock()
+    daemon.clock = lambda: now + daemon.skew + elapsed  # type: ignore[method-assign]
+    elapsed = 0.0
+    trust(daemon, lambda: elapsed)
+    file = await daemon.upload(PORTRAIT)
+    job = (await daemon.post(headers=key)).json()["id"]
+    await daemon.hands.complete(await daemon.hands.begin())
+    daemon.skew = years * 365 * day
+    for _ in range(23):
+        elapsed += HOUR
+        await sweep_trusted(daemon)
+        assert (await daemon.http.get(f"/v1/files/{file}")).status_code == 200
+        assert (await daemon.post(headers=key)).json()["id"] == job
+    late = await daemon.submit()
+    await daemon.hands.complete(await daemon.hands.begin())
+    later = await daemon.upload(SPEECH)
+    daemon.skew = 0.0
+    await sweep_trusted(daemon)
+    assert (await daemon.video(job))["status"] == (await daemon.video(late))["status"] == "completed"
+    # What was made meanwhile is not kept for years.
+    elapsed += daemon.config.keep_clips
+    await sweep_trusted(daemon)
+    assert daemon.stored_files() == []
+    assert refusal(await daemon.http.get(f"/v1/files/{later}"))[:2] == (404, "not_found")
+
+
+async def test_a_clock_that_is_right_in_the_end(daemon: Daemon) -> None:
+    """After a day a step forward is believed: what has expired by then goes, and what was made after it stays."""
+    now, elapsed = daemon.clock(), 0.0
+    daemon.clock = lambda: now + daemon.skew + elapsed  # type: ignore[method-assign]
+    trust(daemon, lambda: elapsed)
+    old = await daemon.submit()
+    await daemon.hands.complete(await daemon.hands.begin())
+    daemon.skew = 365 * 24 * HOUR
+    await sweep_trusted(daemon)
+    new = await daemon.submit()
+    await daemon.hands.complete(await daemon.hands.begin())
+    elapsed += 24 * HOUR
+    await sweep_trusted(daemon)
+    assert refusal(await daemon.http.get(f"/v1/videos/{old}"))[:2] == (404, "not_found")
+    assert (await daemon.video(new))["status"] == "completed"
+
+
+@pytest.mark.parametrize("days", [400, -400])
+async def test_who_may_come_in(daemon: Daemon, days: int) -> None:
+    """Tokens, sessions and signed addresses go by the clock as it is: forward it ends them, back it lengthens them.
+    A session that expired by mistake is there again when the clock is."""
+    anna = await daemon.person("anna", "admin")
+    trust(daemon, lambda: 0.0)
+    _, short = await daemon.accounts.create_token("anna", "short", daemon.clock() + HOUR)
+    session = await daemon.accounts.login("anna", PASSWORD, "peer")
+    resource = daemon.signer.sign("/v1/files/file_1/content", HOUR)
+    path, _, query = resource.partition("?")
+    expires, signature = (part.partition("=")[2] for part in query.split("&"))
+    for skew in (0.0, days * 24 * HOUR, 0.0):
+        daemon.skew = skew
+        await sweep_trusted(daemon)
+        good = skew <= 0
+        assert (daemon.accounts.token(short) is not None) is good
+        assert (daemon.accounts.session(session) is not None) is good
+        assert daemon.signer.opens(path, expires, signature) is good
+        assert daemon.accounts.token(anna.token) is not None
 
 
 @JUMPS
