@@ -54,6 +54,7 @@ def test_submit(cli: Cli, speech: Path) -> None:
     assert all(line.startswith("echod: ") for line in done.stderr.splitlines())
     assert "seed 420" in done.stderr
     assert "preview, not EchoMimic" in done.stderr
+    assert "echod: warning: the face is " in done.stderr
     assert "\r" not in done.stderr
     assert cli.files() == {"hello.mp4"}
 

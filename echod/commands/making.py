@@ -86,6 +86,8 @@ def make(
         with _interrupt_deferred(quiet) as interrupted:
             video = client.submit(*files, **options)
         if detach:
+            for warning in _warnings(video):
+                note(warning, quiet)
             print_json(video) if as_json else print_line(video["id"])
             return
         try:
@@ -136,11 +138,18 @@ def _follow(client: Client, video: Video, quiet: bool) -> Video:
     with Progress(quiet) as progress:
         client.tell = progress.note
         progress.note(f"{video['id']} accepted, {', '.join(_choices(video))}")
+        for warning in _warnings(video):
+            progress.note(warning)
         progress.show(video)
         for event in client.follow(video["id"]):
             video = event["video"]
             progress.show(video)
     return video
+
+
+def _warnings(video: Video) -> list[str]:
+    """What will show in the clip, of a daemon that says so."""
+    return [f"warning: {warning['message']}" for warning in video["echod"].get("warnings", [])]
 
 
 def _choices(video: Video) -> Iterator[str]:

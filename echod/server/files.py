@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from echod import advice
 from echod.journal import Record
 from echod.server.accounts import Caller
 from echod.server.downloads import Download, download
@@ -101,6 +102,7 @@ def file_object(record: Record, addresses: Addresses) -> dict[str, Any]:
             "faces": portrait.faces if portrait else None,
             "box": portrait.box if portrait else None,
             "seconds": speech.seconds if speech else None,
+            "warnings": advice.warnings(portrait),
             "url": addresses(f"/v1/files/{record.id}/content"),
         },
     }

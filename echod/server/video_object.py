@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from echod import advice
 from echod.desk import Desk
 from echod.jobs import CONVERSATION, Job
 from echod.server.services import Addresses
@@ -57,6 +58,7 @@ def _extras(job: Job, desk: Desk, addresses: Addresses) -> dict[str, Any]:
         "faces": job.portrait.faces if job.faces is None else job.faces,
         "portrait": {"width": job.portrait.width, "height": job.portrait.height, "box": job.portrait.box},
         "crop": job.crop,
+        "warnings": advice.warnings(job.portrait, options),
         "frames": job.frames,
         "url": addresses(f"{path}/content"),
         "thumbnail_url": addresses(f"{path}/content?variant=thumbnail"),

@@ -18,12 +18,14 @@ async def test_upload(daemon: Daemon) -> None:
     assert file["expires_at"] - file["created_at"] == daemon.config.keep_uploads
     url = file["echod"].pop("url")
     assert url.startswith(f"{daemon.base}/v1/files/{file['id']}/content?expires=")
+    [warning] = file["echod"].pop("warnings")
+    assert (warning["code"], "the face is 2 px wide" in warning["message"]) == ("face_small", True)
     assert file["echod"] == {
         "kind": "portrait", "width": 640, "height": 480, "faces": 2, "box": [1, 2, 3, 4], "seconds": None,
     }  # fmt: skip
     assert (await daemon.http.get(url)).content == PORTRAIT
     again = (await daemon.http.get(f"/v1/files/{file['id']}")).json()
-    assert again["echod"].pop("url") and again == file
+    assert again["echod"].pop("url") and again["echod"].pop("warnings") == [warning] and again == file
 
 
 async def test_content(daemon: Daemon) -> None:

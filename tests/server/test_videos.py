@@ -25,6 +25,7 @@ async def test_form_with_files(daemon: Daemon) -> None:
     assert video["metadata"] == {"who": "me"}
     extras = video["echod"]
     assert (extras["queue_position"], extras["seed"], extras["faces"], extras["spoken"]) == (0, 7, 2, False)
+    assert [warning["code"] for warning in extras["warnings"]] == ["face_small"]
     assert extras["url"].partition("?")[0] == f"{daemon.base}/v1/videos/{job_id}/content"
     assert [(path.name, path.read_bytes()) for path in daemon.stored_files() if path.is_file()] == [
         ("portrait.png", PORTRAIT),
