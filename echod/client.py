@@ -45,6 +45,13 @@ class Failure(TypedDict):
     message: str
 
 
+class Warned(TypedDict):
+    """What will show in a clip, of a code such as face_small."""
+
+    code: str
+    message: str
+
+
 class Extras(TypedDict, total=False):
     """What the daemon tells beyond the OpenAI shape."""
 
@@ -63,6 +70,7 @@ class Extras(TypedDict, total=False):
     voice: str | None
     faces: int | None
     crop: list[int] | None
+    warnings: list[Warned]
     frames: int
     url: str | None
     timings_ms: dict[str, int]
