@@ -24,12 +24,14 @@ def target(line: bytes, fields: Fields) -> bytes:
     method, address, version = line.split(b" ")
     host = _host(fields, required=version == b"HTTP/1.1")
     _check_framing(fields, version)
+    if method == b"CONNECT":
+        raise invalid("CONNECT is for proxies, and this daemon is none")
     if b"#" in address:
         raise invalid("the address of a request has no fragment (#)")
     if address.startswith(b"/") or (method, address) == (b"OPTIONS", b"*"):
         return address
-    if method == b"CONNECT" or not (match := ABSOLUTE.fullmatch(address)):
-        raise invalid("the address of a request begins with / or http://; this daemon is no proxy")
+    if not (match := ABSOLUTE.fullmatch(address)):
+        raise invalid("the address of a request begins with / or http://")
     if match[1].lower() != host.lower():
         raise invalid("the address of this request names one host, and its Host header another")
     return match[2] if match[2].startswith(b"/") else b"/" + match[2]
