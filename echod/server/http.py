@@ -191,6 +191,8 @@ class Http(HttpToolsProtocol):
         self._remember_proxy()
         if self.parser.should_upgrade():  # and stops here
             return
+        if self.parser.get_http_version() == "1.0":
+            self.expect_100_continue = False
         super().on_headers_complete()
         self._in_head = False
         lengths = values(self.headers, b"content-length")

@@ -15,7 +15,7 @@ import pytest
 from websockets.asyncio.client import connect
 
 from tests.server.conftest import Daemon, Person, until
-from tests.server.test_smuggling import H2C, LATE, OTHERS, SECOND, SOCKET, WEBSOCKET, Wire, posting, served
+from tests.server.wire import H2C, LATE, OTHERS, SECOND, SOCKET, WEBSOCKET, Wire, posting, served
 
 pytestmark = pytest.mark.timeout(60)
 
