@@ -98,7 +98,7 @@ def chunks(draw: st.DrawFn) -> bytes:
         )
         end = draw(seldom(b"\r\n", b"\n", b"\r", b"", b"\r\n\r\n", b"xx"))
         sent += (size % len(content) if b"%" in size else size) + draw(ENDS) + content + end
-    last = draw(seldom(b"0", b"00", b"0;a", b"", b"0 ", b"000000000000000000000000"))
+    last = draw(seldom(b"0", b"00", b"0;a", b"", b"0 ", b"0" * 20))
     trailers = draw(
         seldom(b"", b"X-Forwarded-For: 10.0.0.1\r\n", b"A: b\r\nC: d\r\n", b"Content-Length: 5\r\n", b"A: b\n", b" ")
     )

@@ -281,7 +281,7 @@ GROUPS = {"lines": LINES, "fields": FIELDS, "bodies": BODIES, "chunks": CHUNKS, 
 
 async def answers(wire: Wire, expected: str) -> str:
     """What comes, in the words of `expected`, as far as that goes."""
-    found = []
+    found: list[str] = []
     for token in expected.split():
         if token == ".":
             if rest := await wire.rest():

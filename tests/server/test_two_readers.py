@@ -133,7 +133,7 @@ async def _body(receive: Receive) -> bytes | None:
     while (message := await receive())["type"] == "http.request":
         body += message["body"]
         if not message["more_body"]:
-            return body
+            return bytes(body)
     return None
 
 

@@ -201,7 +201,7 @@ async def closed(wire: Wire) -> int:
 @pytest.mark.parametrize("one_by_one", [False, True])
 async def test_frames(daemon: Daemon, caplog: pytest.LogCaptureFixture, one_by_one: bool) -> None:
     """Each ends with its close code, in whatever pieces it comes."""
-    found = {}
+    found: dict[str, int | str] = {}
     for name, (sent, _) in FRAMES.items():
         wire, status = await handshaken(daemon, more())
         assert status == 101
