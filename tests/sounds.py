@@ -69,7 +69,7 @@ def read_sound(path: Path) -> tuple[NDArray[np.float64], int]:
 def wav_bytes(samples: bytes, *, rate: int = 16000, channels: int = 1, bits: int = 16, kind: int = 1) -> bytes:
     """A WAV file around raw samples; kind 1 is PCM, 3 float."""
     width = channels * bits // 8
-    form = struct.pack("<HHIIHH", kind, channels, rate, rate * width & 0xFFFFFFFF, width, bits)
+    form = struct.pack("<HHIIHH", kind, channels, rate, rate * width & 0xFFFFFFFF, width & 0xFFFF, bits)
     chunks = (
         b"WAVE" + b"fmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", len(samples)) + samples
     )

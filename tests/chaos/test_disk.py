@@ -226,6 +226,27 @@ def test_full_while_a_clip_is_made(tmp_path: Path, disk: SmallDisk) -> None:
         visitor.makes_a_clip()
 
 
+def test_a_clip_that_would_fill_the_disk(tmp_path: Path, disk: SmallDisk) -> None:
+    """The largest lossless frames there are end at half of min_free, as disk_full; others go on as before."""
+    with RunningDaemon(tmp_path, ECHOD_MIN_FREE="32MiB") as daemon, visiting(daemon) as visitor:
+        answer = visitor.http.post("/v1/videos", json={"size": "1024x1024", "fps": 60, "lossless": True, **visitor.ids})
+        job, least = answer.raise_for_status().json()["id"], DISK
+
+        def ended() -> bool:
+            nonlocal least
+            least = min(least, shutil.disk_usage(disk.directory).free)
+            return bool(visitor.http.get(f"/v1/videos/{job}").json()["status"] == "failed")
+
+        until(ended)
+        assert least > (16 << 20) - (4 << 20)  # what is written between two looks, and by the journal
+        error = visitor.http.get(f"/v1/videos/{job}").json()["error"]
+        assert (error["code"], "16 must stay free" in error["message"]) == ("disk_full", True)
+        assert kept(disk.directory / "jobs" / job) == {"portrait.png", "speech.flac"}
+        assert [device["restarts"] for device in daemon.devices()] == [0]
+        visitor.makes_a_clip()
+        print(f"disk={DISK >> 20}MiB least_free={least >> 20}MiB")
+
+
 def test_full_when_the_clip_is_published(tmp_path: Path, disk: SmallDisk) -> None:
     """Room for the clip but not for the copy that is published: the job fails, and half a clip is never kept."""
     with RunningDaemon(tmp_path, **NO_CHECK) as daemon, visiting(daemon, seconds=20.0) as visitor:
