@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Callable
 from functools import lru_cache
@@ -21,6 +22,7 @@ MAX_TOKENS = 1024
 # A very small model repeats itself, finds no end, and forgets how it was told to answer.
 SMALL: dict[str, float] = {"temperature": 0, "repeat_penalty": 1.05, "repeat_last_n": 64, "max_tokens": 256}
 SMALL_SENTENCES = 3
+WHOLE = re.compile(r"[.!?…][\"'”’)*]*\s*$")  # a sentence, not a clause of a long one
 SMALL_REMINDER = " Answer in two short sentences."
 
 
@@ -83,7 +85,7 @@ class _Writing:
         """Sentences may end anywhere in a token."""
         assert self._left is not None
         for place, letter in enumerate(words, 1):
-            self._left -= len(self._cutter.feed(letter))
+            self._left -= sum(WHOLE.search(sentence.text) is not None for sentence in self._cutter.feed(letter))
             if self._left == 0:
                 return words[:place]
         return words

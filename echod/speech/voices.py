@@ -25,11 +25,7 @@ async def default_voice(calls: Calls, text: str = "", language: str | None = Non
     try:
         return await calls.backend("speak").default_voice(spoken_language(text, language))
     except Failure as failure:
-        raise EchodError(
-            "voice_not_installed",
-            f"there is no voice to speak with: {failure.message}",
-            param="voice",
-        ) from None
+        raise EchodError("voice_not_installed", failure.message, param="voice") from None
 
 
 async def find_voice(calls: Calls, name: str | None, text: str = "", language: str | None = None) -> Voice:
