@@ -60,18 +60,20 @@ class UsageRecords:
         return written
 
     def by_day(self, account: str | None, since: float) -> asyncio.Future[list[dict[str, Any]]]:
-        """Sums by account, day (UTC), function, backend and model, newest day first; of one account, or of all."""
+        """Sums by account, day (UTC), function, backend, model, voice, newest day first; of one account, or of all."""
 
         def work(db: sqlite3.Connection) -> list[dict[str, Any]]:
             sums = ", ".join(f"SUM({name})" for name in SUMMED)
             rows = db.execute(
-                "SELECT account, date(at, 'unixepoch') AS day, function, backend, model, COUNT(*), "
+                "SELECT account, date(at, 'unixepoch') AS day, function, backend, model, "
+                "json_extract(CAST(data AS TEXT), '$.voice') AS voice, COUNT(*), "
                 f"SUM(outcome NOT IN ('ok', 'cancelled')), {sums} FROM usage "
                 "WHERE at >= ?1 AND (?2 IS NULL OR account = ?2) "
-                "GROUP BY account, day, function, backend, model ORDER BY day DESC, account, function, backend, model",
+                "GROUP BY account, day, function, backend, model, voice "
+                "ORDER BY day DESC, account, function, backend, model, voice",
                 (since, account),
             ).fetchall()
-            names = ("account", "day", "function", "backend", "model", "calls", "failed", *SUMMED)
+            names = ("account", "day", "function", "backend", "model", "voice", "calls", "failed", *SUMMED)
             return [dict(zip(names, row, strict=True)) for row in rows]
 
         return self._journal.do(work)

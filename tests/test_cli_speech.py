@@ -115,10 +115,12 @@ def test_tables(stub: Stub, tmp_path: Path) -> None:
     ]
     sums = {
         "account": "anna", "day": "2026-11-25", "function": "reply", "backend": "dashscope", "model": "qwen",
-        "calls": 12, "failed": 1, "input_tokens": 34567, "output_tokens": 89, "characters": 0, "seconds": 4.6,
+        "voice": None, "calls": 12, "failed": 1, "input_tokens": 34567, "output_tokens": 89, "characters": 0,
+        "seconds": 4.6,
     }  # fmt: skip
     stub.on("GET /v1/voices", says({"object": "list", "data": []}), says({"object": "list", "data": voices}))
-    stub.on("GET /v1/usage", says({"object": "list", "data": [sums]}))
+    spoken = sums | {"function": "speak", "backend": "local", "model": "hibari", "voice": "heart"}
+    stub.on("GET /v1/usage", says({"object": "list", "data": [sums, spoken]}))
     cli = Cli(stub.url, tmp_path)
     assert "echod doctor" in cli("voices").stderr
     assert [line.split() for line in cli("voices").stdout.splitlines()] == [
@@ -127,10 +129,11 @@ def test_tables(stub: Stub, tmp_path: Path) -> None:
         ["dashscope/cosyvoice-v3-flash/longanyang"],
     ]
     assert cli.json("voices") == voices
-    head, row = cli("usage", "--days", "7").stdout.splitlines()
+    head, row, other = cli("usage", "--days", "7").stdout.splitlines()
     assert len(head.replace("TOKENS IN", "TOKENS_IN").split()) == len(row.split())
     assert row.split()[2:] == ["reply", "dashscope", "qwen", "12", "1", "34,567", "89", "0", "5"]
-    assert cli.json("usage") == [sums]
+    assert other.split()[2:5] == ["speak", "local", "hibari/heart"]
+    assert cli.json("usage") == [sums, spoken]
     assert [path.partition("?")[2] for path, _, _ in stub.requests("GET /v1/usage")] == ["days=7", "days=30"]
 
 

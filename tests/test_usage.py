@@ -27,7 +27,7 @@ def usage(**changes: Any) -> Usage:
 
 
 async def test_sums(records: UsageRecords) -> None:
-    """Calls are summed by account, day, function, backend and model; only failures count as failed."""
+    """Calls are summed by account, day, function, backend, model and voice; only failures count as failed."""
     for call in (
         usage(),
         usage(outcome="cancelled"),
@@ -48,6 +48,18 @@ async def test_sums(records: UsageRecords) -> None:
     assert (rows[1]["input_tokens"], rows[1]["output_tokens"]) == (3, 4)
     assert {row["account"] for row in await records.by_day("bob", 0)} == {"bob"}
     assert {row["day"] for row in await records.by_day(None, 11 * DAY)} == {"1970-01-12"}
+
+
+async def test_voices(records: UsageRecords) -> None:
+    """Who spoke is told; what was heard or replied has no voice."""
+    for call in (usage(voice="en-us"), usage(voice="de"), usage(voice="de"), usage(function="hear", model="base")):
+        await records.add(call)
+    rows = await records.by_day(None, 0)
+    assert [(row["model"], row["voice"], row["calls"]) for row in rows] == [
+        ("base", None, 1),
+        ("espeak-ng", "de", 2),
+        ("espeak-ng", "en-us", 1),
+    ]
 
 
 async def test_sweep(records: UsageRecords) -> None:

@@ -47,6 +47,7 @@ def usage(days: int, as_json: bool, url: str | None, reconnect: float) -> None:
 
 
 def _row(each: dict[str, Any]) -> tuple[str, ...]:
-    who = (each["day"], each["account"], each["function"], each["backend"], each["model"])
+    model = f"{each['model']}/{each['voice']}" if each["voice"] else each["model"]
+    who = (each["day"], each["account"], each["function"], each["backend"], model)
     amounts = (each[name] for name in ("input_tokens", "output_tokens", "characters", "seconds"))
     return (*who, str(each["calls"]), str(each["failed"]), *(f"{amount:,.0f}" for amount in amounts))

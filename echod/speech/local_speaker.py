@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import unicodedata
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -17,9 +17,10 @@ import numpy as np
 from echod.speech.base import Failure
 
 if TYPE_CHECKING:
+    from hibari.g2p import G2P
     from onnxruntime import SessionOptions
 
-KEPT = 4  # voices; one takes about 100 MB
+KEPT = 4  # voices
 WARM_UP = "Good evening."  # an engine loads half of what it needs with its first sentence
 HANZI_READER = "g2pW"  # the directory of what reads Chinese to piper, which would download it
 
@@ -49,7 +50,7 @@ def _hibari(model: Path) -> Speaker:
 
     _quiet()
     name = next(name for name, voice in VOICES.items() if voice["file"] == model.name)
-    voice = Hibari(name, model=str(model), threads=1)
+    voice = Hibari(name, model=str(model), threads=1, g2p=_reader(VOICES[name]["british"]))
 
     def speak(sentence: str) -> Iterator[bytes]:
         try:
@@ -61,6 +62,14 @@ def _hibari(model: Path) -> Speaker:
             yield (np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes()
 
     return speak
+
+
+@cache
+def _reader(british: bool) -> G2P:
+    """What makes phonemes of words: most of a voice's memory, so that voices share it."""
+    from hibari.g2p import G2P
+
+    return G2P(british=british)
 
 
 def _plain(sentence: str) -> str:
