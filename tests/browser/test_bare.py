@@ -57,6 +57,18 @@ def test_no_voice(visitor: Visitor) -> None:
     expect(page.locator("#clip .chip")).to_have_text("Completed")
 
 
+def test_first_click(daemon: RunningDaemon, visitor: Visitor) -> None:
+    """Where nothing speaks the example is one of a recording."""
+    with daemon.http() as http:
+        for video in http.get("/v1/videos").json()["data"]:
+            http.delete(f"/v1/videos/{video['id']}").raise_for_status()
+    page = visitor.open()
+    page.get_by_role("button", name="Show me an example").click()
+    page.wait_for_url("**/#/clip/*")
+    expect(page.locator("#clip .chip")).to_have_text("Completed")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Example")
+
+
 def test_talk_in_writing(visitor: Visitor) -> None:
     """A role answers in writing where nothing speaks; no microphone is offered where nothing hears; both say why."""
     page = visitor.open("#/talk/ada")

@@ -141,7 +141,7 @@ def test_clip_from_words(daemon: RunningDaemon, visitor: Visitor) -> None:
     page = visitor.open()
     visitor.choose_portrait()
     page.get_by_label("Words to be spoken").fill("Good morning. Nice to meet you.")
-    page.get_by_label("Voice", exact=True).select_option("local/espeak-ng/en-us")
+    page.locator("#voice").select_option("local/espeak-ng/en-us")
     job = visitor.submit()
     completed(page)
     expect(page.get_by_role("heading", level=1)).to_have_text("Good morning. Nice to meet you.")
@@ -267,7 +267,7 @@ def test_reload_half_way(daemon: RunningDaemon, visitor: Visitor, short_speech: 
     page.get_by_label("Seed", exact=True).fill("77")
     page.get_by_label("Engine").select_option("preview")
     page.get_by_label("Type words").check()
-    page.get_by_label("Voice", exact=True).select_option("local/espeak-ng/en-us")
+    page.locator("#voice").select_option("local/espeak-ng/en-us")
     page.get_by_label("Use a recording").check()
     daemon.until_idle()
     with held(daemon):
@@ -284,7 +284,7 @@ def test_reload_half_way(daemon: RunningDaemon, visitor: Visitor, short_speech: 
     page.reload()
     expect(page.locator("#options-summary")).to_have_text("preview · 512 × 512 · seed 77")
     page.get_by_label("Type words").check()
-    expect(page.get_by_label("Voice", exact=True)).to_have_value("local/espeak-ng/en-us")
+    expect(page.locator("#voice")).to_have_value("local/espeak-ng/en-us")
 
 
 def test_clips_among_sentences(daemon: RunningDaemon, visitor: Visitor, short_speech: Path) -> None:

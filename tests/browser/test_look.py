@@ -12,7 +12,7 @@ from tests.media import EXAMPLES
 
 WIDTH = 360  # pixels of a small phone
 WORD = "Donaudampfschifffahrtsgesellschaft" * 9
-VIEWS = ("#/make", "#/talk", "#/devices", "#/account")
+VIEWS = ("#/make", "#/talk", "#/role/", "#/devices", "#/account")
 
 
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])

@@ -96,7 +96,7 @@ class Talking:
         self.page.on("websocket", self._opened)
         self.page.add_init_script(LISTEN + TRACKS)
         visitor.open("#/talk")
-        self.page.get_by_role("link", name="Ada").click()
+        self.page.locator('#roles a[href="#/talk/ada"]').click()
         expect(self.page.locator("#transcript .role")).to_have_text("Answer: Hello!")
         self.ready()
         expect(self.page.locator("#caption")).to_be_hidden()  # nothing has been said yet
@@ -283,7 +283,7 @@ class Scripted:
         self.page.evaluate(
             "sessionStorage.setItem('talk:ada', JSON.stringify({conversation: 'sess_1'}))"
         )  # was greeted
-        self.page.get_by_role("link", name="Ada").click()
+        self.page.locator('#roles a[href="#/talk/ada"]').click()
         expect(self.page.locator("#turn-state")).to_have_text("Ready")
 
     def _opened(self, socket: WebSocketRoute) -> None:
@@ -486,7 +486,7 @@ def test_refused_for_now(visit: Visit) -> None:
     visitor.page.route_web_socket("**/v1/realtime*", daemon_side)
     page = visitor.open("#/talk")
     page.evaluate("() => sessionStorage.setItem('talk:ada', JSON.stringify({conversation: 'sess_1'}))")
-    page.get_by_role("link", name="Ada").click()
+    page.locator('#roles a[href="#/talk/ada"]').click()
     expect(page.locator("#turn-state")).to_have_text("Ready")
     assert asked == ["sess_1", "sess_1"]
     expect(page.locator("#transcript .note")).to_have_count(0)

@@ -19,5 +19,8 @@ export async function look() {
 export const hears = () => known.hears.available;
 export const speaks = () => known.speaks.available;
 
+/** Whether there is a voice for a language, as far as is known. */
+export const speaksIn = (language) => speaks() && (known.speaks.languages?.includes(language) ?? true);
+
 /** Why something cannot be done, as a refusal; null if it can. */
 export const lack = (part) => known[part].reason;

@@ -13,6 +13,8 @@ const NO_ACCOUNTS =
 
 let account = null;
 
+export const isAdmin = () => account?.role === "admin";
+
 /** Called when somebody is there. Without accounts the daemon calls everybody local the admin "local". */
 export function beginAccount(me) {
   account = me;

@@ -8,6 +8,7 @@ import { $, redraw, retitle, say, show } from "./dom.js";
 import { jobs } from "./live.js";
 import * as make from "./make.js";
 import { complain, sentence } from "./refusals.js";
+import * as role from "./role.js";
 import * as talk from "./talk.js";
 import { switchLanguage, t, translate } from "./words.js";
 
@@ -17,9 +18,10 @@ const OWN_MACHINE_ONLY =
   "To add one, there: echod users add NAME --role admin";
 const VIEWS = {
   make, clip: make, again: { open: make.again, close: make.close },
-  talk, devices, account: { open: openAccount, close() {} },
+  talk, role, devices, account: { open: openAccount, close() {} },
 };
 const SECTIONS = { clip: "make", again: "make" };
+const TABS = { role: "talk" };
 
 let open = null; // the view that is open
 let somebody = false;
@@ -33,7 +35,7 @@ function route() {
   open?.close();
   open = view;
   only(section);
-  for (const tab of $("tabs").children) tab.ariaCurrent = tab.hash === `#/${section}` ? "page" : null;
+  for (const tab of $("tabs").children) tab.ariaCurrent = tab.hash === `#/${TABS[section] ?? section}` ? "page" : null;
   view.open(rest && decoded(rest));
   retitle();
 }

@@ -1,15 +1,15 @@
 // The view that makes clips: a draft at first, then the clip that came of it. See portrait.js and speech.js for what
 // goes in, clip.js and clips.js for what comes out.
 
-import { lack, look, speaks } from "./abilities.js";
-import { call, patiently } from "./api.js";
+import { lack, look, speaks, speaksIn } from "./abilities.js";
+import { call, granted, patiently } from "./api.js";
 import { closeClip, openClip, rememberPicture } from "./clip.js";
 import { $, announce, element, say, show } from "./dom.js";
 import { jobs } from "./live.js";
 import { portrait } from "./portrait.js";
 import { complain, lengthProblem } from "./refusals.js";
 import { listVoices, speech } from "./speech.js";
-import { t } from "./words.js";
+import { locale, t } from "./words.js";
 
 const ENGINES = {
   preview: "preview – quick, a puppet of the picture",
@@ -29,6 +29,7 @@ const GONE = {
   input_reference: "The portrait is not there any more: files are kept for a day. Choose the picture again.",
   audio_reference: "The recording is not there any more: files are kept for a day. Choose or record it again.",
 };
+const SENTENCE = "Hello! I am only a picture, and yet I speak. Give me a portrait of yours, and words to say.";
 const NO_VOICE =
   "No voice is installed on the daemon's machine, so words cannot be spoken. Record yourself, or use a recording.";
 const WAITING = {
@@ -97,6 +98,33 @@ function refresh() {
 /** Why words cannot be spoken, if they cannot. */
 function unspoken() {
   return lack("speaks") && { ...lack("speaks"), advice: NO_VOICE };
+}
+
+/** The first clip, in one click: of an example portrait and a sentence, or a recording where nothing speaks. */
+async function showExample() {
+  complain($("submit-problem"), null);
+  try {
+    portrait.take(await example("portrait", "image/png"));
+    if (speaks()) {
+      speech.way = "words";
+      $("words").value ||= locale().startsWith("zh") && !speaksIn("zh") ? SENTENCE : t(SENTENCE);
+    } else {
+      speech.take(await example("speech", "audio/wav"));
+    }
+    await submit();
+  } catch (refusal) {
+    put(refusal);
+  }
+}
+
+async function example(name, type) {
+  const content = await (await granted(`v1/examples/${name}`)).blob();
+  return new File([content], t("Example"), { type });
+}
+
+/** An example is for whoever has made nothing yet. */
+function offerExample() {
+  show($("example"), jobs.connected && !jobs.all.length && !jobs.more);
 }
 
 /** Words come last, with the reason, where nothing speaks them. */
@@ -185,7 +213,7 @@ export function forget() {
 // Submitting
 
 async function submit(event) {
-  event.preventDefault();
+  event?.preventDefault();
   complain($("submit-problem"), null);
   speech.finish(); // whoever still records has said all
   if (speech.way === "words" && !speaks()) return put(unspoken());
@@ -298,6 +326,9 @@ function drop(event) {
 }
 
 $("draft").onsubmit = submit;
+$("example").onclick = showExample;
+jobs.addEventListener("list", offerExample);
+jobs.addEventListener("change", offerExample);
 $("draft").oninput = keep;
 for (const input of [portrait, speech]) input.addEventListener("change", keep);
 $("options").onchange = () => {

@@ -1,11 +1,12 @@
 // What the portrait says: words to be spoken, a recording made here, or a recording that exists.
 
-import { call, granted, inputOf, upload } from "./api.js";
-import { $, element, redraw, say, show } from "./dom.js";
+import { granted, inputOf, upload } from "./api.js";
+import { $, redraw, say, show } from "./dom.js";
 import { drawLevel } from "./level.js";
 import { Microphone, peak, wav } from "./microphone.js";
 import { complain } from "./refusals.js";
-import { clock, lasting, locale, stamp, t } from "./words.js";
+import { fillVoices } from "./voices.js";
+import { clock, lasting, stamp, t } from "./words.js";
 
 const LONGEST = 1800; // seconds of a recording made here
 const SHOWN = 60; // pieces whose level is seen
@@ -173,25 +174,5 @@ export const speech = new Speech();
 
 /** Fill the list of voices and choose the `wanted` one, else as before; without any there is nothing to choose. */
 export async function listVoices(wanted) {
-  const { data } = await call("GET", "v1/voices");
-  const chosen = wanted ?? $("voice").value;
-  const groups = Object.groupBy(data, ({ backend, model }) => `${backend} · ${model}`);
-  $("voice").replaceChildren(element("option", { value: "" }, t("Automatic")));
-  for (const [label, voices] of Object.entries(groups)) {
-    const options = voices.map((voice) => element("option", { value: voice.id }, nameOf(voice)));
-    options.sort((a, b) => a.text.localeCompare(b.text, locale()));
-    $("voice").append(element("optgroup", { label }, ...options));
-  }
-  $("voice").value = data.some((voice) => voice.id === chosen) ? chosen : "";
-  show($("voice-row"), data.length > 0);
-}
-
-/** espeak-ng's voices are named by their languages' codes. */
-function nameOf({ model, name }) {
-  if (model !== "espeak-ng") return name;
-  try {
-    return new Intl.DisplayNames(locale(), { type: "language" }).of(name);
-  } catch {
-    return name; // a code of espeak-ng's own
-  }
+  show($("voice-row"), await fillVoices($("voice"), wanted));
 }

@@ -1,7 +1,6 @@
 // The view that talks to a role: one turn is what somebody types or says, and the answer to it.
 
 import { hears, lack, look, speaks } from "./abilities.js";
-import { call } from "./api.js";
 import { cropOf, drawCrop } from "./crop.js";
 import { $, element, redraw, retitle, say, show } from "./dom.js";
 import { Ear } from "./ear.js";
@@ -9,6 +8,7 @@ import { holdable } from "./hold.js";
 import { RATE } from "./microphone.js";
 import { Realtime } from "./realtime.js";
 import { complain, lengthProblem, sentence } from "./refusals.js";
+import { listRoles, portraitOf } from "./roles.js";
 import { Sentences } from "./sentences.js";
 import { Speaker } from "./speaker.js";
 import { Transcript } from "./transcript.js";
@@ -48,10 +48,8 @@ export async function open(name) {
   complain($("roles-problem"), null);
   title();
   try {
-    const [{ data }] = await Promise.all([call("GET", "v1/roles"), look()]);
-    const roles = data.filter((each) => !each.error);
+    const [roles] = await Promise.all([listRoles(), look()]);
     if (here !== visit) return;
-    choose(roles);
     const chosen = roles.find((each) => each.name === name);
     if (chosen) enter(chosen);
     else if (name) complain($("roles-problem"), { message: "There is no role called {name}.", values: { name } });
@@ -67,28 +65,12 @@ export function close() {
   realtime?.close();
   realtime = role = answer = item = null;
   show($("conversation"), false);
-  show($("roles"), true);
-}
-
-const portraitOf = (each) => `v1/roles/${encodeURIComponent(each.name)}/portrait`;
-
-function choose(roles) {
-  show($("roles-none"), !roles.length);
-  show($("roles-lead"), roles.length);
-  const card = (each) =>
-    element("li", { className: "card" },
-      element("a", { href: `#/talk/${encodeURIComponent(each.name)}` },
-        element("div", { className: "thumb" }, element("img", { src: portraitOf(each), alt: "" })),
-        element("span", { className: "name" }, each.title || each.name),
-        element("span", { className: "soft" }, each.greeting),
-      ),
-    );
-  $("roles").replaceChildren(...roles.map(card));
+  show($("role-list"), true);
 }
 
 function enter(chosen) {
   role = chosen;
-  for (const part of ["roles", "roles-lead"]) show($(part), false);
+  show($("role-list"), false);
   show($("conversation"), true);
   title();
   offer();

@@ -36,8 +36,8 @@ export const chinese = {
   "Nothing yet. The first one will appear here.": "还没有视频，做好的第一个会出现在这里。",
   "Show older clips": "显示更早的视频",
   "Talk to someone": "找人聊聊",
-  "There are no roles yet. An admin adds one with: echod roles add examples/roles/ada":
-    "还没有角色。管理员可以这样添加：echod roles add examples/roles/xiaolin",
+  "Show me an example": "看一个示例",
+  "Add the examples": "添加示例角色",
   "Choose whom to talk to.": "选择聊天对象。",
   "How it answers": "回答方式",
   "Video": "视频",
@@ -173,6 +173,9 @@ export const chinese = {
   "automatic": "自动",
   "seed": "种子",
   "All of that clip is here. Change what you like.": "那个视频的内容都在这里，可以随意修改。",
+  "Hello! I am only a picture, and yet I speak. Give me a portrait of yours, and words to say.":
+    "你好！我只是一张照片，却会说话。给我一张你的照片，再给我想说的话吧。",
+  "Example": "示例",
   "The clip is being made.": "视频正在生成。",
   "Still looking at the picture. The clip is made right after.": "还在查看照片，看完就生成视频。",
   "Still listening to the recording. The clip is made right after.": "还在检查录音，检查完就生成视频。",
@@ -196,6 +199,22 @@ export const chinese = {
   "The microphone is in use by another program. Close it and try again.": "麦克风被其他程序占用。请关闭后重试。",
   "Browsers give the microphone only to pages opened by https, or on the daemon's own machine.":
     "浏览器只允许通过 https 或在服务本机打开的页面使用麦克风。",
+
+  // roles.js, role.js
+  "There are no roles yet. Begin with one of these examples, or make one of your own.":
+    "还没有角色。可以从这些示例开始，也可以自己创建。",
+  "There are no roles yet. An admin makes them here, or with: echod roles add ada":
+    "还没有角色。管理员可以在这里创建，或运行：echod roles add xiaolin",
+  "Make a role": "创建角色",
+  "Change {title}": "修改{title}",
+  "Who it is": "是谁",
+  "Ada, flight instructor": "小林，科技馆讲解员",
+  "Its first words": "开场白",
+  "How it thinks and talks; only admins see this": "性格与说话方式（仅管理员可见）",
+  "Language": "语言",
+  "Short name": "短名称",
+  "Save": "保存",
+  "Back": "返回",
 
   // talk.js, transcript.js
   "Connecting…": "连接中…",
