@@ -334,8 +334,11 @@ function hold() {
 }
 
 async function switchHandsFree() {
-  await listen(() => ear.setHandsFree(!ear.handsFree));
+  const wanted = !ear.handsFree;
+  const changing = listen(() => ear.setHandsFree(wanted));
   realtime?.update(session());
+  await changing;
+  if (ear.handsFree !== wanted) realtime?.update(session()); // there is no microphone
 }
 
 holdable($("hold"), { begin: hold, end: () => listen(() => ear.end()), active: () => ear.open });
