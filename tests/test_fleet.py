@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import stat
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -151,6 +152,18 @@ async def test_first_report_and_one_load(one: Bench) -> None:
         assert (await one.ended(await one.accept())).status == "completed"
     (device,) = one.fleet.devices()
     assert (device.loads, device.epoch, device.restarts) == (1, 1, 0)
+
+
+async def test_the_sockets_are_nobody_elses(tmp_path: Path) -> None:
+    """A directory of workers' sockets that everybody could write to is tightened before anything is in it."""
+    (tmp_path / "run" / "workers").mkdir(parents=True)
+    (tmp_path / "run" / "workers").chmod(0o777)
+    config = make_config(tmp_path)
+    journal = Journal(tmp_path / "journal")
+    journal.open()
+    LocalFleet(config, Desk(config, journal, ("preview",), boot=1), ("cpu",), scripted.main)
+    assert stat.S_IMODE((tmp_path / "run" / "workers").stat().st_mode) == 0o700
+    await journal.close()
 
 
 async def test_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
