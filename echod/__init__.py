@@ -1,3 +1,3 @@
 """echod: a portrait and speech become a talking-head clip, on your own GPU box."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
