@@ -235,6 +235,7 @@ class Config:
     sessions_per_account: int = _setting("limits", COUNT, "sessions of one account; a further one ends the oldest", 100)
     max_seconds: float = _setting("limits", DURATION, "longest speech", 1800)
     max_upload: int = _setting("limits", SIZE, "largest request body", "64MiB")
+    receive_memory: int = _setting("limits", SIZE, "memory for requests on their way, a quarter for each", "128MiB")
     max_pixels: int = _setting("limits", COUNT, "largest portrait, width x height", 50_000_000)
     inspect_timeout: float = _setting("limits", DURATION, "time to inspect one file", "20s")
     inspect_memory: int = _setting("limits", SIZE, "memory to inspect one file", "1.5GiB")

@@ -20,7 +20,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
-from echod import __version__, logs
+from echod import __version__, heap, logs
 from echod.accounts import Accounts
 from echod.clock import TrustedTime
 from echod.config import Config
@@ -57,6 +57,7 @@ NO_ACCOUNTS = (
     "makes clips, files, roles and conversations and sees all of them; `echod users add NAME --role admin` ends that"
 )
 
+TRIM_INTERVAL = 15.0  # seconds; it takes a few milliseconds of a thread
 SWEEP_INTERVAL = 600.0  # seconds between two looks for what has expired
 
 
@@ -163,6 +164,7 @@ class Daemon:
             async with running(
                 self._keep_systemd_informed(),
                 self._sweep(),
+                self._trim(),
                 self.inspector.start(shared=bool(self.accounts)),
                 services.metrics.follow(self.desk.feed),
                 self.roles.watch(),
@@ -308,6 +310,11 @@ class Daemon:
             if self._changed.is_set():
                 self._changed.clear()
                 notify(STATUS=self._status())
+
+    async def _trim(self) -> None:
+        while True:
+            await asyncio.sleep(TRIM_INTERVAL)
+            await asyncio.to_thread(heap.trim)
 
     async def _sweep(self) -> None:
         usage = UsageRecords(self.desk.journal)

@@ -35,7 +35,7 @@ from echod.quota import Quota
 
 log = logging.getLogger("echod.uploads")
 
-BLOCK = 2**20  # bytes gathered before a thread writes them: a full disk's cache may block a write for seconds
+BLOCK = 2**16  # bytes gathered before a thread writes them: a full disk's cache may block a write for seconds
 MAX_FILENAME = 255
 
 

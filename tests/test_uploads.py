@@ -161,7 +161,7 @@ async def test_the_quota(tmp_path: Path, inspector: Inspector, speech: bytes) ->
     error = await refusal(bench.upload(PORTRAIT))  # which fits, but what is made of it does not
     assert (error.code, "disk_per_account" in error.message) == ("quota_exceeded", True)
     async with bench.store.receive("ann") as receiving:
-        error = await refusal(receiving.write(bytes(BLOCK)))
+        error = await refusal(receiving.write(bytes(2**20)))
     assert (error.code, "1.0 MiB more are sent" in error.message) == ("quota_exceeded", True)
     assert bench.left == [first.id]
     assert bench.store.quota.used("ann") == used

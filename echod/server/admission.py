@@ -16,10 +16,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from echod.config import Config
 from echod.errors import EchodError
+from echod.network import peer
 from echod.server import page
 from echod.server.accounts import BEARER_OF_ADDRESS, NOBODY, READING, Caller
+from echod.server.budget import Share
 from echod.server.refusals import error_response
 from echod.server.services import Services
+from echod.uploads import BLOCK
 
 log = logging.getLogger("echod.server")
 
@@ -28,6 +31,8 @@ MAX_SUBMISSION = 256 * 1024  # bytes of JSON for a clip: a prompt and metadata, 
 MAX_LOGIN = 8 * 1024  # bytes; anybody may send these
 MAX_OTHER = 32 * 1024  # bytes of any other body: two passwords at most
 BODY_STALL = 120.0  # seconds without a byte of a body that is expected
+BODY_PATIENCE, BODY_RATE = 120.0, 2048  # seconds for a body, and bytes a second beyond them: an old modem's
+UNFINISHED = 64 * 1024  # bytes that a request takes until its body is whole, beside what is kept of that
 LINGER = 5.0  # seconds, and
 DISCARD = 64 << 20  # bytes, that are read on after a refusal, so that the client sees the answer and not a reset
 
@@ -69,6 +74,7 @@ class Admission:
             log.exception("%s %s failed", scope["method"], scope["path"])
             await exchange.refuse(EchodError("internal", "something failed inside the daemon; its log says what"))
         finally:
+            exchange.close()
             self.services.metrics.requests.labels(scope["method"], str(exchange.status or "gone")).inc()
 
     async def _admit(self, scope: Scope, exchange: Exchange) -> Caller:
@@ -78,9 +84,16 @@ class Admission:
             desk, key = self.services.desk, headers.get("idempotency-key")
             if not (key and await desk.knows(who.account, key)):
                 desk.check_open(who.account)
-        exchange.limit, exchange.setting = body_limit(scope, headers, self.services.config)
-        exchange.count(int(headers.get("content-length", 0)))
+        exchange.announce(*body_limit(scope, headers, self.services.config))
+        exchange.share = scope["state"]["share"] = self._share(who, scope, headers)
         return who
+
+    def _share(self, who: Caller, scope: Scope, headers: Headers) -> Share:
+        if who.account:
+            return self.services.budget.share(who.account)
+        connected = scope["client"][0] if scope["client"] else None
+        forwarded = headers.getlist("x-forwarded-for")
+        return self.services.budget.share("", peer(connected, forwarded, self.services.config.trusted_proxies))
 
     def _caller(self, scope: Scope, headers: Headers) -> Caller:
         method, path = scope["method"], scope["path"]
@@ -140,8 +153,17 @@ class Exchange:
         self.limit = 0
         self.setting = ""
         self._scope, self._receive, self._send = scope, receive, send
-        self._received = 0
+        self.share: Share | None = None
+        self._reserved = 0  # of it
+        self._announced = self._received = 0
+        self._waited = 0.0  # seconds for what was received
         self._unread = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+
+    def announce(self, limit: int, setting: str) -> None:
+        """How large the body may be, by which setting. EchodError payload_too_large if it says that it is larger."""
+        self.limit, self.setting = limit, setting
+        self._announced = int(Headers(scope=self._scope).get("content-length", limit))
+        self.count(self._announced)
 
     def count(self, size: int) -> None:
         """EchodError payload_too_large if a body of `size` bytes is over the limit."""
@@ -153,19 +175,46 @@ class Exchange:
             )
 
     async def receive(self) -> Message:
-        message = await self._receive_some()
+        message = await self._receive_in_time()
         self.count(self._received)
+        self._reserve()
         if self.caller.ended:
             raise EchodError("unauthorized", "the credentials of this request ended while its body was on its way")
         return message
 
-    async def _receive_some(self) -> Message:
+    def _reserve(self) -> None:
+        """Take memory for a body while it is on its way: a body that came with its head needs none.
+
+        All that it may need is taken at once, so that what has begun is not refused later. Of what streams to disk a
+        block is kept; whoever reads it takes more for the fields beside it.
+        """
+        if self.share is None:
+            return
+        needed = UNFINISHED + (BLOCK if self.setting else self._announced) if self._unread else 0
+        self.share.resize(self.share.size - self._reserved + needed)
+        self._reserved = needed
+
+    async def _receive_in_time(self) -> Message:
+        time = asyncio.get_running_loop().time
+        began, left = time(), BODY_PATIENCE + self._received / BODY_RATE - self._waited
         try:
-            async with asyncio.timeout(BODY_STALL if self._unread else None):
-                message = await self._receive()
+            async with asyncio.timeout(min(BODY_STALL, left) if self._unread else None):
+                return await self._receive_some()
         except TimeoutError:
-            why = f"nothing of the body came for {BODY_STALL:g} s, and {self._received} bytes before"
-            raise EchodError("invalid_request", why) from None
+            raise EchodError("invalid_request", self._too_slow(left < BODY_STALL)) from None
+        finally:
+            self._waited += time() - began
+
+    def _too_slow(self, on_its_way: bool) -> str:
+        if on_its_way:
+            return (
+                f"only {self._received} bytes of the body came in {self._waited:.0f} s; it may take "
+                f"{BODY_PATIENCE:g} s, and a second more for each {BODY_RATE} bytes"
+            )
+        return f"nothing of the body came for {BODY_STALL:g} s, and {self._received} bytes before"
+
+    async def _receive_some(self) -> Message:
+        message = await self._receive()
         self._received += len(message.get("body", b""))
         self._unread = message["type"] == "http.request" and message.get("more_body", False)
         return message
@@ -193,6 +242,10 @@ class Exchange:
             async with asyncio.timeout(LINGER):
                 while self._unread and self._received < enough:
                     await self._receive_some()
+
+    def close(self) -> None:
+        if self.share is not None:
+            self.share.resize(0)
 
     async def refuse(self, error: EchodError) -> None:
         """Answer with the error; if an answer is under way already, break it off."""

@@ -12,6 +12,7 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import Event, State
 
 from echod.server.accounts import Address, Caller
+from echod.server.budget import Messages
 from echod.server.http import Http
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
 
 MAX_UNREAD = 1 << 20  # bytes that a client may have us answer without reading the answers
 MAX_FRAGMENTS = 1024  # of one message; each takes a few hundred bytes, also an empty one
-READ_SIZE = 16 * 1024  # bytes of frames taken in at once: some 2,700 of the smallest, in 10 ms
+READ_SIZE = 64 * 1024  # bytes of requests taken in at once, and
+FRAMES_SIZE = 16 * 1024  # of frames: some 2,700 of the smallest, in 10 ms
 
 
 class Connection(ServerConnection):
@@ -32,14 +34,16 @@ class Connection(ServerConnection):
     lent = False
     _unread = 0  # bytes written in answer to pings since the client had last read everything
     _fragments = 0  # of a message on its way
+    messages: Messages | None = None  # where they may be large
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         if self.lent:  # handed back by uvicorn: the client upgrades
-            vars(transport)["max_size"] = READ_SIZE  # asyncio's, for each read
+            vars(transport)["max_size"] = FRAMES_SIZE
             super().connection_made(transport)
             return
         self.lent = True
+        vars(transport)["max_size"] = READ_SIZE  # asyncio's own is four times as large
         self.addresses = get_local_addr(transport), get_remote_addr(transport)
         self.front.transports.add(transport)
         protocol = Http(self.front, self)
@@ -52,7 +56,12 @@ class Connection(ServerConnection):
             self.transport.abort()
             return
         waiting = self.transport.get_write_buffer_size()
+        if self.messages is not None:
+            self.messages.come(len(data))
         super().data_received(data)
+        if self.messages is not None and not self.messages.fit():
+            self.messages = None
+            self._fail(CloseCode.TRY_AGAIN_LATER, "too much is under way at once (setting receive_memory)")
         grown = self.transport.get_write_buffer_size() - waiting
         self._unread = self._unread + grown if waiting else grown
         if self._unread > MAX_UNREAD:
@@ -61,12 +70,18 @@ class Connection(ServerConnection):
     def process_event(self, event: Event) -> None:
         """Bounds fragments: `websockets` has no limit in some versions, and another one in others."""
         if isinstance(event, Frame) and event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):
+            if self.messages is not None:
+                self.messages.frame(len(event.data), event.fin)
             self._fragments = 0 if event.fin else self._fragments + 1
             if self._fragments > MAX_FRAGMENTS:
-                self.protocol.fail(CloseCode.MESSAGE_TOO_BIG, f"a message may have {MAX_FRAGMENTS} fragments")
-                self.send_data()
+                self._fail(CloseCode.MESSAGE_TOO_BIG, f"a message may have {MAX_FRAGMENTS} fragments")
                 return
         super().process_event(event)
+
+    def _fail(self, code: CloseCode, reason: str) -> None:
+        """Close, and throw away whatever else the client sends."""
+        self.protocol.fail(code, reason)
+        self.send_data()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.front.transports.discard(self.transport)

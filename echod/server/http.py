@@ -83,6 +83,7 @@ class Http(HttpToolsProtocol):
         self._front.transports.discard(self.transport)
         self._head_arrived()
         super().connection_lost(exc)
+        self._unset_keepalive_if_required()  # uvicorn leaves it, and all of us with it, to a client that resets
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -215,6 +216,8 @@ class Http(HttpToolsProtocol):
         self._framing -= len(body)
         if not (self._deaf or self.transport.is_closing()):
             super().on_body(body)
+            if self.cycle.body and not self.cycle.response_complete:
+                self.flow.pause_reading()  # uvicorn would read on up to 64 KiB; whoever wants more resumes it
 
     def on_chunk_complete(self) -> None:
         self._framing = 0

@@ -8,8 +8,9 @@ from typing import TypeAlias
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
+from echod.server.budget import Share
 from echod.server.refusals import invalid
 
 MAX_PARTS = 64
@@ -23,10 +24,11 @@ SLICE = 16 * 1024  # bytes parsed at once: a few hundred of the smallest parts
 class Part:
     """One field of a form. Read it with `chunks` or `text` before asking for the next part."""
 
-    def __init__(self, name: str, filename: str | None, events: AsyncIterator[Event]) -> None:
+    def __init__(self, name: str, filename: str | None, events: AsyncIterator[Event], share: Share) -> None:
         self.name = name
         self.filename = filename
         self._events = events
+        self._share = share
 
     async def chunks(self) -> AsyncIterator[bytes]:
         async for event in self._events:
@@ -37,6 +39,7 @@ class Part:
     async def text(self) -> str:
         value = b""
         async for chunk in self.chunks():
+            self._share.add(len(chunk))
             value += chunk
             if len(value) > MAX_FIELD:
                 raise invalid(f"field {self.name!r} is longer than {MAX_FIELD} bytes", self.name)
@@ -61,7 +64,7 @@ async def parts(request: Request) -> AsyncGenerator[Part, None]:
         count += 1
         if count > MAX_PARTS:
             raise invalid(f"the form has more than {MAX_PARTS} parts")
-        yield _part(event, events)
+        yield _part(event, events, request.scope["state"]["share"])
 
 
 def _boundary(content_type: str) -> bytes:
@@ -74,7 +77,7 @@ def _boundary(content_type: str) -> bytes:
     return boundary
 
 
-def _part(headers: Headers, events: AsyncIterator[Event]) -> Part:
+def _part(headers: Headers, events: AsyncIterator[Event], share: Share) -> Part:
     _, options = parse_options_header(headers.get(b"content-disposition", b""))
     if b"name" not in options:
         raise invalid("a part of the form has no name")
@@ -83,6 +86,7 @@ def _part(headers: Headers, events: AsyncIterator[Event]) -> Part:
         options[b"name"].decode(errors="replace"),
         None if filename is None else filename.decode(errors="replace"),
         events,
+        share,
     )
 
 
@@ -95,16 +99,30 @@ async def _events(request: Request, boundary: bytes) -> AsyncGenerator[Event, No
             max_header_count=MAX_HEADERS,
             max_header_size=MAX_HEADER,
         )
-        async for chunk in request.stream():
-            for start in range(0, len(chunk), SLICE):
-                parser.write(chunk[start : start + SLICE])
-                while collector.events:
-                    yield collector.events.popleft()
+        async for piece in _pieces(request):
+            parser.write(piece)
+            del piece
+            while collector.events:
+                yield collector.events.popleft()
     except FormParserError as error:
         allowed = f"; a part may have {MAX_HEADERS} headers of {MAX_HEADER} bytes" if "header" in str(error) else ""
         raise invalid(f"the multipart body is malformed: {error}{allowed}") from None
     if not collector.ended:
         raise invalid("the multipart body ends before its last boundary")
+
+
+async def _pieces(request: Request) -> AsyncGenerator[bytes, None]:
+    """The body, little by little. Nothing of it is held while the next is awaited, as `request.stream` does."""
+    more = True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientDisconnect
+        body, more = message.get("body", b""), message.get("more_body", False)
+        del message
+        for start in range(0, len(body), SLICE):
+            yield body[start : start + SLICE]
+        del body
 
 
 class _Collector:

@@ -16,6 +16,7 @@ from websockets.exceptions import ConnectionClosed
 from echod.conversations import Conversation
 from echod.errors import EchodError
 from echod.roles import Role
+from echod.server.budget import Messages
 from echod.server.connection import Connection
 from echod.server.events import POLICY_VIOLATION, TRY_AGAIN_LATER, dismiss, let_go
 from echod.server.refusals import body, invalid, json_object
@@ -31,6 +32,15 @@ MAX_PENDING = 64 << 20  # bytes that may wait for a client before it is let go
 
 async def realtime(connection: Connection, services: Services) -> None:
     """Serve one connection until it closes."""
+    with services.budget.share(connection.caller.account) as share:
+        connection.messages = Messages(share)
+        try:
+            await _serve(connection, services)
+        finally:
+            connection.messages = None
+
+
+async def _serve(connection: Connection, services: Services) -> None:
     connection.protocol.max_message_size = largest_event(services.config.max_utterance)
     outbox = Outbox(connection)
     try:
@@ -74,6 +84,9 @@ async def _read(connection: Connection, session: Session, outbox: Outbox) -> Non
                 await session.handle(event)
             except EchodError as error:
                 outbox.send("error", error=body(error)["error"] | {"event_id": event.get("event_id")})
+            if connection.messages is not None:
+                connection.messages.acted_on()
+                connection.messages.fit()
 
 
 def largest_event(max_utterance: float) -> int:

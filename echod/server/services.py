@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
 from echod.server.accounts import Address, Caller, caller
+from echod.server.budget import Budget
 
 if TYPE_CHECKING:
     from echod.accounts import Accounts
@@ -57,6 +59,11 @@ class Services:
     def config(self) -> Config:
         """The settings in force: SIGHUP gives the desk new ones."""
         return self.desk.config
+
+    @cached_property
+    def budget(self) -> Budget:
+        """For what clients are sending."""
+        return Budget(lambda: self.config.receive_memory)
 
     @property
     def scratch(self) -> Path:

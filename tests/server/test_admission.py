@@ -13,42 +13,16 @@ import pytest
 
 from echod.server.admission import MAX_LOGIN, MAX_OTHER, MAX_SUBMISSION
 from tests.server.conftest import PORTRAIT, Daemon, refusal
+from tests.server.wire import FILE_HEAD, FORM, Wire
 
 pytestmark = pytest.mark.timeout(60)
 
 MAX_UPLOAD = 100_000
-FILE_HEAD = b'--b\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'
 
 
 @pytest.fixture
 def limits() -> dict[str, object]:
     return {"max_upload": MAX_UPLOAD, "queue_limit": 1}
-
-
-class Wire:
-    """A connection whose bytes a test writes itself."""
-
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.reader = reader
-        self.writer = writer
-
-    @classmethod
-    async def open(cls, daemon: Daemon) -> Wire:
-        return cls(*await asyncio.open_connection("127.0.0.1", int(daemon.base.rpartition(":")[2])))
-
-    async def head(self, method: str, path: str, headers: dict[str, Any]) -> None:
-        lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
-        self.writer.write("\r\n".join(lines).encode())
-        await self.writer.drain()
-
-    async def answer(self) -> bytes:
-        """An answer's head and body, by its Content-Length."""
-        head = await self.reader.readuntil(b"\r\n\r\n")
-        length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
-        return head + await self.reader.readexactly(length)
-
-
-FORM = {"Host": "localhost", "Content-Type": "multipart/form-data; boundary=b"}
 
 
 @pytest.mark.parametrize(

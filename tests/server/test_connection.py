@@ -11,7 +11,7 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import Event
 
-from echod.server.connection import MAX_FRAGMENTS, READ_SIZE, Connection
+from echod.server.connection import FRAMES_SIZE, MAX_FRAGMENTS, Connection
 from echod.server.realtime import MAX_EVENT
 from echod.server.session import Session
 from tests.server.conftest import Daemon, until
@@ -48,7 +48,7 @@ async def test_frames_are_taken_in_a_few_at_a_time(daemon: Daemon, monkeypatch: 
         client.transport.write(PING * 100_000)
         await (await client.ping())
     assert sum(sizes) > 600_000
-    assert max(sizes) == READ_SIZE
+    assert max(sizes) == FRAMES_SIZE
 
 
 async def test_events_that_wait(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:

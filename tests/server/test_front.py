@@ -5,10 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import email.utils
+import gc
 import json
 import socket
 import stat
+import struct
 import time
+import weakref
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
@@ -351,6 +354,30 @@ async def test_pongs_that_nobody_reads(site: Site, monkeypatch: pytest.MonkeyPat
             writer.write(pings)
             await writer.drain()
     writer.close()
+
+
+async def test_client_that_resets(site: Site) -> None:
+    """Nothing is kept of a client that leaves with an answer unread: a timer would hold all of it for 75 s."""
+    reader, writer = await site.raw()
+    writer.write(b"GET /peer HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    await reader.readuntil(b"\r\n\r\n")
+    [protocol] = [weakref.ref(each) for each in site.front.state.connections]
+    lost: list[object] = []
+    connection_lost = Http.connection_lost
+
+    def watched(self: Http, error: Exception | None) -> None:
+        lost.append(error)
+        connection_lost(self, error)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Http, "connection_lost", watched)
+        sock = writer.get_extra_info("socket")
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        writer.transport.abort()
+        await until(lambda: bool(lost))
+    assert isinstance(lost[0], ConnectionResetError)
+    await until(lambda: protocol() is None or not gc.collect())
+    assert protocol() is None
 
 
 UPGRADE = (

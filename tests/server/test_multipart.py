@@ -10,8 +10,10 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from echod.errors import EchodError
+from echod.server.budget import Budget
 from echod.server.multipart import MAX_FIELD, MAX_HEADER, MAX_HEADERS, MAX_PARTS, SLICE, parts
 
+SHARE = {"share": Budget(lambda: 1 << 30).share("ada")}
 FORM = (
     b'--b\r\nContent-Disposition: form-data; name="prompt"\r\n\r\nhello\r\n'
     b'--b\r\nContent-Disposition: form-data; name="file"; filename="a \\"b\\".png"\r\nContent-Type: image/png\r\n\r\n'
@@ -28,7 +30,7 @@ def request(body: bytes, size: int, content_type: str = "multipart/form-data; bo
         piece = pieces.pop(0) if pieces else b""
         return {"type": "http.request", "body": piece, "more_body": bool(pieces)}
 
-    return Request({"type": "http", "headers": [(b"content-type", content_type.encode())]}, receive)
+    return Request({"type": "http", "headers": [(b"content-type", content_type.encode())], "state": SHARE}, receive)
 
 
 async def read(
@@ -61,7 +63,7 @@ async def test_bytes_are_handed_on_as_they_come() -> None:
         head = b'--b\r\nContent-Disposition: form-data; name="f"; filename="f"\r\n\r\n' if sent == 1 else b""
         return {"type": "http.request", "body": head + b"x" * 1000, "more_body": True}
 
-    scope = {"type": "http", "headers": [(b"content-type", b"multipart/form-data; boundary=b")]}
+    scope = {"type": "http", "headers": [(b"content-type", b"multipart/form-data; boundary=b")], "state": SHARE}
     form = parts(Request(scope, receive))
     chunks: AsyncIterator[bytes] = (await anext(form)).chunks()
     await anext(chunks)

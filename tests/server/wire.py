@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 from tests.server.conftest import PASSWORD, Daemon
 
@@ -29,6 +30,9 @@ OTHERS = (
     "Connection: upgrade\r\nConnection: keep-alive\r\nUpgrade: TLS/1.0\r\n",
 )
 
+FORM = {"Host": "localhost", "Content-Type": "multipart/form-data; boundary=b"}
+FILE_HEAD = b'--b\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n'
+
 
 class Wire:
     """A connection to the TCP port or the unix socket, whose bytes a test writes itself."""
@@ -37,10 +41,15 @@ class Wire:
         self.reader, self.writer = reader, writer
 
     @classmethod
-    async def open(cls, daemon: Daemon, by: str) -> Wire:
+    async def open(cls, daemon: Daemon, by: str = "tcp") -> Wire:
         if by == "unix":
             return cls(*await asyncio.open_unix_connection(str(daemon.config.socket)))
         return cls(*await asyncio.open_connection("127.0.0.1", int(daemon.base.rpartition(":")[2])))
+
+    async def head(self, method: str, path: str, headers: dict[str, Any]) -> None:
+        lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items()), "", ""]
+        self.writer.write("\r\n".join(lines).encode())
+        await self.writer.drain()
 
     async def answer(self) -> bytes:
         """The next one, by its Content-Length."""
