@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser.conftest import SPEECH, TRACKS, Visit, Visitor, held
@@ -408,6 +409,27 @@ def test_silence(visitor: Visitor, tmp_path: Path) -> None:
     page.get_by_label("Use a recording").check()
     page.locator("#speech-file").set_input_files(write_wav(tmp_path / "silence.wav", hertz=0))
     expect(page.get_by_role("alert").filter(has_text="Nothing can be heard in this recording.")).to_be_visible()
+
+
+def test_small_face(visitor: Visitor, short_speech: Path, tmp_path: Path) -> None:
+    """A face that is too small for a sharp clip is told of as soon as it is found, and with the clip."""
+    with Image.open(EXAMPLES / "portrait.png") as picture:
+        picture.crop((120, 0, 340, 220)).resize((800, 800)).save(tmp_path / "close.png")
+    page = visitor.open()
+    visitor.choose_portrait()
+    advice = page.locator("#portrait-advice")
+    expect(advice).to_contain_text("The face is only 86 pixels wide, so that the clip is soft.")
+    page.get_by_role("button", name="中文").click()
+    expect(advice).to_contain_text("照片里的脸只有 86 像素宽")
+    page.get_by_role("button", name="English").click()
+    visitor.choose_speech(short_speech)
+    visitor.submit()
+    completed(page)
+    expect(page.locator("#clip .advice")).to_contain_text("The face is only 86 pixels wide")
+    page.get_by_role("link", name="Make another").click()
+    visitor.choose_portrait(tmp_path / "close.png")
+    expect(page.locator("#portrait-facts")).to_contain_text("800 × 800")
+    expect(advice).to_be_empty()
 
 
 def test_what_is_missing(visitor: Visitor) -> None:

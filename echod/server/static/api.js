@@ -77,7 +77,7 @@ export async function upload(file) {
 export async function inputOf(reference, kind) {
   if (reference.file_id) return ofFile(await call("GET", `v1/files/${reference.file_id}`));
   const { seconds, echod } = await call("GET", `v1/videos/${reference.video_id}`);
-  const facts = kind === "portrait" ? { ...echod.portrait, faces: echod.faces } : { seconds: Number(seconds) };
+  const facts = kind === "portrait" ? { ...echod.portrait, faces: echod.faces, warnings: echod.warnings } : { seconds: Number(seconds) };
   return { reference, name: echod.title, facts, content: `v1/videos/${reference.video_id}/content?variant=${kind}` };
 }
 

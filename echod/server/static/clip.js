@@ -5,7 +5,7 @@ import { doings, titleOf } from "./doings.js";
 import { $, announce, element, refill, retitle, show } from "./dom.js";
 import { ended, jobs } from "./live.js";
 import { giveUp, play, stop } from "./player.js";
-import { complain } from "./refusals.js";
+import { advise, complain, warningsOf } from "./refusals.js";
 import { lasting, moment, t, timeLeft } from "./words.js";
 
 export const STATUSES = {
@@ -128,9 +128,12 @@ function facts(video) {
     .filter(([, value]) => value != null)
     .map(([name, value]) => element("div", {}, element("dt", {}, name), element("dd", {}, String(value))));
   const puppet = engine === "preview" && video.status === "completed";
+  const advice = element("div", {});
+  advise(advice, warningsOf({ ...video.echod.portrait, warnings: video.echod.warnings }));
   return element("div", {},
     element("dl", { className: "facts" }, ...list),
     puppet && element("p", { className: "soft" }, t(PUPPET)),
+    advice,
   );
 }
 

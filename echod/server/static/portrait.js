@@ -3,7 +3,7 @@
 import { granted, inputOf, upload } from "./api.js";
 import { cropOf, drawCrop } from "./crop.js";
 import { $, element, say, show } from "./dom.js";
-import { complain } from "./refusals.js";
+import { advise, complain, warningsOf } from "./refusals.js";
 import { t } from "./words.js";
 
 /** Dispatches "change". `input`: how a request names it, and its facts, once the daemon has looked at it. */
@@ -109,6 +109,7 @@ class Portrait extends EventTarget {
   }
 
   #tell() {
+    advise($("portrait-advice"), this.input ? warningsOf(this.input.facts) : []);
     const none = this.chosen ? "Looking for the face…" : "None chosen yet";
     if (!this.input) return say($("portrait-facts"), t(none));
     const { width, height, faces } = this.input.facts;

@@ -19,6 +19,7 @@ const SENTENCES = {
   voice_not_installed: "No voice for these words is installed on the daemon's machine.",
   hearing_not_installed: "Nothing on the daemon's machine understands speech: please type.",
   reply_not_installed: "No language model is set up on the daemon's machine, so nobody can answer.",
+  face_small: "The face is only {n} pixels wide, so that the clip is soft. Use a closer picture, or a smaller size.",
   not_found: "This is not there any more. It may have expired or been deleted.",
   not_ready: "This is not finished yet. Wait a little and try again.",
   idempotency_conflict: "This was sent before with other contents. Try again.",
@@ -72,6 +73,22 @@ export function complain(target, refusal) {
   target.append(t(sentence(refusal), refusal.values));
   if (refusal.code?.endsWith("_not_installed")) target.append(...remedies(refusal));
   else if (known && refusal.message) target.append(element("small", { lang: "en" }, refusal.message));
+}
+
+/** The warnings about a portrait, as reasons; `box` is its face's. */
+export function warningsOf({ warnings = [], box }) {
+  const reason = ({ code, message }) => (SENTENCES[code] ? { code, values: { n: Math.round(box[2] - box[0]) } } : { message });
+  return warnings.map(reason);
+}
+
+/** Tell of each of what is no refusal, but good to know. */
+export function advise(target, reasons) {
+  const line = (reason) => {
+    const made = element("p", { className: "advice" });
+    complain(made, reason);
+    return made;
+  };
+  target.replaceChildren(...reasons.map(line));
 }
 
 /** The commands that bring what is missing, of which one is enough. */

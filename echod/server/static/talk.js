@@ -7,7 +7,7 @@ import { Ear } from "./ear.js";
 import { holdable } from "./hold.js";
 import { RATE } from "./microphone.js";
 import { Realtime } from "./realtime.js";
-import { complain, lengthProblem, sentence } from "./refusals.js";
+import { advise, complain, lengthProblem, sentence } from "./refusals.js";
 import { listRoles, portraitOf } from "./roles.js";
 import { Sentences } from "./sentences.js";
 import { Speaker } from "./speaker.js";
@@ -90,12 +90,7 @@ function offer() {
   show($("modes"), speaks());
   $("say").placeholder = t(hears() ? "Type, or hold to talk" : "Type something");
   show($("hands-free"), hears());
-  const parts = Object.keys(LACKS).filter(lack).map((part) => ({ ...lack(part), advice: LACKS[part] }));
-  $("talk-advice").replaceChildren(...parts.map((reason) => {
-    const line = element("p", { className: "advice" });
-    complain(line, reason);
-    return line;
-  }));
+  advise($("talk-advice"), Object.keys(LACKS).filter(lack).map((part) => ({ ...lack(part), advice: LACKS[part] })));
 }
 
 // A conversation outlives a reload: the daemon keeps it for a while, and the browser what was said.

@@ -261,6 +261,8 @@ export const chinese = {
   "No language model is set up on the daemon's machine, so nobody can answer.":
     "服务所在的机器上没有配置语言模型，无法回答。",
   "What helps, run on that machine:": "可以在那台机器上运行：",
+  "The face is only {n} pixels wide, so that the clip is soft. Use a closer picture, or a smaller size.":
+    "照片里的脸只有 {n} 像素宽，视频会模糊。请换一张更近的照片，或选小一点的尺寸。",
   "This is not there any more. It may have expired or been deleted.": "它已经不在了，可能已过期或被删除。",
   "This is not finished yet. Wait a little and try again.": "还没有完成，请稍后再试。",
   "This was sent before with other contents. Try again.": "相同的请求已用其他内容提交过，请重试。",
