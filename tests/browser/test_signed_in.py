@@ -35,7 +35,7 @@ def try_to_sign_in(visitor: Visitor, name: str, password: str) -> Page:
     page = visitor.page
     page.goto("/")
     page.locator("#sign-in").get_by_label("Name").fill(name)
-    page.get_by_label("Password").fill(password)
+    page.locator("#sign-in").get_by_label("Password").fill(password)
     page.get_by_role("button", name="Sign in").click()
     return page
 
@@ -51,7 +51,7 @@ def test_wrong_password(visitor: Visitor) -> None:
     visitor.forgive(401, "/v1/account/login")
     page = try_to_sign_in(visitor, "bert", "wrong")
     expect(page.get_by_role("alert")).to_have_text("The name or the password is wrong. Try again.")
-    page.get_by_label("Password").fill(PASSWORD)
+    page.locator("#sign-in").get_by_label("Password").fill(PASSWORD)
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="Make a picture speak")).to_be_visible()
 
@@ -110,6 +110,25 @@ def test_tokens(daemon: RunningDaemon, visitor: Visitor) -> None:
 def whoami(daemon: RunningDaemon, token: str) -> tuple[int, str | None]:
     answer = httpx.get(f"{daemon.tcp}/v1/account/me", headers={"Authorization": f"Bearer {token}"})
     return answer.status_code, answer.json().get("name")
+
+
+def test_change_of_password(daemon: RunningDaemon, visitor: Visitor) -> None:
+    """A wrong current password ends nothing; with the right one everybody signs in again, with the new one."""
+    added = run_echod("users", "add", "carl", url=daemon.url, input=f"{PASSWORD}\n")
+    assert added.returncode == 0, added.stderr
+    visitor.forgive(401, "/v1/account/login")
+    page = sign_in(visitor, "carl")
+    page.get_by_role("link", name="Account").click()
+    form = page.locator("#new-password")
+    form.get_by_label("New password").fill(f"another {PASSWORD}")
+    form.get_by_label("Current password").fill("wrong")
+    form.get_by_role("button").click()
+    expect(form.get_by_role("alert")).to_have_text("The current password is wrong. Try again.")
+    form.get_by_label("Current password").fill(PASSWORD)
+    form.get_by_role("button").click()
+    expect(page.locator("#sign-in")).to_be_visible()
+    expect(form.get_by_label("New password")).to_have_value("")
+    sign_in(visitor, "carl", f"another {PASSWORD}")
 
 
 @pytest.mark.long
@@ -196,7 +215,7 @@ def test_session_ends(daemon: RunningDaemon, visitor: Visitor) -> None:
         assert changed.returncode == 0, changed.stderr
         expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
         expect(page.locator("#connection")).to_be_hidden()
-        page.get_by_label("Password").fill(password)
+        page.locator("#sign-in").get_by_label("Password").fill(password)
         page.locator("#sign-in").get_by_label("Name").fill(name)
         page.keyboard.press("Enter")
         expect(page.get_by_label("Words to be spoken")).to_have_value("half a" if name == "anna" else "")

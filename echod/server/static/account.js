@@ -40,6 +40,7 @@ function render() {
   $("whoami").textContent = hasAccount() ? t(who, account) : t(NO_ACCOUNTS);
   show($("sign-out"), hasAccount());
   show($("tokens-panel"), hasAccount());
+  show($("new-password"), hasAccount());
 }
 
 function list(tokens) {
@@ -96,6 +97,23 @@ async function copy() {
   $("copy").textContent = t("Copied");
 }
 
+async function changePassword(event) {
+  event.preventDefault();
+  complain($("password-problem"), null);
+  const [current, password] = [$("password-now").value, $("password-next").value];
+  try {
+    // A wrong one is refused here as where one signs in; elsewhere a 401 means that the session has ended.
+    await call("POST", "v1/account/login", { name: account.name, password: current });
+    await call("PUT", "v1/account/password", { current_password: current, password });
+  } catch (refusal) {
+    const wrong = { message: "The current password is wrong. Try again." };
+    complain($("password-problem"), refusal.code === "unauthorized" ? wrong : refusal);
+    return;
+  }
+  $("new-password").reset();
+  document.dispatchEvent(new Event("signed-out"));
+}
+
 async function signOut() {
   jobs.stop(); // before the daemon breaks its connection
   await call("POST", "v1/account/logout").catch(() => {});
@@ -105,4 +123,5 @@ async function signOut() {
 $("new-token").onsubmit = make;
 $("copy").onclick = copy;
 $("sign-out").onclick = signOut;
+$("new-password").onsubmit = changePassword;
 document.addEventListener("language", () => $("account").hidden || openAccount());
