@@ -94,6 +94,7 @@ def test_speech_child_begins_light() -> None:
     """local_proc imports torch, whisper and transformers inside functions only, after it is tied to its parent."""
     assert not under(names("speech/local_proc.py", top_level=True), "torch", "whisper", "transformers")
     assert not under(names("speech/local_speaker.py", top_level=True), "onnxruntime", "hibari", "piper")
+    assert not under(names("speech/local_llama.py", top_level=True), "xllamacpp")
 
 
 # What decodes JSON without float_hook, and why it may: msgspec's own reading of numbers takes 11 us for 1e308, so that

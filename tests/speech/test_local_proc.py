@@ -16,8 +16,11 @@ import pytest
 
 from echod.children import kill
 from echod.speech.base import HEAR_RATE, Message
-from echod.speech.local_messages import LENGTH, Answer, Done, Hear, Piece, Reply, Request, Work, framed
+from echod.speech.local_hibari import hibari_names, hibari_voices
+from echod.speech.local_messages import LENGTH, Answer, Done, Hear, Piece, Reply, Request, Sound, Speak, Work, framed
 from echod.speech.local_programs import start
+from echod.speech.local_smollm import INSTALL_SMOLLM, has_reader, smollm_file
+from echod.speech.local_voice import Loaded
 from tests.speech.tiny_chat import write_chat_model
 
 COMMAND = (sys.executable, "-P", "-m", "echod.speech.local_proc")
@@ -96,6 +99,30 @@ async def test_hearing_dropped(child: Child, assets: Path) -> None:
     child.ask(3, Hear(whisper, bytes(2 * HEAR_RATE)))
     child.ask(2)
     assert {answer.number for answer in await child.answers_until(Answer(3, Done()))} == {3}
+
+
+@pytest.mark.skipif(not (smollm_file() and has_reader()), reason=f"no GGUF file to try: {INSTALL_SMOLLM}")
+async def test_llama_dropped(child: Child, tmp_path: Path) -> None:
+    """A reply of llama.cpp's that nobody wants ends in the middle."""
+    file = smollm_file()
+    assert file
+    child.ask(1, Reply(file, messages=[Message("user", "Count from one to one thousand.")]))
+    assert isinstance((await child.answer()).said, Piece)
+    child.ask(1)
+    child.ask(2, Reply(file))
+    assert len(await child.answers_until(Answer(2, Done()))) < 100  # tokens; of itself it writes a thousand
+
+
+@pytest.mark.skipif(not hibari_names(), reason="hibari-tts is not installed: pip install '.[voice]'")
+async def test_sentence_dropped(child: Child) -> None:
+    """What nobody wants to hear is not spoken to its end."""
+    speaker = next(iter(hibari_voices(Path()).values())).speaker
+    assert isinstance(speaker, Loaded)
+    child.ask(1, Speak(speaker.model, "hibari", 200 * "Good morning. "))
+    assert isinstance((await child.answer()).said, Sound)
+    child.ask(1)
+    child.ask(2, Speak(speaker.model, "hibari"))
+    assert len(await child.answers_until(Answer(2, Done()))) < 100  # pieces of 200
 
 
 def test_dies_with_the_daemon() -> None:
