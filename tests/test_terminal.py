@@ -84,7 +84,8 @@ DEVICE = {
     "device": EVIL, "state": EVIL, "pid": 1, "engines": [EVIL], "job": EVIL, "restarts": 0, "reason": EVIL,
 }  # fmt: skip
 SUM = {
-    "day": EVIL, "account": EVIL, "function": EVIL, "backend": EVIL, "model": EVIL, "calls": EVIL, "failed": EVIL,
+    "day": EVIL, "account": EVIL, "function": EVIL, "backend": EVIL, "model": EVIL, "voice": EVIL, "calls": EVIL,
+    "failed": EVIL,
     "input_tokens": 1, "output_tokens": 1, "characters": 1, "seconds": 1.0,
 }  # fmt: skip
 
