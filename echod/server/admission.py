@@ -32,7 +32,7 @@ MAX_LOGIN = 8 * 1024  # bytes; anybody may send these
 MAX_OTHER = 32 * 1024  # bytes of any other body: two passwords at most
 BODY_STALL = 120.0  # seconds without a byte of a body that is expected
 BODY_PATIENCE, BODY_RATE = 120.0, 2048  # seconds for a body, and bytes a second beyond them: an old modem's
-UNFINISHED = 64 * 1024  # bytes that a request takes until its body is whole, beside what is kept of that
+UNFINISHED = 96 * 1024  # bytes that a request takes until its body is whole, beside what is kept of that
 LINGER = 5.0  # seconds, and
 DISCARD = 64 << 20  # bytes, that are read on after a refusal, so that the client sees the answer and not a reset
 

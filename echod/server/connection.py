@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MAX_UNREAD = 1 << 20  # bytes that a client may have us answer without reading the answers
 MAX_FRAGMENTS = 1024  # of one message; each takes a few hundred bytes, also an empty one
-READ_SIZE = 64 * 1024  # bytes of requests taken in at once, and
+READ_SIZE = 32 * 1024  # bytes of requests taken in at once, and
 FRAMES_SIZE = 16 * 1024  # of frames: some 2,700 of the smallest, in 10 ms
 
 

@@ -335,7 +335,9 @@ async def test_requests_ahead_of_answers(site: Site) -> None:
     answer = await site.exchange(ask * 100 + ask.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
     assert answer.count(b"HTTP/1.1 200 ") == 101
     too_many = http_module.MAX_AHEAD // len(ask) + 1
-    assert await site.exchange(ask.replace(b"peer", b"slow") + ask * too_many) == b""
+    with contextlib.suppress(ConnectionResetError):  # it may have sent more than was read
+        answer = await site.exchange(ask.replace(b"peer", b"slow") + ask * too_many)  # which never ends by itself
+        assert answer.count(b"HTTP/1.1 ") <= 1
 
 
 async def test_pongs_that_nobody_reads(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
