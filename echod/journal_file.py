@@ -76,8 +76,8 @@ def check_not_lost(path: Path, *beside: str) -> None:
 
 
 def check_pages(db: sqlite3.Connection) -> None:
-    """Better no start than one whose promises rest on torn pages. sqlite3.DatabaseError."""
-    (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    """Better no start than one whose promises rest on torn pages, or on an index that misses rows. DatabaseError."""
+    (verdict,) = db.execute("PRAGMA integrity_check(1)").fetchone()
     if verdict != "ok":
         raise sqlite3.DatabaseError(verdict)
 

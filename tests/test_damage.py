@@ -114,6 +114,14 @@ def stray(state: Path) -> None:
     (state / "jobs" / ("video_" + "9" * 32) / "clip.mp4").touch()
 
 
+def indexed_otherwise(state: Path) -> None:
+    """An index that does not find what is there: updates of a job by its status would pass it by."""
+    sql(
+        "PRAGMA writable_schema = ON",
+        "UPDATE sqlite_master SET sql = 'CREATE INDEX jobs_by_status ON jobs (account)' WHERE name = 'jobs_by_status'",
+    )(state)
+
+
 def keyless(state: Path) -> None:
     (state / "signing.key").unlink()
     (state / "signing.key.part").mkdir()
@@ -141,6 +149,7 @@ JOURNAL = (
     Damage("a table is missing", sql("DROP TABLE sessions"), "it has no sessions"),
     Damage("a column is missing", sql("ALTER TABLE jobs DROP COLUMN expires_at"), "it has no jobs.expires_at"),
     Damage("an index is missing", sql("DROP INDEX jobs_by_status"), None),
+    Damage("an index of something else", indexed_otherwise, "missing from index"),
     Damage("wal of another", holds("echod.sqlite3-wal", os.urandom(40_000)), None),
     Damage("wal is a directory", is_directory("echod.sqlite3-wal"), "cannot be used as the journal"),
     Damage("shm of another", holds("echod.sqlite3-shm", os.urandom(32768)), None),
