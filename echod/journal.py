@@ -394,5 +394,6 @@ def _journal_error(error: sqlite3.Error) -> EchodError:
     if journal_file.is_full(error):
         return EchodError("disk_full", f"the journal cannot be written: {error}. Free some space and try again.")
     if journal_file.is_failed(error):
-        return EchodError("disk_failed", f"the journal cannot be written: {error}. Mend its disk and try again.")
+        remedy = "Mend its disk, or end what else uses it."
+        return EchodError("disk_failed", f"the journal cannot be written: {error}. {remedy}")
     return EchodError("internal", f"the journal cannot be written: {error}")

@@ -116,6 +116,11 @@ def unusable(path: Path, error: OSError | sqlite3.Error) -> EchodError:
     """The error to raise for one that the file gave, once it is closed."""
     if is_full(error):
         return EchodError("disk_full", f"{path} cannot be used: {error}. Free some space.")
+    if is_failed(error):  # nothing is wrong with what it holds
+        return ConfigurationError(
+            f"{path} cannot be used as the journal: {error}. Mend its disk or its permissions, end what else uses it, "
+            "or name another directory with --state-dir"
+        )
     # A -wal of another state of the file would be taken for a part of it.
     return ConfigurationError(
         f"{path} cannot be used as the journal: {error}. Put it back, or restore a copy of it and remove "
@@ -139,7 +144,9 @@ def is_full(error: OSError | sqlite3.Error) -> bool:
     return getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL
 
 
-def is_failed(error: sqlite3.Error) -> bool:
-    """Whether it is the disk's fault: read-only, damaged, gone."""
+def is_failed(error: OSError | sqlite3.Error) -> bool:
+    """Whether it cannot be read or written at present: a disk that is read-only or damaged, another program."""
+    if isinstance(error, OSError):
+        return error.errno in directories.FAILED
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the rest says what was being done
-    return code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN)
+    return code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_BUSY)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import sqlite3
 import subprocess
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -95,6 +98,24 @@ async def test_refused_until_somebody_decides(tmp_path: Path, loss: Callable[[Pa
     left = {f"jobs/{JOB}/bytes", f"files/{FILE}/bytes", "signing.key"}
     assert contents(state / "aside") >= left
     assert not left & contents(state)
+
+
+@pytest.mark.parametrize("held", ["by another program", "on a disk that fails"])
+async def test_nothing_is_wrong_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, held: str) -> None:
+    """What cannot be read or written at present is to be mended; nobody is told to start without it."""
+    path = await make_state(tmp_path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        if held == "by another program":
+            db.execute("BEGIN EXCLUSIVE")
+            monkeypatch.setattr(sqlite3, "connect", partial(sqlite3.connect, timeout=0.0))
+        else:
+            monkeypatch.setattr(os, "open", refuse)
+        message = refusal(path)
+    assert "Mend its disk" in message and "mkdir" not in message
+
+
+def refuse(*_: object) -> int:
+    raise OSError(errno.EROFS, "Read-only file system")
 
 
 @pytest.mark.parametrize("beside", ["signing.key", "echod.sqlite3-wal"])
