@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
-import socket
-from collections.abc import AsyncIterator
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
@@ -14,59 +12,25 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
+from tests.nginx import nginx
 from tests.server.conftest import Daemon, Person, until
 from tests.server.wire import H2C, LATE, OTHERS, SECOND, SOCKET, WEBSOCKET, Wire, posting, served
 
 pytestmark = pytest.mark.timeout(60)
 
-NGINX = shutil.which("nginx", path="/usr/sbin:/usr/local/sbin:/usr/bin")
-
-# proxy_http_version, Upgrade and Connection: https://nginx.org/en/docs/http/websocket.html
+# https://nginx.org/en/docs/http/websocket.html, with whom it speaks for, and buffering as it is if nothing is said
 RECIPE = """
-daemon off;
-master_process off;
-pid {directory}/nginx.pid;
-error_log stderr error;
-events {{ worker_connections 64; }}
-http {{
-    access_log off;
-    client_body_temp_path {directory}/body;
-    proxy_temp_path {directory}/proxy;
-    fastcgi_temp_path {directory}/fastcgi;
-    uwsgi_temp_path {directory}/uwsgi;
-    scgi_temp_path {directory}/scgi;
-    upstream daemon {{ server {upstream}; keepalive 4; }}
-    server {{
-        listen 127.0.0.1:{port};
-        location / {{
-            proxy_pass http://daemon;
-            proxy_http_version 1.1;
-            proxy_set_header Upgrade $http_upgrade;
-            proxy_set_header Connection "upgrade";
-            proxy_set_header Host 127.0.0.1;
-            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-        }}
-    }}
-}}
+    proxy_http_version 1.1; proxy_set_header Upgrade $http_upgrade; proxy_set_header Connection "upgrade";
+    proxy_set_header Host 127.0.0.1; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
 """
 
 
 @pytest.fixture(params=["tcp", "unix"])
-async def proxy(request: pytest.FixtureRequest, daemon: Daemon, tmp_path: Path) -> AsyncIterator[int]:
+def proxy(request: pytest.FixtureRequest, daemon: Daemon, tmp_path: Path) -> Iterator[int]:
     """The port of an nginx in front of the daemon's TCP port or its unix socket."""
-    if NGINX is None:
-        pytest.skip("nginx is not installed")
-    upstream = f"unix:{daemon.config.socket}" if request.param == "unix" else daemon.base.removeprefix("http://")
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
-        (tmp_path / "nginx.conf").write_text(RECIPE.format(directory=tmp_path, upstream=upstream, port=port))
-        process = await asyncio.create_subprocess_exec(
-            NGINX, "-p", tmp_path, "-c", tmp_path / "nginx.conf", "-e", "stderr",
-            pass_fds=[listening.fileno()], env={"NGINX": f"{listening.fileno()};"},  # it listens already
-        )  # fmt: skip
-    yield port
-    process.terminate()
-    await process.wait()
+    upstream = f"http://unix:{daemon.config.socket}:" if request.param == "unix" else daemon.base
+    with nginx(upstream, tmp_path / "nginx", RECIPE) as base:
+        yield int(base.rpartition(":")[2])
 
 
 @pytest.fixture(params=[False, True], ids=["no accounts", "accounts"])
