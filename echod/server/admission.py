@@ -97,12 +97,13 @@ class Admission:
 
     def _caller(self, scope: Scope, headers: Headers) -> Caller:
         method, path = scope["method"], scope["path"]
-        if method in ("GET", "HEAD") and self._signed(path, scope["query_string"]):
+        asked = "GET" if method == "HEAD" else method
+        if asked == "GET" and self._signed(path, scope["query_string"]):
             return BEARER_OF_ADDRESS
         try:
             return self.services.caller(headers.items(), scope["server"], scope["client"], reading=method in READING)
         except EchodError:
-            if (method, path) in OPEN or page.open_to_all(method, path):
+            if (asked, path) in OPEN or page.open_to_all(asked, path):
                 return NOBODY
             raise
 

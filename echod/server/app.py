@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 from fastapi import FastAPI
@@ -17,26 +17,40 @@ from echod.devices import READY
 from echod.errors import EchodError
 from echod.server import capabilities, docs, examples, files, page, people, roles, speech, videos
 from echod.server.admission import Admission
+from echod.server.methods import Methods, methods_of
+from echod.server.openapi import document
 from echod.server.refusals import error_response
-from echod.server.schemas import ERROR_ANSWER
+from echod.server.schemas import Responses, refusals
 from echod.server.services import Calling, Served, Services
 
 __all__ = ["Services", "create_app"]
 
 
+class App(FastAPI):
+    """FastAPI's, with a description of its own, which tells whether there are accounts."""
+
+    _documents: ClassVar[dict[bool, dict[str, Any]]] = {}  # every daemon has the same routes
+
+    def openapi(self) -> dict[str, Any]:
+        accounts = bool(self.state.services.accounts)
+        if accounts not in self._documents:
+            self._documents[accounts] = document(self, accounts)
+        return self._documents[accounts]
+
+
 def create_app(services: Services) -> FastAPI:
     """The HTTP side of a daemon; `events.sockets` is the WebSocket side."""
-    app = FastAPI(
+    app = App(
         title="echod",
         version=__version__,
         description="Talking-head clips from a portrait and speech, in the shape of OpenAI's Videos and Files.",
         docs_url=None,  # FastAPI's pages load their scripts from another origin
         redoc_url=None,
         redirect_slashes=False,
-        responses={"default": ERROR_ANSWER},
     )
     app.state.services = services
-    app.add_middleware(Admission, services=services)
+    app.add_middleware(Methods)
+    app.add_middleware(Admission, services=services)  # the outermost
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.include_router(videos.router)
@@ -53,10 +67,19 @@ def create_app(services: Services) -> FastAPI:
 
 
 def _add_status_routes(app: FastAPI) -> None:
-    app.add_api_route("/v1/models", list_models, summary="Engines that every worker has loaded, and roles")
-    app.add_api_route("/healthz", healthz, summary="The daemon is alive")
-    app.add_api_route("/readyz", readyz, summary="At least one worker is ready; the state of each device")
-    app.add_api_route("/metrics", metrics, summary="Prometheus metrics", response_class=Response)
+    app.add_api_route(
+        "/v1/models", list_models, summary="Engines that every worker has loaded, and roles", responses=refusals()
+    )
+    to_all = refusals(open_to_all=True)
+    app.add_api_route("/healthz", healthz, summary="The daemon is alive", responses=to_all)
+    not_ready: Responses = {503: {"description": "No worker is ready, or the daemon is shutting down."}}
+    app.add_api_route(
+        "/readyz",
+        readyz,
+        summary="At least one worker is ready; the state of each device",
+        responses=to_all | not_ready,
+    )
+    app.add_api_route("/metrics", metrics, summary="Prometheus metrics", response_class=Response, responses=refusals())
     app.add_api_route("/docs", documentation, include_in_schema=False)
 
 
@@ -94,13 +117,15 @@ async def documentation(request: Request) -> HTMLResponse:
 async def _http_exception(request: Request, exception: Exception) -> Response:
     assert isinstance(exception, HTTPException)
     method, path = request.method, request.url.path
+    headers = dict(exception.headers or {})
     if exception.status_code == 405:
+        headers["Allow"] = ", ".join(methods_of(request.app.routes, request.scope))  # the framework's is one route's
         error = EchodError("method_not_allowed", f"{path} does not answer to {method}; /docs lists what does")
     elif exception.status_code == 404:
         error = EchodError("not_found", f"nothing is served at {path!r}; /docs lists what is")
     else:
         error = EchodError("invalid_request", str(exception.detail))
-    return error_response(error, dict(exception.headers or {}))
+    return error_response(error, headers)
 
 
 async def _validation_error(_: Request, exception: Exception) -> Response:

@@ -11,7 +11,7 @@ from fastapi.responses import Response
 
 from echod.devices import READY
 from echod.options import MAX_SIDE, MIN_SIDE, SIDE_STEP, SIZE
-from echod.server.schemas import json_answer
+from echod.server.schemas import json_answer, refusals
 from echod.server.services import Served, Services
 from echod.server.submission import MAX_PROMPT
 from echod.speech import capabilities as speech
@@ -64,7 +64,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 @router.get(
     "/capabilities",
     summary="What can be heard, replied, spoken and made here, and what to install for the rest",
-    responses={200: json_answer(Capabilities)},
+    responses={200: json_answer(Capabilities), **refusals()},
 )
 async def capabilities(served: Served) -> Response:
     return Response(msgspec.json.encode(await _look(served)), media_type="application/json")

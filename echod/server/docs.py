@@ -24,6 +24,7 @@ def page(openapi: dict[str, Any]) -> HTMLResponse:
         _operation(method, path, operation)
         for path, methods in openapi["paths"].items()
         for method, operation in methods.items()
+        if method not in ("head", "options")  # every path has them
     ]
     info = openapi["info"]
     body = (

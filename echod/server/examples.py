@@ -11,12 +11,14 @@ from fastapi.responses import Response
 
 from echod.example_roles import PORTRAIT, ROLES, SPEECH, example_role
 from echod.server.downloads import Download, download
+from echod.server.schemas import FILE, refusals
 from echod.server.services import Addresses, Addressing
 
 router = APIRouter(prefix="/v1/examples", tags=["examples"])
+ANSWERS = FILE | refusals("not_found", "range_not_satisfiable")
 
 
-@router.get("", summary="A portrait, a recording and roles to begin with")
+@router.get("", summary="A portrait, a recording and roles to begin with", responses=refusals())
 async def examples(addresses: Addressing) -> dict[str, Any]:
     return {
         "object": "examples",
@@ -26,17 +28,19 @@ async def examples(addresses: Addressing) -> dict[str, Any]:
     }
 
 
-@router.get("/portrait", summary="The example portrait", response_class=Response)
+@router.get("/portrait", summary="The example portrait", response_class=Response, responses=ANSWERS)
 async def portrait() -> Download:
     return _file(PORTRAIT)
 
 
-@router.get("/speech", summary="The example recording", response_class=Response)
+@router.get("/speech", summary="The example recording", response_class=Response, responses=ANSWERS)
 async def speech() -> Download:
     return _file(SPEECH)
 
 
-@router.get("/roles/{name}/portrait", summary="The portrait of an example role", response_class=Response)
+@router.get(
+    "/roles/{name}/portrait", summary="The portrait of an example role", response_class=Response, responses=ANSWERS
+)
 async def role_portrait(name: str) -> Download:
     return _file(example_role(name)[1])
 

@@ -13,7 +13,7 @@ from echod.server.accounts import Caller
 from echod.server.downloads import Download, download
 from echod.server.multipart import parts
 from echod.server.refusals import blaming, invalid
-from echod.server.schemas import UPLOAD_BODY
+from echod.server.schemas import FILE, PORTRAITS, RECORDINGS, UPLOAD_BODY, refusals
 from echod.server.services import Addresses, Addressing, Calling, Served, Services
 from echod.server.videos import listing
 
@@ -23,7 +23,12 @@ DEFAULT_PURPOSE = "user_data"
 router = APIRouter(prefix="/v1/files", tags=["files"])
 
 
-@router.post("", summary="Upload a picture or a recording", openapi_extra={"requestBody": UPLOAD_BODY})
+@router.post(
+    "",
+    summary="Upload a picture or a recording",
+    openapi_extra={"requestBody": UPLOAD_BODY},
+    responses=refusals(*PORTRAITS, *RECORDINGS),
+)
 async def create(request: Request, served: Served, caller: Calling, addresses: Addressing) -> dict[str, Any]:
     with served.accounts.at_work(caller.account):
         record = await _receive(request, served, caller)
@@ -51,7 +56,7 @@ async def _receive(request: Request, served: Services, caller: Caller) -> Record
             return await receiving.finish(filename, "any", purpose)
 
 
-@router.get("", summary="Your uploads, newest first")
+@router.get("", summary="Your uploads, newest first", responses=refusals("not_found"))
 async def list_files(
     served: Served,
     caller: Calling,
@@ -64,20 +69,29 @@ async def list_files(
     return listing([file_object(record, addresses) for record in page], more)
 
 
-@router.get("/{file_id}", summary="One upload")
+@router.get("/{file_id}", summary="One upload", responses=refusals("not_found"))
 async def retrieve(file_id: str, served: Served, caller: Calling, addresses: Addressing) -> dict[str, Any]:
     return file_object(await served.files.find(file_id, caller.sees), addresses)
 
 
 @router.head("/{file_id}/content", include_in_schema=False)
-@router.get("/{file_id}/content", summary="The bytes as they were uploaded", response_class=Response)
+@router.get(
+    "/{file_id}/content",
+    summary="The bytes as they were uploaded",
+    response_class=Response,
+    responses=FILE | refusals("not_found", "range_not_satisfiable"),
+)
 async def content(file_id: str, served: Served, caller: Calling) -> Download:
     record = await served.files.find(file_id, caller.sees)
     # Never a type a browser would render: the bytes are somebody's.
     return download(served.files.original(record), "application/octet-stream", record.filename)
 
 
-@router.delete("/{file_id}", summary="Remove an upload; jobs made with it keep their copy")
+@router.delete(
+    "/{file_id}",
+    summary="Remove an upload; jobs made with it keep their copy",
+    responses=refusals("not_found"),
+)
 async def delete(file_id: str, served: Served, caller: Calling) -> dict[str, Any]:
     await served.files.delete(file_id, caller.sees)
     return {"id": file_id, "object": "file", "deleted": True}

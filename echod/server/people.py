@@ -13,7 +13,7 @@ from echod.leaving import remove_account
 from echod.network import peer
 from echod.server.accounts import COOKIE, Caller, by_https, check_origin
 from echod.server.refusals import invalid
-from echod.server.schemas import json_body
+from echod.server.schemas import json_body, refusals
 from echod.server.services import Calling, Served, Services
 
 MAX_LIFETIME = 10 * 365 * 86400  # seconds
@@ -71,7 +71,7 @@ Body = TypeVar("Body", Login, NewPassword, OwnPassword, NewAccount, NewToken)
 
 async def _read(request: Request, kind: type[Body]) -> Body:
     """The JSON body. What is wrong with it is told without its values: there are passwords among them."""
-    # A page elsewhere can send JSON only after asking by OPTIONS, which is refused.
+    # A page elsewhere can send JSON only after asking by OPTIONS, whose answer gives it no leave.
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
         raise invalid("send application/json", "Content-Type")
     try:
@@ -90,7 +90,12 @@ def _told(error: Exception, kind: type[msgspec.Struct]) -> str:
 # One's own
 
 
-@account.post("/login", summary="Begin a session: the answer sets a cookie", openapi_extra=json_body(Login))
+@account.post(
+    "/login",
+    summary="Begin a session: the answer sets a cookie",
+    openapi_extra=json_body(Login),
+    responses=refusals(),
+)
 async def login(request: Request, response: Response, served: Served, _: Certain) -> dict[str, Any]:
     config = served.config
     check_origin(request.headers.items(), config.public_url, required=False)
@@ -105,7 +110,7 @@ async def login(request: Request, response: Response, served: Served, _: Certain
     return account_object(served.accounts.find(given.name))
 
 
-@account.post("/logout", summary="End this session")
+@account.post("/logout", summary="End this session", responses=refusals())
 async def logout(response: Response, served: Served, caller: Certain) -> dict[str, Any]:
     if caller.grant is None or not served.accounts.is_session(caller.grant):
         raise invalid("there is no session to end: this request was not made with its cookie")
@@ -114,7 +119,7 @@ async def logout(response: Response, served: Served, caller: Certain) -> dict[st
     return {"object": "account.session.deleted", "deleted": True}
 
 
-@account.get("/me", summary="Who one is")
+@account.get("/me", summary="Who one is", responses=refusals())
 async def me(served: Served, caller: Calling) -> dict[str, Any]:
     known = {account.name: account for account in served.accounts.all()}.get(caller.account)
     if known is not None:
@@ -123,7 +128,10 @@ async def me(served: Served, caller: Calling) -> dict[str, Any]:
 
 
 @account.put(
-    "/password", summary="Change one's password; ends every session and token", openapi_extra=json_body(OwnPassword)
+    "/password",
+    summary="Change one's password; ends every session and token",
+    openapi_extra=json_body(OwnPassword),
+    responses=refusals("not_found"),
 )
 async def change_password(request: Request, served: Served, caller: Certain) -> dict[str, Any]:
     given = await _read(request, OwnPassword)
@@ -133,14 +141,17 @@ async def change_password(request: Request, served: Served, caller: Certain) -> 
     return account_object(served.accounts.find(own.name))
 
 
-@account.get("/tokens", summary="One's API tokens, without their secrets; admins see everybody's")
+@account.get("/tokens", summary="One's API tokens, without their secrets; admins see everybody's", responses=refusals())
 async def list_tokens(served: Served, caller: Certain) -> dict[str, Any]:
     rows = [token_object(grant.token, grant) for grant in served.accounts.tokens(caller.sees) if grant.token]
     return {"object": "list", "data": rows}
 
 
 @account.post(
-    "/tokens", summary="Make an API token: the answer alone tells its secret", openapi_extra=json_body(NewToken)
+    "/tokens",
+    summary="Make an API token: the answer alone tells its secret",
+    openapi_extra=json_body(NewToken),
+    responses=refusals("not_found", "quota_exceeded"),
 )
 async def create_token(request: Request, served: Served, caller: Certain) -> dict[str, Any]:
     given = await _read(request, NewToken)
@@ -155,7 +166,7 @@ async def create_token(request: Request, served: Served, caller: Certain) -> dic
     return token_object(token) | {"token": secret}
 
 
-@account.delete("/tokens/{token_id}", summary="Revoke an API token")
+@account.delete("/tokens/{token_id}", summary="Revoke an API token", responses=refusals("not_found"))
 async def revoke_token(token_id: str, served: Served, caller: Certain) -> dict[str, Any]:
     await served.accounts.revoke_token(token_id, caller.sees)
     return {"id": token_id, "object": "account.token.deleted", "deleted": True}
@@ -179,13 +190,13 @@ def _peer(request: Request, served: Services) -> str:
 # Everybody, for admins
 
 
-@accounts.get("", summary="Everybody, for admins")
+@accounts.get("", summary="Everybody, for admins", responses=refusals())
 async def list_accounts(served: Served, caller: Certain) -> dict[str, Any]:
     caller.must_be_admin()
     return {"object": "list", "data": [account_object(row) for row in served.accounts.all()]}
 
 
-@accounts.post("", summary="Add an account", openapi_extra=json_body(NewAccount))
+@accounts.post("", summary="Add an account", openapi_extra=json_body(NewAccount), responses=refusals())
 async def add_account(request: Request, served: Served, caller: Certain) -> dict[str, Any]:
     caller.must_be_admin()
     given = await _read(request, NewAccount)
@@ -196,6 +207,7 @@ async def add_account(request: Request, served: Served, caller: Certain) -> dict
     "/{name}/password",
     summary="Change somebody's password; ends every session and token of theirs",
     openapi_extra=json_body(NewPassword),
+    responses=refusals("not_found"),
 )
 async def set_password(name: str, request: Request, served: Served, caller: Certain) -> dict[str, Any]:
     caller.must_be_admin()
@@ -204,7 +216,11 @@ async def set_password(name: str, request: Request, served: Served, caller: Cert
     return account_object(served.accounts.find(name))
 
 
-@accounts.delete("/{name}", summary="Remove an account with its jobs, clips, files and tokens")
+@accounts.delete(
+    "/{name}",
+    summary="Remove an account with its jobs, clips, files and tokens",
+    responses=refusals("not_found"),
+)
 async def remove(name: str, served: Served, caller: Certain) -> dict[str, Any]:
     caller.must_be_admin()
     await remove_account(name, served.accounts, served.desk, served.files)

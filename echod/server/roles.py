@@ -18,7 +18,7 @@ from echod.server.accounts import Caller
 from echod.server.downloads import Download, download
 from echod.server.multipart import parts
 from echod.server.refusals import blaming, invalid
-from echod.server.schemas import NEW_ROLE_BODY, ROLE_BODY
+from echod.server.schemas import FILE, NEW_ROLE_BODY, OPTIONAL, PORTRAITS, ROLE_BODY, refusals
 from echod.server.services import Addresses, Addressing, Calling, Served, Services
 from echod.server.submission import nest
 from echod.server.videos import listing
@@ -29,7 +29,7 @@ Picture: TypeAlias = tuple[str, Path]  # what it is called, and where it lies
 router = APIRouter(prefix="/v1/roles", tags=["roles"])
 
 
-@router.get("", summary="All roles; for admins also folders that are none, and why")
+@router.get("", summary="All roles; for admins also folders that are none, and why", responses=refusals())
 async def list_roles(served: Served, caller: Calling, addresses: Addressing) -> dict[str, Any]:
     await served.roles.look()
     rows = [role_object(role, addresses, caller) for role in served.roles.loaded]
@@ -37,7 +37,12 @@ async def list_roles(served: Served, caller: Calling, addresses: Addressing) -> 
     return listing(rows + [broken_object(name, problem) for name, problem in broken.items()], False)
 
 
-@router.post("", summary="Make a role", openapi_extra={"requestBody": NEW_ROLE_BODY})
+@router.post(
+    "",
+    summary="Make a role",
+    openapi_extra={"requestBody": NEW_ROLE_BODY},
+    responses=refusals("not_found", *PORTRAITS, *OPTIONAL),
+)
 async def create(request: Request, served: Served, caller: Calling, addresses: Addressing) -> dict[str, Any]:
     caller.must_be_admin()
     async with AsyncExitStack() as stack:
@@ -49,7 +54,7 @@ async def create(request: Request, served: Served, caller: Calling, addresses: A
         return role_object(await _write(served, name, fields, portrait, replace=False), addresses, caller)
 
 
-@router.get("/{name}", summary="One role")
+@router.get("/{name}", summary="One role", responses=refusals("not_found"))
 async def retrieve(name: str, served: Served, caller: Calling, addresses: Addressing) -> dict[str, Any]:
     await served.roles.look()
     if caller.admin and (problem := served.roles.broken.get(name)):
@@ -57,7 +62,12 @@ async def retrieve(name: str, served: Served, caller: Calling, addresses: Addres
     return role_object(await served.roles.find(name), addresses, caller)
 
 
-@router.put("/{name}", summary="Make a role or replace it", openapi_extra={"requestBody": ROLE_BODY})
+@router.put(
+    "/{name}",
+    summary="Make a role or replace it",
+    openapi_extra={"requestBody": ROLE_BODY},
+    responses=refusals("not_found", *PORTRAITS, *OPTIONAL),
+)
 async def replace(
     name: str, request: Request, served: Served, caller: Calling, addresses: Addressing
 ) -> dict[str, Any]:
@@ -67,7 +77,7 @@ async def replace(
         return role_object(await _write(served, name, fields, portrait, replace=True), addresses, caller)
 
 
-@router.delete("/{name}", summary="Remove a role; jobs made with it go on")
+@router.delete("/{name}", summary="Remove a role; jobs made with it go on", responses=refusals("not_found"))
 async def delete(name: str, served: Served, caller: Calling) -> dict[str, Any]:
     caller.must_be_admin()
     await served.roles.remove(name)
@@ -75,7 +85,12 @@ async def delete(name: str, served: Served, caller: Calling) -> dict[str, Any]:
 
 
 @router.head("/{name}/portrait", include_in_schema=False)
-@router.get("/{name}/portrait", summary="A role's portrait", response_class=Response)
+@router.get(
+    "/{name}/portrait",
+    summary="A role's portrait",
+    response_class=Response,
+    responses=FILE | refusals("not_found", "range_not_satisfiable"),
+)
 async def portrait(name: str, served: Served, caller: Calling) -> Download:
     role = await served.roles.find(name)
     return download(role.picture, "image/png", f"{role.name}.png", "inline")

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from echod.errors import EchodError
+from echod.server.schemas import refusals
 from echod.server.services import Calling, Served
 from echod.speech.voices import default_voice, list_voices
 from echod.usage import DAY
@@ -14,7 +15,7 @@ from echod.usage import DAY
 router = APIRouter(prefix="/v1", tags=["speech"])
 
 
-@router.get("/voices", summary="Voices known by name; a server may have more")
+@router.get("/voices", summary="Voices known by name; a server may have more", responses=refusals())
 async def voices(served: Served, caller: Calling) -> dict[str, Any]:
     try:
         default = await default_voice(served.calls)
@@ -34,7 +35,11 @@ async def voices(served: Served, caller: Calling) -> dict[str, Any]:
     return {"object": "list", "data": rows}
 
 
-@router.get("/usage", summary="Calls for speech, summed by account and day; your own, and for admins everybody's")
+@router.get(
+    "/usage",
+    summary="Calls for speech, summed by account and day; your own, and for admins everybody's",
+    responses=refusals(),
+)
 async def usage(served: Served, caller: Calling, days: Annotated[int, Query(ge=1, le=3660)] = 30) -> dict[str, Any]:
     since = (served.desk.clock() // DAY - days + 1) * DAY
     return {"object": "list", "data": await served.usage.by_day(caller.sees, since)}

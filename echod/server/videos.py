@@ -22,7 +22,7 @@ from echod.server.accounts import Caller
 from echod.server.downloads import Download, download
 from echod.server.multipart import parts
 from echod.server.refusals import blaming, invalid, json_object
-from echod.server.schemas import SUBMISSION_BODY
+from echod.server.schemas import FILE, OPTIONAL, PORTRAITS, RECORDINGS, SUBMISSION_BODY, refusals
 from echod.server.services import Addresses, Addressing, Calling, Served, Services
 from echod.server.stream import Stream, clip, stream_head, why_none
 from echod.server.submission import REFERENCES, Submission, check, nest, no_file
@@ -37,10 +37,25 @@ EXTENSION = re.compile(r"(?<=.)\.\w{1,5}$")
 KINDS: dict[str, Literal["portrait", "speech"]] = dict(zip(REFERENCES, ("portrait", "speech"), strict=True))
 
 router = APIRouter(prefix="/v1/videos", tags=["videos"])
+SUBMITTED = refusals(
+    *PORTRAITS,
+    *RECORDINGS,
+    *OPTIONAL,
+    "voice_not_installed",
+    "not_found",
+    "not_ready",
+    "idempotency_conflict",
+    "queue_full",
+    "no_device",
+)
+CLIP = FILE | refusals("not_found", "not_ready", "range_not_satisfiable")
 
 
 @router.post(
-    "", summary="Make a clip of a portrait and speech, or words", openapi_extra={"requestBody": SUBMISSION_BODY}
+    "",
+    summary="Make a clip of a portrait and speech, or words",
+    openapi_extra={"requestBody": SUBMISSION_BODY},
+    responses=SUBMITTED,
 )
 async def create(request: Request, served: Served, caller: Calling, addresses: Addressing) -> Response:
     key = _idempotency_key(request)
@@ -55,7 +70,7 @@ async def create(request: Request, served: Served, caller: Calling, addresses: A
         return _answer(await _accept(served, caller, submission, portrait, speech, key), served, addresses)
 
 
-@router.get("", summary="Your jobs, newest first")
+@router.get("", summary="Your jobs, newest first", responses=refusals("not_found"))
 async def list_videos(
     served: Served,
     caller: Calling,
@@ -68,24 +83,35 @@ async def list_videos(
     return listing([video_object(job, served.desk, addresses) for job in page], more)
 
 
-@router.get("/{video_id}", summary="One job")
+@router.get("/{video_id}", summary="One job", responses=refusals("not_found"))
 async def retrieve(video_id: str, served: Served, caller: Calling, addresses: Addressing) -> Response:
     return _answer(await served.desk.find(video_id, caller.sees), served, addresses)
 
 
-@router.post("/{video_id}/cancel", summary="End a job: a queued one now, a running one at its next checkpoint")
+@router.post(
+    "/{video_id}/cancel",
+    summary="End a job: a queued one now, a running one at its next checkpoint",
+    responses=refusals("not_found"),
+)
 async def cancel(video_id: str, served: Served, caller: Calling, addresses: Addressing) -> Response:
     return _answer(await served.desk.cancel(video_id, caller.sees), served, addresses)
 
 
-@router.delete("/{video_id}", summary="Cancel a job, wait for its end, remove its files")
+@router.delete(
+    "/{video_id}", summary="Cancel a job, wait for its end, remove its files", responses=refusals("not_found")
+)
 async def delete(video_id: str, served: Served, caller: Calling) -> dict[str, Any]:
     await served.desk.remove(video_id, caller.sees)
     return {"id": video_id, "object": "video.deleted", "deleted": True}
 
 
 @router.head("/{video_id}/content", include_in_schema=False)
-@router.get("/{video_id}/content", summary="The clip, its thumbnail, or what it is made of", response_class=Response)
+@router.get(
+    "/{video_id}/content",
+    summary="The clip, its thumbnail, or what it is made of",
+    response_class=Response,
+    responses=CLIP,
+)
 async def content(
     video_id: str,
     served: Served,
@@ -105,7 +131,9 @@ async def content(
 
 
 @router.head("/{video_id}/stream", include_in_schema=False)
-@router.get("/{video_id}/stream", summary="The clip while it is made: fragmented mp4", response_class=Response)
+@router.get(
+    "/{video_id}/stream", summary="The clip while it is made: fragmented mp4", response_class=Response, responses=CLIP
+)
 async def stream(video_id: str, request: Request, served: Served, caller: Calling) -> Response:
     job = await served.desk.find(video_id, caller.sees)
     return stream_head(served.desk, job) if request.method == "HEAD" else Stream(served.desk, job)

@@ -44,6 +44,7 @@ from echod.speech.policy import Calls
 from echod.uploads import FileStore
 from echod.usage import UsageRecords
 from tests.conftest import make_config
+from tests.server.described import check_described
 from tests.speech.scripted import Scripted
 from tests.talking import Talk
 
@@ -190,7 +191,7 @@ class Daemon:
         self.base = self.front.tcp_url
         self.speaking.start()
         async with contextlib.AsyncExitStack() as self._stack:
-            self.http = await self._stack.enter_async_context(httpx.AsyncClient(base_url=self.base, timeout=20))
+            self.http = await self._stack.enter_async_context(self.client(base_url=self.base))
             yield self
         await self.front.close()
         await self.speaking.close()
@@ -208,12 +209,20 @@ class Daemon:
         """What everything here asks for the time of day; a test may put another `clock` in place."""
         return self.clock()
 
+    def client(self, **options: Any) -> httpx.AsyncClient:
+        """One that looks whether answers are as the daemon describes them."""
+
+        async def check(answer: httpx.Response) -> None:
+            await check_described(self.app.openapi(), answer)
+
+        return httpx.AsyncClient(timeout=20, event_hooks={"response": [check]}, **options)
+
     async def person(self, name: str, role: AccountRole = "user") -> Person:
         """A new account; from the first one on, `http` without a token is nobody."""
         await self.accounts.add(name, role, PASSWORD)
         _, token = await self.accounts.create_token(name, "test", None)
         headers = {"Authorization": f"Bearer {token}"}
-        http = httpx.AsyncClient(base_url=self.base, timeout=20, headers=headers)
+        http = self.client(base_url=self.base, headers=headers)
         return Person(name, token, await self._stack.enter_async_context(http))
 
     async def submit(self, person: Person | None = None, /, **data: Any) -> str:
@@ -256,7 +265,7 @@ class Daemon:
 @contextlib.asynccontextmanager
 async def over_unix_socket(daemon: Daemon) -> AsyncIterator[httpx.AsyncClient]:
     transport = httpx.AsyncHTTPTransport(uds=str(daemon.config.socket))
-    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
+    async with daemon.client(transport=transport, base_url="http://localhost") as client:
         yield client
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
@@ -52,11 +53,67 @@ async def test_unknown_route(daemon: Daemon) -> None:
         assert refusal(await daemon.http.get(path))[:2] == (404, "not_found")
 
 
-async def test_wrong_method(daemon: Daemon) -> None:
-    """A method that a route does not know is refused, with those that it knows."""
-    answer = await daemon.http.request("PATCH", "/v1/videos/video_x")
-    assert refusal(answer)[:2] == (405, "method_not_allowed")
-    assert "GET" in answer.headers["allow"]
+@pytest.mark.parametrize(
+    ("path", "allowed"),
+    [
+        ("/v1/videos", "GET, HEAD, POST, OPTIONS"),
+        ("/v1/videos/video_x", "GET, HEAD, DELETE, OPTIONS"),
+        ("/v1/videos/video_x/cancel", "POST, OPTIONS"),
+        ("/v1/roles/ada", "GET, HEAD, PUT, DELETE, OPTIONS"),
+        ("/healthz", "GET, HEAD, OPTIONS"),
+        ("/", "GET, HEAD, OPTIONS"),
+        ("/openapi.json", "GET, HEAD, OPTIONS"),
+    ],
+)
+async def test_methods(daemon: Daemon, path: str, allowed: str) -> None:
+    """OPTIONS tells all methods of a path, whichever routes they are of, and so does the refusal of any other."""
+    answer = await daemon.http.options(path)
+    assert (answer.status_code, answer.headers["allow"], answer.content) == (204, allowed, b"")
+    for method in {"GET", "POST", "PUT", "PATCH", "DELETE", "TRACE", "PROPFIND"} - set(allowed.split(", ")):
+        answer = await daemon.http.request(method, path)
+        assert refusal(answer)[:2] == (405, "method_not_allowed"), method
+        assert answer.headers["allow"] == allowed
+
+
+async def test_options_of_everything_and_of_nothing(daemon: Daemon) -> None:
+    """The daemon as a whole has its methods, a path that is not served has none."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(daemon.base.rpartition(":")[2]))
+    writer.write(b"OPTIONS * HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
+    answer = (await reader.read()).decode().lower()
+    writer.close()
+    assert answer.startswith("http/1.1 204 ")
+    assert "\r\nallow: get, head, post, put, patch, delete, options\r\n" in answer
+    assert refusal(await daemon.http.options("/nowhere"))[:2] == (404, "not_found")
+
+
+async def test_other_origins_are_given_no_leave(daemon: Daemon) -> None:
+    """What a browser asks before it sends something for a page elsewhere is answered with nothing that it waits for."""
+    await daemon.person("anna", "admin")
+    asking = {"Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
+    answer = await daemon.http.options("/v1/account/login", headers=asking)
+    assert refusal(answer)[:2] == (401, "unauthorized")
+    assert not [name for name in answer.headers if name.startswith("access-control-")]
+
+
+async def test_head(daemon: Daemon) -> None:
+    """HEAD is answered wherever GET is, as that would be, but for the body."""
+    job = await daemon.submit()
+    await daemon.hands.complete(await daemon.hands.begin())
+    paths = daemon.app.openapi()["paths"]
+    served = [path.replace("{video_id}", job) for path in paths if "get" in paths[path] and path != "/metrics"]
+    for path in ("/", "/docs", "/openapi.json", "/static/base.css", *served):
+        head, get = await daemon.http.head(path), await daemon.http.get(path)
+        assert (head.status_code, head.content) == (get.status_code, b""), path
+        for name in ("content-type", "content-length", "etag", "content-security-policy"):
+            assert head.headers.get(name) == get.headers.get(name), (path, name)
+
+
+async def test_head_of_what_is_open_to_all(daemon: Daemon) -> None:
+    """What is for everybody answers everybody's HEAD."""
+    await daemon.person("anna", "admin")
+    for path in ("/healthz", "/readyz", "/"):
+        assert (await daemon.http.head(path)).status_code == 200
+    assert (await daemon.http.head("/v1/models")).status_code == 401
 
 
 async def test_metrics(daemon: Daemon) -> None:
@@ -80,6 +137,30 @@ async def test_openapi(daemon: Daemon) -> None:
     assert {"input_reference", "audio_reference", "seed", "metadata"} <= set(form["properties"])
     assert "HTTPValidationError" not in answer.text
     assert "no_face_detected" in answer.text
+
+
+async def test_openapi_names_what_may_happen(daemon: Daemon) -> None:
+    """Every operation has an id of its own, and each status that any request may be answered with, no other's word."""
+    operations = [each for item in daemon.app.openapi()["paths"].values() for each in item.values()]
+    assert len({each["operationId"] for each in operations}) == len(operations)
+    for each in operations:
+        assert {"400", "413", "429", "500", "503", "507"} <= set(each["responses"]), each["summary"]
+        assert not {"422", "default"} & set(each["responses"])
+
+
+async def test_openapi_tells_who_may_ask(daemon: Daemon) -> None:
+    """By a token or a session; without accounts also by nothing, and some things always."""
+    known: list[dict[str, list[str]]] = [{"token": []}, {"session": []}]
+    document = (await daemon.http.get("/openapi.json")).json()
+    assert set(document["components"]["securitySchemes"]) == {"token", "session", "signature"}
+    assert document["paths"]["/v1/videos"]["get"]["security"] == [*known, {}]
+    anna = await daemon.person("anna", "admin")
+    paths = (await anna.http.get("/openapi.json")).json()["paths"]
+    assert paths["/v1/videos"]["get"]["security"] == known
+    assert paths["/v1/videos/{video_id}/content"]["get"]["security"] == [*known, {"signature": []}]
+    assert [path for path, item in paths.items() for each in item.values() if each["security"] == []] == [
+        "/v1/account/login", "/healthz", "/healthz", "/readyz", "/readyz",
+    ]  # fmt: skip
 
 
 async def test_docs_work_offline(daemon: Daemon) -> None:

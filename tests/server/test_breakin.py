@@ -70,7 +70,11 @@ async def test_every_route_with_an_id(daemon: Daemon, anna: Person, bert: Person
         for name, value in ids.items():
             for method in operations if name in path else ():
                 answer = await bert.http.request(method.upper(), path.replace(name, value))
-                assert refusal(answer)[:2] == (404, "not_found"), (method, path)
+                if method == "options":  # looks for nothing
+                    assert answer.status_code == 204
+                    continue
+                assert answer.status_code == 404, (method, path)
+                assert method == "head" or refusal(answer)[1] == "not_found"
                 tried += 1
     assert tried >= 9
     assert (await daemon.desk.find(job, None)).status == "queued"

@@ -82,7 +82,9 @@ async def target(daemon: Daemon, caplog: pytest.LogCaptureFixture) -> AsyncItera
     ids["a job"] = await daemon.submit(anna)
     await daemon.hands.complete(await daemon.hands.begin())
     paths: dict[str, dict[str, Any]] = daemon.app.openapi()["paths"]
-    routes = [(method, path) for path, methods in paths.items() for method in methods]
+    routes = [
+        (method, path) for path, methods in paths.items() for method in methods if method not in ("head", "options")
+    ]
     caplog.set_level(logging.ERROR, "echod")
     outcomes: Counter[str] = Counter()
     yield Target(daemon, anna, ids, routes + [("post", "/v1/videos")] * len(routes), outcomes)

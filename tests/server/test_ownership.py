@@ -28,7 +28,9 @@ async def test_strangers(daemon: Daemon) -> None:
         assert theirs.headers.keys() == nobodys.headers.keys()
     for path in ("/v1/videos/{job}/content", "/v1/videos/{job}/stream", "/v1/files/{file}/content"):
         assert (await bert.http.head(path.format(job=job_id, file=file_id))).status_code == 404
-        assert (await bert.http.options(path.format(job=job_id, file=file_id))).status_code == 405
+        theirs = await bert.http.options(path.format(job=job_id, file=file_id))
+        nobodys = await bert.http.options(path.format(job=MISSING_JOB, file=MISSING_FILE))
+        assert (theirs.status_code, theirs.headers["allow"]) == (204, nobodys.headers["allow"])
     for mine, theirs_too in (({"file_id": file_id}, {"file_id": speech}), ({"file_id": speech}, {"file_id": file_id})):
         body = {"input_reference": mine, "audio_reference": theirs_too}
         assert refusal(await bert.http.post("/v1/videos", json=body))[1] in ("not_found", "invalid_request")

@@ -38,8 +38,8 @@ class Seen:
     body: bytes | None = None
 
 
-# An Upgrade that is passed over is not handed on, and that a connection is a proxy's is added.
-OURS = (b"connection", b"upgrade", b"forwarded")
+# An Upgrade that is passed over is not handed on, and that a connection is a proxy's is added; h11 spells codings anew.
+OURS = (b"connection", b"upgrade", b"forwarded", b"transfer-encoding")
 
 
 def seen(method: bytes, target: bytes, fields: Iterable[tuple[bytes, bytes]]) -> Seen:
