@@ -17,10 +17,10 @@ from echod.devices import READY
 from echod.errors import EchodError
 from echod.server import capabilities, docs, examples, files, page, people, roles, speech, videos
 from echod.server.admission import Admission
+from echod.server.answers import Responses, refusals
 from echod.server.methods import Methods, methods_of
 from echod.server.openapi import document
 from echod.server.refusals import error_response
-from echod.server.schemas import Responses, refusals
 from echod.server.services import Calling, Served, Services
 
 __all__ = ["Services", "create_app"]

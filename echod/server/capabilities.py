@@ -11,7 +11,8 @@ from fastapi.responses import Response
 
 from echod.devices import READY
 from echod.options import MAX_SIDE, MIN_SIDE, SIDE_STEP, SIZE
-from echod.server.schemas import json_answer, refusals
+from echod.server.answers import refusals
+from echod.server.schemas import json_answer
 from echod.server.services import Served, Services
 from echod.server.submission import MAX_PROMPT
 from echod.speech import capabilities as speech

@@ -10,8 +10,8 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from echod.example_roles import PORTRAIT, ROLES, SPEECH, example_role
+from echod.server.answers import FILE, refusals
 from echod.server.downloads import Download, download
-from echod.server.schemas import FILE, refusals
 from echod.server.services import Addresses, Addressing
 
 router = APIRouter(prefix="/v1/examples", tags=["examples"])

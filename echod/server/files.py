@@ -10,15 +10,13 @@ from fastapi.responses import Response
 from echod import advice
 from echod.journal import Record
 from echod.server.accounts import Caller
+from echod.server.answers import FILE, PORTRAITS, RECORDINGS, refusals
 from echod.server.downloads import Download, download
 from echod.server.multipart import parts
 from echod.server.refusals import blaming, invalid
-from echod.server.schemas import FILE, PORTRAITS, RECORDINGS, UPLOAD_BODY, refusals
+from echod.server.schemas import DEFAULT_PURPOSE, MAX_PURPOSE, UPLOAD_BODY
 from echod.server.services import Addresses, Addressing, Calling, Served, Services
 from echod.server.videos import listing
-
-MAX_PURPOSE = 64
-DEFAULT_PURPOSE = "user_data"
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
 

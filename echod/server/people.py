@@ -7,13 +7,15 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 
-from echod.accounts import LOCAL, SESSION_SECONDS, Account, AccountRole, Grant, Token
+from echod.accounts import LOCAL, MAX_TOKEN_NAME, NAME, SESSION_SECONDS, Account, AccountRole, Grant, Token
 from echod.errors import EchodError
 from echod.leaving import remove_account
 from echod.network import peer
+from echod.passwords import MAX_LENGTH, MIN_LENGTH
 from echod.server.accounts import COOKIE, Caller, by_https, check_origin
+from echod.server.answers import refusals
 from echod.server.refusals import invalid
-from echod.server.schemas import json_body, refusals
+from echod.server.schemas import json_body, line
 from echod.server.services import Calling, Served, Services
 
 MAX_LIFETIME = 10 * 365 * 86400  # seconds
@@ -41,13 +43,26 @@ async def certain(served: Served, caller: Calling) -> Caller:
 Certain = Annotated[Caller, Depends(certain)]
 
 
+# For /openapi.json alone: what is refused is told in words of its own.
+AccountName = Annotated[
+    str, msgspec.Meta(extra_json_schema={"pattern": f"^{NAME.pattern}$", "not": {"const": LOCAL}})
+]  # fmt: skip
+ChosenPassword = Annotated[
+    str, msgspec.Meta(extra_json_schema={"minLength": MIN_LENGTH, "maxLength": MAX_LENGTH})
+]  # fmt: skip
+TokenName = Annotated[str, msgspec.Meta(extra_json_schema={"minLength": 1, **line(MAX_TOKEN_NAME)})]
+Lifetime = Annotated[
+    int | float | None, msgspec.Meta(extra_json_schema={"exclusiveMinimum": 0, "maximum": MAX_LIFETIME})
+]  # fmt: skip
+
+
 class Login(msgspec.Struct, forbid_unknown_fields=True):
     name: str
     password: str
 
 
 class NewPassword(msgspec.Struct, forbid_unknown_fields=True):
-    password: str
+    password: ChosenPassword
 
 
 class OwnPassword(NewPassword):
@@ -55,14 +70,14 @@ class OwnPassword(NewPassword):
 
 
 class NewAccount(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
-    password: str
+    name: AccountName
+    password: ChosenPassword
     role: AccountRole = "user"
 
 
 class NewToken(msgspec.Struct, forbid_unknown_fields=True):
-    name: str
-    expires_in: int | float | None = None
+    name: TokenName
+    expires_in: Lifetime = None
     account: str | None = None
 
 

@@ -5,20 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 from fastapi import APIRouter, Request
+from fastapi import Path as InPath
 from fastapi.responses import Response
 
 from echod.example_roles import example_role
 from echod.options import check_options
 from echod.roles import Role
 from echod.server.accounts import Caller
+from echod.server.answers import FILE, OPTIONAL, PORTRAITS, refusals
 from echod.server.downloads import Download, download
 from echod.server.multipart import parts
 from echod.server.refusals import blaming, invalid
-from echod.server.schemas import FILE, NEW_ROLE_BODY, OPTIONAL, PORTRAITS, ROLE_BODY, refusals
+from echod.server.schemas import NAME_OF_ROLE, NEW_ROLE_BODY, ROLE_BODY
 from echod.server.services import Addresses, Addressing, Calling, Served, Services
 from echod.server.submission import nest
 from echod.server.videos import listing
@@ -27,6 +29,8 @@ from echod.uploads import Receiving
 Picture: TypeAlias = tuple[str, Path]  # what it is called, and where it lies
 
 router = APIRouter(prefix="/v1/roles", tags=["roles"])
+
+NewName = Annotated[str, InPath(json_schema_extra=NAME_OF_ROLE)]  # told here, and checked elsewhere
 
 
 @router.get("", summary="All roles; for admins also folders that are none, and why", responses=refusals())
@@ -69,7 +73,11 @@ async def retrieve(name: str, served: Served, caller: Calling, addresses: Addres
     responses=refusals("not_found", *PORTRAITS, *OPTIONAL),
 )
 async def replace(
-    name: str, request: Request, served: Served, caller: Calling, addresses: Addressing
+    name: NewName,
+    request: Request,
+    served: Served,
+    caller: Calling,
+    addresses: Addressing,
 ) -> dict[str, Any]:
     caller.must_be_admin()
     async with AsyncExitStack() as stack:

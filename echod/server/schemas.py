@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import combinations
 from typing import Any
 
 import msgspec
 
-from echod.errors import TABLE
+from echod import rolefile
+from echod.config import ENGINES
 from echod.options import MAX_SEED, MAX_SIDE, MIN_SIDE, SIDE_STEP, SIZE
-from echod.rolefile import MODES, NAME
-from echod.rolefile import OPTIONS as ROLE_OPTIONS
+from echod.server import submission
 
-REFERENCE = {
+REFERENCE: dict[str, Any] = {
     "type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": False,
     "properties": {
         "file_id": {"type": "string", "description": "A file that was sent to POST /v1/files."},
@@ -20,16 +21,34 @@ REFERENCE = {
     },
 }  # fmt: skip
 BINARY = {"type": "string", "format": "binary"}
+MAX_PURPOSE, DEFAULT_PURPOSE = 64, "user_data"
+MAX_KEY = 255  # characters of an Idempotency-Key
+
+
+def text(most: int, description: str = "", **more: Any) -> dict[str, Any]:
+    """Of at most so many characters."""
+    return {"type": "string", "maxLength": most, **({"description": description} if description else {}), **more}
+
+
+def words(most: int, description: str = "") -> dict[str, Any]:
+    """Without control characters but those between lines."""
+    return text(most, description, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")
+
+
+def line(most: int, description: str = "") -> dict[str, Any]:
+    """Without control characters."""
+    return text(most, description, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")
+
 
 OPTIONS: dict[str, Any] = {
-    "prompt": {
-        "type": "string",
-        "description": "The words to speak if there is no recording, else a label; omitted: the recording's name.",
-    },
-    "voice": {"type": "string", "description": "A voice of GET /v1/voices, to speak the prompt with."},
-    "model": {"type": "string", "description": "An engine or role of GET /v1/models; omitted: the main engine."},
+    "prompt": text(
+        submission.MAX_PROMPT,
+        "The words to speak if there is no recording, else a label; omitted: the recording's name.",
+    ),
+    "voice": text(submission.MAX_VOICE, "A voice of GET /v1/voices, to speak the prompt with."),
+    "model": text(128, "An engine or role of GET /v1/models; omitted: the main engine."),
     "size": {
-        "type": "string", "default": SIZE,
+        "type": "string", "default": SIZE, "pattern": "^[0-9]{3,4}x[0-9]{3,4}$",
         "description": f"WIDTHxHEIGHT, each {MIN_SIDE} to {MAX_SIDE} in steps of {SIDE_STEP}.",
     },
     "seed": {"type": "integer", "minimum": 0, "maximum": MAX_SEED, "default": 420},
@@ -39,76 +58,92 @@ OPTIONS: dict[str, Any] = {
     },
     "guidance": {"type": "number", "minimum": 0, "maximum": 20, "description": "Omitted: the engine's."},
     "lossless": {"type": "boolean", "default": False, "description": "Encode without loss (libx264rgb, qp 0)."},
-    "seconds": {"description": "Ignored: a clip is as long as its speech."},
+    "seconds": {"type": ["number", "string"], "description": "Ignored: a clip is as long as its speech."},
     "metadata": {
-        "type": "object", "additionalProperties": {"type": "string"}, "maxProperties": 16,
+        "type": "object", "maxProperties": submission.MAX_METADATA,
+        "propertyNames": {"maxLength": submission.MAX_METADATA_KEY},
+        "additionalProperties": text(submission.MAX_METADATA_VALUE),
         "description": "`title` is what the clip is called; anything else is kept as it is.",
     },
 }  # fmt: skip
 
 
-def _form(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
-    return {"schema": {"type": "object", "properties": properties, "required": required, "additionalProperties": False}}
+def _object(properties: dict[str, Any], required: Sequence[str] = (), **more: Any) -> dict[str, Any]:
+    return {
+        "type": "object", "properties": properties, "required": list(required), "additionalProperties": False, **more,
+    }  # fmt: skip
 
 
-def _references(portrait: str, speech: str, kind: dict[str, Any]) -> dict[str, Any]:
-    return {"input_reference": kind | {"description": portrait}, "audio_reference": kind | {"description": speech}}
+def _form(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
 
 
-SUBMISSION_BODY: dict[str, Any] = {
-    "required": True,
-    "content": {
-        "multipart/form-data": _form(
-            _references(
-                "The portrait as a file part; or send input_reference[file_id].",
-                "The speech as a file part; or send audio_reference[file_id].",
-                BINARY,
-            )
-            | OPTIONS,
-            [],
-        ),
-        "application/json": _form(_references("The portrait.", "The speech.", REFERENCE) | OPTIONS, []),
-    },
-}
+def _any(*names: str) -> dict[str, Any]:
+    return {"anyOf": [{"required": [name]} for name in names]}
 
-UPLOAD_BODY: dict[str, Any] = {
-    "required": True,
-    "content": {
-        "multipart/form-data": _form(
-            {
-                "file": BINARY | {"description": "A picture of a face, or a recording of speech."},
-                "purpose": {"type": "string", "default": "user_data"},
-            },
-            ["file"],
-        )
-    },
-}
 
-ROLE: dict[str, Any] = {
-    "title": {"type": "string", "description": "What people see; omitted: the name."},
-    "personality": {"type": "string", "description": "How the role thinks and talks. Admins see it, nobody else."},
-    "language": {"type": "string", "description": "A language tag such as en or zh-CN."},
-    "greeting": {"type": "string", "description": "Its first words."},
-    "portrait": BINARY | {"description": "A picture of a face."},
-    "voice": {"type": "string"},
-    "engine": {"type": "string", "description": "An engine of GET /v1/models; omitted or auto: the main one."},
-    "mode": {"type": "string", "enum": list(MODES), "default": "video"},
-    "options": {
-        "type": "object", "properties": {name: OPTIONS[name] for name in ROLE_OPTIONS}, "additionalProperties": False,
-        "description": "Defaults for the role's clips; in a form as options[size] and so on.",
-    },
+def _inputs(*ways: str) -> list[dict[str, Any]]:
+    """What must be there of a submission, and what cannot be said together; `ways` end the names of references."""
+    portraits, recordings = ([f"{name}{way}" for way in ways] for name in REFERENCES)
+    of_a_role = {"required": ["model"], "properties": {"model": {"pattern": "^role:."}}}
+    spoken = {"required": ["prompt"], "properties": {"prompt": {"pattern": r"\S"}}, "not": _any(*recordings)}
+    recorded = {**_any(*recordings), "not": {"required": ["voice"]}}
+    twice = [{"not": {"required": list(pair)}} for names in (portraits, recordings) for pair in combinations(names, 2)]
+    return [{"anyOf": [_any(*portraits), of_a_role]}, {"anyOf": [recorded, spoken]}, *twice]
+
+
+REFERENCES = {"input_reference": "The portrait", "audio_reference": "The speech"}
+IDS = {f"{name}[{id}]": each for name in REFERENCES for id, each in REFERENCE["properties"].items()}
+IN_FORMS = {name: each for name, each in OPTIONS.items() if name != "metadata"}
+METADATA = {
+    rf"^metadata\[[^\[\]]{{1,{submission.MAX_METADATA_KEY}}}\]$": text(submission.MAX_METADATA_VALUE),
 }  # fmt: skip
 
-NAME_OF_ROLE = {"type": "string", "pattern": f"^{NAME.pattern}$"}
+SUBMISSION = _object(
+    {name: REFERENCE | {"description": f"{what}."} for name, what in REFERENCES.items()} | OPTIONS, allOf=_inputs("")
+)
+SUBMISSION_FORM = _object(
+    {name: BINARY | {"description": f"{what}, as a file part."} for name, what in REFERENCES.items()} | IDS | IN_FORMS,
+    patternProperties=METADATA,
+    allOf=_inputs("", "[file_id]", "[video_id]"),
+)
+IDEMPOTENCY_KEY = {
+    "name": "Idempotency-Key", "in": "header", "schema": text(MAX_KEY, minLength=1),
+    "description": "The same request under the same key within 24 hours makes no second job.",
+}  # fmt: skip
+SUBMISSION_BODY: dict[str, Any] = _form(SUBMISSION_FORM)
+SUBMISSION_BODY["content"]["application/json"] = {"schema": SUBMISSION}
 
+UPLOAD_BODY = _form(
+    _object(
+        {
+            "file": BINARY | {"description": "A picture of a face, or a recording of speech."},
+            "purpose": text(MAX_PURPOSE, default=DEFAULT_PURPOSE),
+        },
+        ["file"],
+    )
+)
 
-def _role_body(properties: dict[str, Any], required: list[str]) -> dict[str, Any]:
-    return {"required": True, "content": {"multipart/form-data": _form(properties, required)}}
+ROLE: dict[str, Any] = {
+    "title": line(rolefile.MAX_TITLE, "What people see; omitted: the name."),
+    "personality": words(rolefile.MAX_PERSONALITY, "How the role thinks and talks. Admins see it, nobody else."),
+    "language": text(35, "A language tag such as en or zh-CN.", pattern=f"^({rolefile.LANGUAGE.pattern})?$"),
+    "greeting": words(rolefile.MAX_GREETING, "Its first words."),
+    "portrait": BINARY | {"description": "A picture of a face."},
+    "voice": line(rolefile.MAX_VOICE),
+    "engine": {
+        "type": "string", "enum": list(ENGINES), "description": "Omitted or auto: the main engine of GET /v1/models.",
+    },
+    "mode": {"type": "string", "enum": list(rolefile.MODES), "default": "video"},
+} | {f"options[{name}]": OPTIONS[name] for name in rolefile.OPTIONS}  # fmt: skip
 
-
+NAME_OF_ROLE = {"type": "string", "pattern": f"^{rolefile.NAME.pattern}$"}
 EXAMPLE = {"type": "string", "description": "An example of GET /v1/examples: what is omitted is as it has it."}
-NEW_ROLE_BODY = _role_body({"name": NAME_OF_ROLE, "example": EXAMPLE} | ROLE, [])
-ROLE_BODY = _role_body(ROLE, [])  # a role that exists keeps its portrait if there is none
+BY_ITSELF = {"required": ["name", "portrait"]}
+NEW_ROLE_BODY = _form(
+    _object({"name": NAME_OF_ROLE, "example": EXAMPLE} | ROLE, anyOf=[BY_ITSELF, {"required": ["example"]}])
+)
+ROLE_BODY = _form(_object(ROLE))  # a role that exists keeps its portrait if there is none
 
 
 def json_body(kind: type[msgspec.Struct]) -> dict[str, Any]:
@@ -131,47 +166,3 @@ def _written_out(schema: Any, parts: Mapping[str, Any]) -> Any:
     if "$ref" in schema:
         return _written_out(parts[schema["$ref"].rpartition("/")[2]], parts)
     return {name: _written_out(value, parts) for name, value in schema.items()}
-
-
-# Codes of answers.
-EVERYWHERE = (
-    "invalid_request", "payload_too_large", "rate_limited", "internal", "draining", "disk_full", "disk_failed",
-)  # fmt: skip
-CREDENTIALS = ("unauthorized", "forbidden")
-PORTRAITS = ("portrait_unreadable", "no_face_detected", "unsupported_media", "quota_exceeded")
-RECORDINGS = ("speech_unreadable", "speech_silent", "speech_too_short", "speech_too_long")
-OPTIONAL = ("unsupported_size", "model_not_loaded")
-
-Responses = dict[int | str, dict[str, Any]]  # by status
-
-# What a file is answered with, beside 200.
-FILE: Responses = {
-    206: {"description": "The part that Range asked for."},
-    304: {"description": "What If-None-Match names is still the same."},
-}
-
-
-def refusals(*codes: str, open_to_all: bool = False) -> Responses:
-    """The answers of a route that may refuse with these codes, and as every route does, by status."""
-    credentials = () if open_to_all else CREDENTIALS
-    by_status: dict[int | str, list[str]] = {}
-    for code in sorted({*EVERYWHERE, *credentials, *codes}):
-        by_status.setdefault(TABLE[code].status, []).append(code)
-    return {status: _refusal(told) for status, told in sorted(by_status.items(), key=lambda each: str(each[0]))}
-
-
-def _refusal(codes: list[str]) -> dict[str, Any]:
-    text = {"type": "string"}
-    error = {
-        "message": text, "type": text, "param": {"type": ["string", "null"]}, "code": {"type": "string", "enum": codes},
-    }  # fmt: skip
-    return {
-        "description": f"Refused: {', '.join(codes)}.",
-        "content": {"application/json": {"schema": _whole({"error": _whole(error)})}},
-    }
-
-
-def _whole(properties: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "type": "object", "properties": properties, "required": list(properties), "additionalProperties": False,
-    }  # fmt: skip

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from echod.errors import EchodError
-from echod.server.schemas import refusals
+from echod.server.answers import refusals
 from echod.server.services import Calling, Served
 from echod.speech.voices import default_voice, list_voices
 from echod.usage import DAY

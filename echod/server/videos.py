@@ -19,10 +19,11 @@ from echod.job_files import PORTRAIT, SPEECH
 from echod.jobs import Job
 from echod.roles import Role
 from echod.server.accounts import Caller
+from echod.server.answers import FILE, OPTIONAL, PORTRAITS, RECORDINGS, refusals
 from echod.server.downloads import Download, download
 from echod.server.multipart import parts
 from echod.server.refusals import blaming, invalid, json_object
-from echod.server.schemas import FILE, OPTIONAL, PORTRAITS, RECORDINGS, SUBMISSION_BODY, refusals
+from echod.server.schemas import IDEMPOTENCY_KEY, MAX_KEY, SUBMISSION_BODY
 from echod.server.services import Addresses, Addressing, Calling, Served, Services
 from echod.server.stream import Stream, clip, stream_head, why_none
 from echod.server.submission import REFERENCES, Submission, check, nest, no_file
@@ -31,7 +32,6 @@ from echod.speech.voices import find_voice
 from echod.uploads import Receiving, display_name
 
 POLL_AFTER_MS = "500"  # what OpenAI's clients wait between two looks at a job
-MAX_KEY = 255
 MAX_LABEL = 200  # characters of a recording's name
 EXTENSION = re.compile(r"(?<=.)\.\w{1,5}$")
 KINDS: dict[str, Literal["portrait", "speech"]] = dict(zip(REFERENCES, ("portrait", "speech"), strict=True))
@@ -54,7 +54,7 @@ CLIP = FILE | refusals("not_found", "not_ready", "range_not_satisfiable")
 @router.post(
     "",
     summary="Make a clip of a portrait and speech, or words",
-    openapi_extra={"requestBody": SUBMISSION_BODY},
+    openapi_extra={"requestBody": SUBMISSION_BODY, "parameters": [IDEMPOTENCY_KEY]},
     responses=SUBMITTED,
 )
 async def create(request: Request, served: Served, caller: Calling, addresses: Addressing) -> Response:

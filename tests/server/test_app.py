@@ -134,7 +134,8 @@ async def test_openapi(daemon: Daemon) -> None:
         paths
     )
     form = paths["/v1/videos"]["post"]["requestBody"]["content"]["multipart/form-data"]["schema"]
-    assert {"input_reference", "audio_reference", "seed", "metadata"} <= set(form["properties"])
+    assert {"input_reference", "audio_reference", "audio_reference[file_id]", "seed"} <= set(form["properties"])
+    assert [key for key in form["patternProperties"] if re.match(key, "metadata[title]")]
     assert "HTTPValidationError" not in answer.text
     assert "no_face_detected" in answer.text
 

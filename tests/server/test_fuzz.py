@@ -9,7 +9,7 @@ import logging
 import os
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode, urlsplit
 
@@ -21,10 +21,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from echod.errors import TABLE
-from echod.speech.base import Call, Turn, Voice
 from tests.server.conftest import PORTRAIT, SPEECH, Daemon, Person, receive, refusal
 from tests.server.nonsense import EVENTS, FRAMES, PATHS, QUERIES, REQUESTS, VALUES, WORDS, with_ids
-from tests.speech.scripted import Scripted
+from tests.speech.scripted import Willing
 
 HANG = 20.0  # seconds
 QUICK, LONG = 60, 1000  # examples
@@ -43,20 +42,6 @@ def fuzz(examples: int, **nonsense: st.SearchStrategy[Any]) -> Callable[[Test], 
         suppress_health_check=list(HealthCheck),
     )
     return lambda test: chosen(seed(SEED)(given(**nonsense)(test)))
-
-
-class Willing(Scripted):
-    """A backend that always has something to say."""
-
-    async def hear(self, sound: bytes, call: Call) -> str:
-        return "words"
-
-    async def reply(self, turn: Turn, call: Call) -> AsyncGenerator[str, None]:
-        yield "Fine. "
-
-    async def speak(self, text: AsyncIterator[str], voice: Voice, call: Call) -> AsyncGenerator[bytes, None]:
-        async for _ in text:
-            yield bytes(4800)
 
 
 class Target(NamedTuple):

@@ -79,6 +79,20 @@ class Scripted:
         pass
 
 
+class Willing(Scripted):
+    """A backend that always has something to say."""
+
+    async def hear(self, sound: bytes, call: Call) -> str:
+        return "words"
+
+    async def reply(self, turn: Turn, call: Call) -> AsyncGenerator[str, None]:
+        yield "Fine. "
+
+    async def speak(self, text: AsyncIterator[str], voice: Voice, call: Call) -> AsyncGenerator[bytes, None]:
+        async for _ in text:
+            yield bytes(4800)
+
+
 async def _once(text: str) -> AsyncGenerator[str, None]:
     yield text
 
