@@ -26,6 +26,7 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from echod.errors import ConfigurationError
 from echod.server import connection as connection_module
 from echod.server import http as http_module
+from echod.server import reading
 from echod.server.connection import Connection
 from echod.server.front import Front
 from echod.server.http import Http
@@ -280,8 +281,8 @@ async def test_not_http(site: Site, noise: bytes) -> None:
 @pytest.mark.parametrize("line", [b"x" * 1000, b"x: " + b"y" * 1000 + b"\r\n"], ids=["one header", "many headers"])
 async def test_head_over_the_limit(site: Site, line: bytes) -> None:
     """A head that does not end is refused once it is over the limit, not collected for ever."""
-    head = b"GET /peer HTTP/1.1\r\nHost: localhost\r\na: " + line * (http_module.MAX_HEAD // len(line) + 1)
-    answer = await site.exchange(head[: http_module.MAX_HEAD + 1])
+    head = b"GET /peer HTTP/1.1\r\nHost: localhost\r\na: " + line * (reading.MAX_HEAD // len(line) + 1)
+    answer = await site.exchange(head[: reading.MAX_HEAD + 1])
     assert answer.startswith(b"HTTP/1.1 400 ")
     error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
     assert error["code"] == "invalid_request"
@@ -294,7 +295,7 @@ CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
 
 async def test_whole_head_over_the_limit(site: Site) -> None:
     """A head that ends only beyond the limit is refused as well, however fast it comes."""
-    answer = await site.exchange(POST + b"a: %b\r\n" % (b"x" * http_module.MAX_HEAD) + CHUNKED + b"1\r\nx\r\n")
+    answer = await site.exchange(POST + b"a: %b\r\n" % (b"x" * reading.MAX_HEAD) + CHUNKED + b"1\r\nx\r\n")
     assert answer.startswith(b"HTTP/1.1 400 ")
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"] == "invalid_request"
 
@@ -314,7 +315,7 @@ async def test_no_body_over_the_limit(site: Site, begun: bytes, line: bytes) -> 
     reader, writer = await site.raw()
     writer.write(begun)
     await until(lambda: bool(site.front.state.tasks))
-    writer.write(line * (http_module.MAX_HEAD // len(line) + 1))
+    writer.write(line * (reading.MAX_HEAD // len(line) + 1))
     with contextlib.suppress(ConnectionResetError):
         await reader.read()
     writer.close()
@@ -334,7 +335,7 @@ async def test_requests_ahead_of_answers(site: Site) -> None:
     ask = b"GET /peer HTTP/1.1\r\nHost: localhost\r\n\r\n"
     answer = await site.exchange(ask * 100 + ask.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
     assert answer.count(b"HTTP/1.1 200 ") == 101
-    too_many = http_module.MAX_AHEAD // len(ask) + 1
+    too_many = reading.MAX_AHEAD // len(ask) + 1
     with contextlib.suppress(ConnectionResetError):  # it may have sent more than was read
         answer = await site.exchange(ask.replace(b"peer", b"slow") + ask * too_many)  # which never ends by itself
         assert answer.count(b"HTTP/1.1 ") <= 1
