@@ -20,7 +20,7 @@ from echod.network import peer
 from echod.server import page
 from echod.server.accounts import BEARER_OF_ADDRESS, NOBODY, READING, Caller
 from echod.server.budget import Share
-from echod.server.refusals import error_response
+from echod.server.refusals import DISCARD, LINGER, error_response
 from echod.server.services import Services
 from echod.uploads import BLOCK
 
@@ -33,8 +33,6 @@ MAX_OTHER = 32 * 1024  # bytes of any other body: two passwords at most
 BODY_STALL = 120.0  # seconds without a byte of a body that is expected
 BODY_PATIENCE, BODY_RATE = 120.0, 2048  # seconds for a body, and bytes a second beyond them: an old modem's
 UNFINISHED = 96 * 1024  # bytes that a request takes until its body is whole, beside what is kept of that
-LINGER = 5.0  # seconds, and
-DISCARD = 64 << 20  # bytes, that are read on after a refusal, so that the client sees the answer and not a reset
 
 # Answered whoever asks, and if need be without telling anything.
 OPEN = {("GET", "/healthz"), ("GET", "/readyz"), ("POST", "/v1/account/login")}

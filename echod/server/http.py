@@ -17,7 +17,7 @@ from echod.errors import EchodError
 from echod.server.accounts import forwards
 from echod.server.head import target, tokens, values
 from echod.server.reading import OneByOne
-from echod.server.refusals import RETRY_AFTER, body, invalid
+from echod.server.refusals import DISCARD, LINGER, RETRY_AFTER, body, invalid
 
 if TYPE_CHECKING:
     from echod.server.connection import Connection
@@ -32,6 +32,7 @@ class Http(OneByOne):
     """Has limits on connections and heads, and `abort` in the request's state."""
 
     _deadline: asyncio.TimerHandle | None = None  # set while a head is awaited
+    _discarded = 0  # bytes received after a refusal
     _forwarded = False  # a request on this connection came through a proxy
 
     def __init__(self, front: Front, connection: Connection) -> None:
@@ -46,11 +47,12 @@ class Http(OneByOne):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
+        self._await_head()
         if self._front.closing:
             transport.abort()
         elif len(self._front.transports) > (most := self._front.most_connections):
             self.refuse(EchodError("rate_limited", f"this daemon has {most} connections open, the most it can hold"))
-        self._await_head()
+            transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._front.transports.discard(self.transport)
@@ -59,6 +61,11 @@ class Http(OneByOne):
         self._unset_keepalive_if_required()  # uvicorn leaves it, and all of us with it, to a client that resets
 
     def data_received(self, data: bytes) -> None:
+        if self._refused:
+            self._discarded += len(data)
+            if self._discarded > DISCARD:
+                self.transport.abort()
+            return
         self.server_state.default_headers = standard_headers()
         super().data_received(data)
 
@@ -84,7 +91,7 @@ class Http(OneByOne):
     # Other protocols
 
     def upgrade(self) -> None:
-        if self.transport.is_closing():
+        if self._closing:
             return
         if tokens(self.headers, b"upgrade") != [b"websocket"] or self.parser.get_http_version() == "1.0":
             self._pass_over_upgrade()
@@ -137,24 +144,33 @@ class Http(OneByOne):
             self._deadline = None
 
     def refuse_nonsense(self) -> None:
-        if self._may_answer():
-            self.send_400_response("Invalid HTTP request received.")
+        self._answer(400, {"content-type": "text/plain; charset=utf-8"}, b"Invalid HTTP request received.")
 
     def refuse(self, error: EchodError) -> None:
+        retry_after = {"retry-after": str(RETRY_AFTER)} if error.status in (429, 503) else {}
+        self._answer(error.status, {"content-type": "application/json", **retry_after}, content(error))
+
+    def _answer(self, status: int, headers: dict[str, str], told: bytes) -> None:
+        """Answer in the app's stead, and close."""
         if not self._may_answer():
             return
-        told = content(error)
-        headers = {"content-type": "application/json", "content-length": str(len(told)), "connection": "close"}
-        if error.status in (429, 503):
-            headers["retry-after"] = str(RETRY_AFTER)
+        headers = {**headers, "content-length": str(len(told)), "connection": "close"}
         fields = [*standard_headers(), *((name.encode(), value.encode()) for name, value in headers.items())]
         head = b"".join(name + b": " + value + b"\r\n" for name, value in fields)
-        self.transport.write(STATUS_LINE[error.status] + head + b"\r\n" + told)
-        self.transport.close()
+        self.transport.write(STATUS_LINE[status] + head + b"\r\n" + told)
+        self._linger()
+
+    def _linger(self) -> None:
+        """Close for the client, and read on for a while: with bytes unread the answer would be lost to a reset."""
+        self._refused = True
+        self._head_arrived()
+        self._deadline = self.loop.call_later(LINGER, self.transport.abort)
+        self.transport.write_eof()
+        self.flow.resume_reading()
 
     def _may_answer(self) -> bool:
         """Whether nobody has answered what is read now, nor will; else the connection is cut."""
-        if self.transport.is_closing():
+        if self._closing:
             return False
         if self._in_body:  # the app has it
             if self.cycle.response_started:

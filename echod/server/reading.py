@@ -33,6 +33,7 @@ class OneByOne(HttpToolsProtocol, ABC):
     _behind = 0  # bytes received behind what the parser has
     _ahead = False  # what is read now was sent before the request before it was answered
     _deaf = False  # nothing more is read
+    _refused = False  # answered in the app's stead: the connection ends
     _begun = False  # a request has begun, and not ended
     _in_head = False  # and its head has not been read to the end
     _left: int | None = None  # bytes of its body that are still to come; None: it has no length, and comes in chunks
@@ -63,6 +64,10 @@ class OneByOne(HttpToolsProtocol, ABC):
         """The same, for what is no HTTP."""
 
     @property
+    def _closing(self) -> bool:
+        return self._refused or self.transport.is_closing()
+
+    @property
     def _due(self) -> bool:
         """Whether a request has been read, and is not answered yet."""
         return self.cycle is not None and not self.cycle.response_complete and not self._begun
@@ -85,14 +90,14 @@ class OneByOne(HttpToolsProtocol, ABC):
     def _read(self) -> None:
         """Give the parser what has come, up to the end of a request whose answer is due."""
         data, begin = memoryview(self._waiting), 0
-        while begin < len(data) and not (self._due or self._deaf or self.transport.is_closing()):
+        while begin < len(data) and not (self._due or self._deaf or self._closing):
             end = self._end(begin)
             assert begin < end
             self._behind = len(data) - end
             self._feed(data[begin:end])
             begin = end
         self._waiting = self._waiting[begin:]
-        if self._waiting and not self.transport.is_closing():
+        if self._waiting and not self._closing:
             self._ahead = True
             if len(self._waiting) > MAX_AHEAD:
                 self.transport.abort()
@@ -165,7 +170,7 @@ class OneByOne(HttpToolsProtocol, ABC):
             super().on_header(name, value.rstrip(b" \t"))
 
     def on_headers_complete(self) -> None:
-        if self._deaf or self.transport.is_closing():
+        if self._deaf or self._closing:
             return
         try:
             if len(self._head) > MAX_HEAD:
@@ -184,7 +189,7 @@ class OneByOne(HttpToolsProtocol, ABC):
 
     def on_body(self, body: bytes) -> None:
         self._framing -= len(body)
-        if not (self._deaf or self.transport.is_closing()):
+        if not (self._deaf or self._closing):
             super().on_body(body)
             if self.cycle.body and not self.cycle.response_complete:
                 self.flow.pause_reading()  # uvicorn would read on up to 64 KiB; whoever wants more resumes it
@@ -193,7 +198,7 @@ class OneByOne(HttpToolsProtocol, ABC):
         self._framing = 0
 
     def on_message_complete(self) -> None:
-        if self._deaf or self.parser.should_upgrade() or self.transport.is_closing():
+        if self._deaf or self.parser.should_upgrade() or self._closing:
             return
         self._begun = self._ahead = False
         self._head.clear()

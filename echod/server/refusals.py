@@ -14,6 +14,8 @@ from echod.errors import EchodError
 from echod.redaction import redact
 
 RETRY_AFTER = 5  # seconds, where nobody knows better
+LINGER = 5.0  # seconds, and
+DISCARD = 64 << 20  # bytes, that are read on after a refusal, so that the client sees the answer and not a reset
 
 
 def invalid(message: str, param: str | None = None) -> EchodError:

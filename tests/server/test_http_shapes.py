@@ -97,6 +97,7 @@ LINES: Shapes = {
     "control character": line(b"GET /\x01 HTTP/1.1", "400t ."),
     "nothing in it": line(b"GET /\0 HTTP/1.1", "400t ."),
     "too long": line(b"GET /" + b"a" * reading.MAX_HEAD + b" HTTP/1.1", "400 ."),
+    "too long by far": line(b"GET /" + b"a" * 16 * reading.MAX_HEAD + b" HTTP/1.1", "400 ."),
     "empty line before": (b"\r\n" + GET + b"\r\n", "400t ."),
     "line feeds before": (b"\n\n" + GET + b"\r\n", "400t ."),
     "line feeds": (GET.replace(b"\r", b"") + b"\n", "400t ."),
