@@ -84,10 +84,10 @@ async def test_a_conversation_does_not_wait_for_jobs(tmp_path: Path) -> None:
         return gives(sound * 24_000)
 
     async with Daemon(settings(tmp_path), Inspector()).run() as daemon:
+        daemon.calls.config = daemon.changed(speak_timeout=HANG)
         daemon.backend.attempts = [held, named(b"\1\0"), named(b"\2\0")]
         jobs = [await say(daemon, "Good evening.") for _ in range(2)]
         await daemon.backend.begun.wait()
-        daemon.calls.config = daemon.changed(speak_timeout=HANG)
         speech = daemon.calls.speak("Hello.", VOICE, account="a")
         live = asyncio.ensure_future(anext(speech))
         await asyncio.sleep(0)

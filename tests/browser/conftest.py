@@ -167,9 +167,8 @@ def held(daemon: RunningDaemon) -> Iterator[None]:
 
 
 def faults(page: Page) -> list[tuple[str, list[str]]]:
-    """What axe-core finds that would keep somebody from using the page: the rule, and the elements that break it."""
+    """What axe-core finds wrong: the rule, and the elements that break it."""
     source = resources.files("axe_playwright_python").joinpath("axe.min.js").read_text()
     page.evaluate(f"() => {{ {source}; }}")
     found = page.evaluate("() => axe.run()")["violations"]
-    serious = [fault for fault in found if fault["impact"] in ("serious", "critical")]
-    return [(fault["id"], [node["html"] for node in fault["nodes"]]) for fault in serious]
+    return [(fault["id"], [node["html"] for node in fault["nodes"]]) for fault in found]

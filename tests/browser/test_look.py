@@ -16,8 +16,8 @@ VIEWS = ("#/make", "#/talk", "#/role/", "#/devices", "#/account")
 
 
 @pytest.mark.parametrize("scheme", ["light", pytest.param("dark", marks=pytest.mark.long)])
-def test_no_serious_fault(visit: Visit, scheme: str) -> None:
-    """axe finds no serious fault in any view, light or dark, with everything unfolded."""
+def test_no_fault(visit: Visit, scheme: str) -> None:
+    """axe finds no fault in any view, light or dark, with everything unfolded."""
     visitor = visit(color_scheme=scheme)
     for view in VIEWS:
         page = visitor.open(view)

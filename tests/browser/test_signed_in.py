@@ -85,6 +85,18 @@ def test_sign_out(visit: Visit) -> None:
     expect(page.locator("#portrait-facts")).to_have_text("None chosen yet")
 
 
+def test_roles_are_for_admins(visitor: Visitor) -> None:
+    """Who is no admin talks to roles, and is not offered to make or to change one."""
+    page = sign_in(visitor, "bert")
+    page.get_by_role("link", name="Talk", exact=True).click()
+    expect(page.locator("#roles li")).to_have_count(1)
+    expect(page.get_by_role("link", name="Make a role")).to_be_hidden()
+    expect(page.locator("#roles .doings")).to_have_count(0)
+    page.goto("/#/role/ada")
+    expect(page.get_by_role("alert").and_(page.locator(":visible"))).to_have_text("This is not allowed here.")
+    expect(page.locator("#role-form")).to_be_hidden()
+
+
 @pytest.mark.long
 def test_tokens(daemon: RunningDaemon, visitor: Visitor) -> None:
     """A token is made, shown once and good at once; revoked, it is refused."""

@@ -344,6 +344,20 @@ def test_failed_turn(visitor: Visitor) -> None:
     expect(problem).to_contain_text("语音识别失败")
 
 
+def test_missing_voice(visitor: Visitor) -> None:
+    """A voice that is missed only by an answer is told of with what brings it, and not as a fault of anybody's."""
+    missing = failed("voice_not_installed")
+    missing["response"]["status_details"]["error"]["message"] = (
+        "voice = 'x': there is none: run `apt install espeak-ng`"
+    )
+    talking = Scripted(visitor, [missing])
+    talking.type("Hello?")
+    problem = talking.page.locator("#talk-problem")
+    expect(problem).to_contain_text("No voice for these words is installed on the daemon's machine.")
+    expect(problem.locator("code")).to_have_text("apt install espeak-ng")
+    expect(talking.page.locator("#transcript .note")).to_have_count(0)
+
+
 def words(text: str) -> dict[str, Any]:
     return {"type": "response.output_text.delta", "response_id": "resp_1", "item_id": "item_1", "delta": text}
 
@@ -375,6 +389,7 @@ def test_hands_free_is_of_the_session(visitor: Visitor) -> None:
     expect(page.locator("#turn-state")).to_have_text("Listening")
     expect(button).to_have_attribute("aria-pressed", "true")
     expect(page.get_by_role("button", name=HOLD)).to_be_hidden()
+    assert faults(page) == []
     talking.close()
     expect(page.locator("#turn-state")).to_have_text("The connection was lost. Trying to get it back…")
     expect(page.locator("#turn-state")).to_have_text("Listening")

@@ -152,3 +152,7 @@ jobs.addEventListener("change", ({ detail: video }) => {
   else render();
 });
 document.addEventListener("language", render);
+document.addEventListener("signed-out", () => {
+  $("seek").value = "";
+  seek();
+});

@@ -61,6 +61,9 @@ export function lengthProblem(text) {
   return n > MOST ? { message, values: { n, most: MOST } } : null;
 }
 
+/** Whether something has to be installed first. */
+export const isMissing = ({ code }) => Boolean(code?.endsWith("_not_installed"));
+
 const told = new WeakMap(); // what each place tells of
 
 /** Tell of a refusal in place; nothing hides it again. The daemon's own words, with values and limits, go below. */
@@ -71,7 +74,7 @@ export function complain(target, refusal) {
   if (!refusal) return;
   const known = SENTENCES[refusal.code];
   target.append(t(sentence(refusal), refusal.values));
-  if (refusal.code?.endsWith("_not_installed")) target.append(...remedies(refusal));
+  if (isMissing(refusal)) target.append(...remedies(refusal));
   else if (known && refusal.message) target.append(element("small", { lang: "en" }, refusal.message));
 }
 

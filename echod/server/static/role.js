@@ -1,6 +1,7 @@
 // The view in which an admin makes a role, or changes one.
 
 import { look } from "./abilities.js";
+import { isAdmin } from "./account.js";
 import { call } from "./api.js";
 import { $, element, retitle, say, show } from "./dom.js";
 import { complain } from "./refusals.js";
@@ -25,6 +26,8 @@ export async function open(name) {
   complain($("role-problem"), null);
   $("role-form").reset();
   show($("role-form"), false);
+  head();
+  if (!isAdmin()) return complain($("role-problem"), { code: "forbidden" });
   try {
     if (name) role = await call("GET", `v1/roles/${encodeURIComponent(name)}`);
     await fillLists();
@@ -34,6 +37,7 @@ export async function open(name) {
   } catch (refusal) {
     complain($("role-problem"), refusal);
   }
+  return undefined;
 }
 
 export function close() {

@@ -7,7 +7,7 @@ import { Ear } from "./ear.js";
 import { holdable } from "./hold.js";
 import { RATE } from "./microphone.js";
 import { Realtime } from "./realtime.js";
-import { advise, complain, lengthProblem, sentence } from "./refusals.js";
+import { advise, complain, isMissing, lengthProblem, sentence } from "./refusals.js";
 import { listRoles, portraitOf } from "./roles.js";
 import { Sentences } from "./sentences.js";
 import { Speaker } from "./speaker.js";
@@ -167,7 +167,7 @@ const EVENTS = {
   },
   "response.done": ({ response }) => {
     const error = response.status_details?.error ?? { code: "internal" };
-    if (response.status === "failed" && error.code !== misheard) transcript.note(sentence(error));
+    if (response.status === "failed" && error.code !== misheard) fail(error);
     misheard = null;
     if (response.id === answer) answer = null;
     rest();
@@ -189,6 +189,12 @@ function connect(conversation) {
     connection.addEventListener(type, (event) => connection === realtime && take(event.detail));
   }
   render();
+}
+
+/** What is missing is told of once, with what brings it; anything else where it happened. */
+function fail(error) {
+  if (isMissing(error)) complain($("talk-problem"), error);
+  else transcript.note(sentence(error));
 }
 
 /** The daemon ends the answer of whoever has gone. */
