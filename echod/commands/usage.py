@@ -47,7 +47,7 @@ def usage(days: int, as_json: bool, url: str | None, reconnect: float) -> None:
 
 
 def _row(each: dict[str, Any]) -> tuple[str, ...]:
-    model = f"{each['model']}/{each['voice']}" if each["voice"] else each["model"]
+    model = "/".join(filter(None, (each["model"], each.get("voice"))))  # an older daemon tells of no voice
     who = (each["day"], each["account"], each["function"], each["backend"], model)
     amounts = (each[name] for name in ("input_tokens", "output_tokens", "characters", "seconds"))
     return (*who, str(each["calls"]), str(each["failed"]), *(f"{amount:,.0f}" for amount in amounts))
