@@ -6,6 +6,7 @@ What can be read in two ways is refused (head.py), and an Upgrade other than to 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from email.utils import formatdate
 from typing import TYPE_CHECKING
 
@@ -165,7 +166,8 @@ class Http(OneByOne):
         self._refused = True
         self._head_arrived()
         self._deadline = self.loop.call_later(LINGER, self.transport.abort)
-        self.transport.write_eof()
+        with contextlib.suppress(OSError):  # the client has gone this moment
+            self.transport.write_eof()
         self.flow.resume_reading()
 
     def _may_answer(self) -> bool:
