@@ -24,7 +24,7 @@ from websockets.asyncio.client import ClientConnection, unix_connect
 
 from benchmarks.machine import machine
 from benchmarks.preview import PORTRAIT, speech
-from tests.running import RunningDaemon
+from tests.drivers.running import RunningDaemon
 
 SECONDS = 30.0  # of speech in each clip
 TERMINAL = ("job.completed", "job.failed", "job.cancelled")

@@ -22,11 +22,11 @@ import httpx
 import numpy as np
 from openai import AsyncOpenAI
 
-from echod.speech.base import SPEAK_RATE
-from tests.media import EXAMPLES, write_wav
-from tests.running import RunningDaemon
-from tests.speech.loopback import Exchange, LoopbackServer, Request
-from tests.talking import Talk
+from echod.speech.backend import SPEAK_RATE
+from tests.drivers.running import RunningDaemon
+from tests.drivers.talking import Talk
+from tests.making.media import EXAMPLES, write_wav
+from tests.stand_ins.loopback import Exchange, LoopbackServer, Request
 
 UTTERANCE = bytes(2 * SPEAK_RATE)  # a second is said
 SENTENCE, SECONDS = "This sentence takes two seconds to speak.", 2.0

@@ -36,13 +36,13 @@ from websockets.asyncio.client import ClientConnection, unix_connect
 from benchmarks import noop_worker
 from benchmarks.machine import file_system, machine
 from benchmarks.redis_protocol import BlockingConnection, Connection, connect, redis_server
-from echod import jobs
-from echod.desk import Desk, Draft
-from echod.fleet import LocalFleet
+from echod.jobs import life as jobs
+from echod.jobs.desk import Desk, Draft
 from echod.journal import Journal
+from echod.workers.fleet import LocalFleet
 from tests.conftest import make_config
-from tests.media import EXAMPLES, write_picture, write_wav
-from tests.running import RunningDaemon
+from tests.drivers.running import RunningDaemon
+from tests.making.media import EXAMPLES, write_picture, write_wav
 
 ROUNDS = 5
 WINDOW = 64  # jobs under way in a flood

@@ -9,7 +9,8 @@ import sys
 import time
 from functools import partial
 
-from echod import gpu_proc, messages
+from echod import gpu_proc
+from echod.workers import messages
 
 COMMAND = (sys.executable, "-m", "benchmarks.noop_worker")
 
@@ -36,7 +37,7 @@ def main(spec: gpu_proc.Spec) -> None:
 if __name__ == "__main__":
     from benchmarks import noop_worker
     from echod import cli, daemon
-    from echod.fleet import LocalFleet
+    from echod.workers.fleet import LocalFleet
 
     daemon.LocalFleet = partial(LocalFleet, main=noop_worker.main)  # type: ignore[attr-defined, assignment]
     cli.main()

@@ -16,8 +16,8 @@ import wave
 from pathlib import Path
 
 from benchmarks.machine import machine
-from tests.media import EXAMPLES
-from tests.running import RunningDaemon
+from tests.drivers.running import RunningDaemon
+from tests.making.media import EXAMPLES
 
 PORTRAIT = EXAMPLES / "portrait.png"
 SHORT = 10.0  # seconds of speech

@@ -25,10 +25,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.machine import machine
-from echod.speech.base import HEAR_RATE, SPEAK_RATE, Voice
-from echod.speech.local import Local
-from echod.speech.policy import Calls
-from echod.speech.resample import Resampler
+from echod.sound.resample import Resampler
+from echod.speech.backend import HEAR_RATE, SPEAK_RATE, Voice
+from echod.speech.calls import Calls
+from echod.speech.local.backend import Local
 from tests.conftest import make_config
 
 ENGINES = ("hibari", "piper", "espeak-ng")

@@ -32,7 +32,7 @@ from echod.commands import (
     voices,
     weights,
 )
-from echod.commands.options import note
+from echod.commands.common import note
 from echod.errors import EchodError
 
 INTERRUPTED = 130

@@ -20,35 +20,36 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import Any
 
-from echod import __version__, heap, logs
-from echod.accounts import Accounts
-from echod.clock import TrustedTime
+from echod import __version__
+from echod.accounts.removal import finish_removals
+from echod.accounts.signing import Signer, load_key
+from echod.accounts.store import Accounts
 from echod.config import Config
-from echod.conversations import Conversations
-from echod.descriptors import raise_limit
-from echod.desk import Desk
-from echod.directories import create_directory, owned
+from echod.conversation.store import Conversations
 from echod.errors import ConfigurationError, EchodError
-from echod.fleet import LocalFleet, find_devices
+from echod.host import heap, logs
+from echod.host.clock import TrustedTime
+from echod.host.descriptors import raise_limit
+from echod.host.directories import create_directory, owned
+from echod.host.network import is_loopback
+from echod.host.redaction import redact
+from echod.host.systemd import notify, watchdog_interval
+from echod.host.terminal import plain
 from echod.inference.echomimic import layout
-from echod.inspection import Inspector
+from echod.inspection.inspector import Inspector
+from echod.jobs.desk import Desk
+from echod.jobs.speaking import Speaking
 from echod.journal import Journal
-from echod.leaving import finish_removals
-from echod.metrics import Metrics
-from echod.network import is_loopback
-from echod.quota import Quota
-from echod.redaction import redact
-from echod.roles import Roles
-from echod.sdnotify import notify, watchdog_interval
+from echod.roles.store import Roles
 from echod.server.app import Services, create_app
-from echod.server.front import Front
+from echod.server.front.front import Front
+from echod.server.metrics import Metrics
 from echod.server.sockets import sockets
-from echod.signing import Signer, load_key
-from echod.speaking import Speaking
-from echod.speech.backends import open_calls, reloaded
-from echod.terminal import plain
-from echod.uploads import FileStore
-from echod.usage import Usage, UsageRecords
+from echod.speech.plan import open_calls, reloaded
+from echod.speech.usage import Usage, UsageRecords
+from echod.uploads.quota import Quota
+from echod.uploads.store import FileStore
+from echod.workers.fleet import LocalFleet, find_devices
 
 log = logging.getLogger("echod")
 

@@ -23,16 +23,19 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import zmq
 
-from echod import __version__, job_files, logs, messages
-from echod.directories import storage_code
+from echod import __version__
 from echod.errors import WAYS_OUT
-from echod.parent import die_with_parent, exit_at_once
+from echod.host import logs
+from echod.host.directories import storage_code
+from echod.host.process import die_with_parent, exit_at_once
+from echod.jobs import folder as job_files
+from echod.workers import messages
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from echod.inference.engine import Engine, Portrait
+    from echod.inference.contract import Engine, Portrait
 
 log = logging.getLogger("echod.gpu_proc")
 
@@ -148,7 +151,7 @@ class GpuProc:
         import torch
 
         import echod.inference.clip  # noqa: F401  (now: an upgrade on disk must not mix versions later)
-        from echod.inference.engine import PortraitCache, load_engine
+        from echod.inference.contract import PortraitCache, load_engine
 
         torch.set_num_threads(self.spec.threads)
         self.portraits = PortraitCache(self.spec.cache_bytes)
@@ -247,7 +250,7 @@ class Attempt:
     """One run of a job: its progress, its checkpoint, its clip."""
 
     def __init__(self, worker: GpuProc, order: messages.Run) -> None:
-        from echod.inference.engine import InputError
+        from echod.inference.contract import InputError
 
         if order.engine not in worker.engines:  # the job was accepted by a daemon that ran with another --engine
             loaded = ", ".join(worker.engines)
@@ -270,7 +273,7 @@ class Attempt:
         """Prepare, make the clip, write its manifest. Raises whatever the engine and the checkpoint raise."""
         from echod.inference import clip
         from echod.inference.audio import Speech
-        from echod.inference.engine import Options
+        from echod.inference.contract import Options
         from echod.inference.room import Room
 
         order, directory = self.order, Path(self.order.directory)

@@ -21,7 +21,7 @@ import msgspec
 
 from echod import journal_file
 from echod.errors import ConfigurationError, EchodError
-from echod.jobs import Job, Portrait, Speech
+from echod.jobs.life import Job, Portrait, Speech
 
 T = TypeVar("T")
 Row = TypeVar("Row", Job, "Record")

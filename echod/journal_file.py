@@ -13,8 +13,8 @@ import sqlite3
 import stat
 from pathlib import Path
 
-from echod import directories, strays
 from echod.errors import ConfigurationError, EchodError
+from echod.host import directories, strays
 
 FILES = ("", "-wal", "-shm")  # SQLite's, by what follows the journal's name; they belong together
 HOLDINGS = ("jobs", "files")

@@ -16,10 +16,10 @@ import numpy as np
 from PIL import Image as Picture
 
 from echod.inference.audio import Speech
-from echod.inference.engine import Image, Options, no_checkpoint
+from echod.inference.contract import Image, Options, no_checkpoint
 from echod.inference.preview import PreviewEngine
-from tests.inference.lips import correlation_at, log_rms, mouth_openings
-from tests.inference.variants import variants
+from tests.making.lips import correlation_at, log_rms, mouth_openings
+from tests.making.variants import variants
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 FPS = Options().fps

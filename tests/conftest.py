@@ -16,7 +16,7 @@ import pytest
 
 from echod import config as configs
 from echod.config import Config
-from tests import processes
+from tests.drivers import processes
 
 # Test processes share the cores, and more threads than cores spin on each other. The limit holds in workers too, which
 # set a number of their own.
@@ -28,7 +28,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if TYPE_CHECKING:
-    from tests.running import RunningDaemon
+    from tests.drivers.running import RunningDaemon
 
 ECHOD = Path(sys.executable).with_name("echod")  # the installed command
 
@@ -84,8 +84,8 @@ def espeak() -> str:
 @pytest.fixture(scope="session")
 def local_voice() -> str:
     """Who speaks English on this box, whoever that is."""
-    from echod.speech.base import Failure
-    from echod.speech.local_voices import Voices
+    from echod.speech.backend import Failure
+    from echod.speech.local.voices import Voices
 
     try:
         return str(asyncio.run(Voices(Path("nowhere")).default("en")))
@@ -96,7 +96,7 @@ def local_voice() -> str:
 @pytest.fixture
 def no_hibari(monkeypatch: pytest.MonkeyPatch) -> None:
     """A box without the extra `voice`, on whatever machine."""
-    from echod.speech import local_hibari
+    from echod.speech.local import hibari as local_hibari
 
     monkeypatch.setattr(local_hibari, "_registry", dict)
 
@@ -104,7 +104,7 @@ def no_hibari(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def no_mind(monkeypatch: pytest.MonkeyPatch) -> None:
     """A box without a chat model, on whatever machine: its reply is scripted."""
-    from echod.speech import local
+    from echod.speech.local import backend as local
 
     monkeypatch.setattr(local, "smollm_file", lambda: None)
 
@@ -126,7 +126,7 @@ def make_config(directory: Path, **flags: object) -> Config:
 @pytest.fixture(scope="session")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
     """One running daemon with one CPU worker for all tests that only use it."""
-    from tests.running import RunningDaemon
+    from tests.drivers.running import RunningDaemon
 
     with RunningDaemon(tmp_path_factory.mktemp("daemon")) as running:
         yield running

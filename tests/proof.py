@@ -25,11 +25,11 @@ import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file
 
-from echod.client import Client
+from echod.client.client import Client
 from echod.inference.echomimic.config import AUDIO_FACTOR, PRESETS
 from tests.conftest import ECHOD
-from tests.layout import write_keyed
-from tests.running import RunningDaemon, gone
+from tests.drivers.running import RunningDaemon, gone
+from tests.making.layout import write_keyed
 
 GOLDEN = Path(__file__).parent / "golden"
 WITNESS = GOLDEN / "witness"

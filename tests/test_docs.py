@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from echod import config
-from echod.speech.backends import plan
+from echod.speech.plan import plan
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

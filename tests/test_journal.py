@@ -9,11 +9,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from echod import jobs
 from echod import journal as journals
 from echod.errors import ConfigurationError, EchodError
+from echod.jobs import life as jobs
 from echod.journal import SCHEMA_VERSION, Journal, Record, Replayed
-from tests.test_jobs import job, running
+from tests.jobs.test_life import job, running
 
 
 @asynccontextmanager

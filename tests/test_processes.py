@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-CONFTEST = "from tests.processes import register as pytest_configure"
+CONFTEST = "from tests.drivers.processes import register as pytest_configure"
 SAMPLE = """
 import os, subprocess, sys
 import pytest

@@ -17,16 +17,16 @@ from pathlib import Path
 import numpy as np
 import PIL.Image
 import echod
-from echod import example_roles
 from echod.inference.audio import Speech
 from echod.inference.clip import make_clip
-from echod.inference.engine import Options, load_engine
+from echod.inference.contract import Options, load_engine
+from echod.roles import examples
 
-portrait, speech, out = example_roles.PORTRAIT, example_roles.SPEECH, Path(sys.argv[1])
+portrait, speech, out = examples.PORTRAIT, examples.SPEECH, Path(sys.argv[1])
 engine = load_engine("preview", None, "cpu")
 image = np.asarray(PIL.Image.open(portrait).convert("RGB"))
 prepared = engine.prepare(image, (128, 128))
-print(example_roles.example_role("ada")[0].title)
+print(examples.example_role("ada")[0].title)
 print(echod.__file__, make_clip(engine, prepared, Speech.open(speech), Options(), out).frames)
 """
 

@@ -9,17 +9,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from echod.commands.options import note
+from echod.client.connection import error_of
+from echod.commands.common import note
 from echod.commands.progress import Progress
 from echod.commands.saving import Target
-from echod.connection import error_of
 from echod.errors import EchodError
-from echod.speech.base import SPEAK_RATE
+from echod.speech.backend import SPEAK_RATE
 from echod.speech.sentences import Sentences
 
 if TYPE_CHECKING:
-    from echod.client import Client
-    from echod.talking import Event
+    from echod.client.client import Client
+    from echod.client.talk import Event
 
 
 class Answer:

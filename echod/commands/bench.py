@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from echod.commands.common import as_json, connect, note, print_json, print_line, quiet, to_daemon
 from echod.commands.making import outcome
-from echod.commands.options import as_json, connect, note, print_json, print_line, quiet, to_daemon
 from echod.commands.tables import fact_lines
 from echod.errors import EchodError
 
 if TYPE_CHECKING:
-    from echod.client import Client, Video
+    from echod.client.client import Client, Video
 
 readable = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 
@@ -43,7 +43,7 @@ def bench(
     Times count from handing in the job, so with upload,
     inspection and the wait for a worker; those of stages are the worker's own. Ctrl-C cancels the job.
     """
-    from echod import example_roles
+    from echod.roles import examples as example_roles
 
     portrait, speech = portrait or example_roles.PORTRAIT, speech or example_roles.SPEECH
     with connect(url, reconnect, quiet) as client:

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import click
 
-from echod.commands.options import as_json, connect, note, print_json_line, print_line, quiet, to_daemon
+from echod.commands.common import as_json, connect, note, print_json_line, print_line, quiet, to_daemon
 from echod.commands.playing import Playing
 from echod.commands.progress import Progress
 from echod.errors import EchodError
 
 if TYPE_CHECKING:
-    from echod.client import Client
-    from echod.talking import Talk
+    from echod.client.client import Client
+    from echod.client.talk import Talk
 
 Mode: TypeAlias = Literal["audio", "video"]
 

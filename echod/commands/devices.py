@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from echod.commands.options import as_json, at_url, connect, print_json, print_line, to_daemon
+from echod.commands.common import as_json, at_url, connect, print_json, print_line, to_daemon
 from echod.commands.tables import table_lines
-from echod.redaction import redact
+from echod.host.redaction import redact
 
 if TYPE_CHECKING:
-    from echod.doctor import Check
+    from echod.commands.checks import Check
 
 
 @click.command()
@@ -51,7 +51,7 @@ def doctor(as_json: bool, url: str | None) -> None:
 
     Whatever is set up to speak, hear and reply is called once each, also where a call costs money.
     """
-    from echod.doctor import examine
+    from echod.commands.checks import examine
 
     checks = [check._replace(finding=redact(check.finding)) for check in examine(url)]
     if as_json:

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from echod.commands.making import outcome, writable
-from echod.commands.options import (
+from echod.commands.common import (
     as_json,
     connect,
     job_id,
@@ -24,13 +23,14 @@ from echod.commands.options import (
     quiet,
     to_daemon,
 )
+from echod.commands.making import outcome, writable
 from echod.commands.overview import Overview, job_table
 from echod.commands.progress import Progress, summary
 from echod.commands.saving import Target
 from echod.commands.tables import fact_lines, terminal_size
 
 if TYPE_CHECKING:
-    from echod.client import Client, Event, Video
+    from echod.client.client import Client, Event, Video
 
 LIVE = ("queued", "in_progress")
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 import click
 
 from echod.commands import credentials
-from echod.commands.options import connect, note, quiet, to_daemon
+from echod.commands.common import connect, note, quiet, to_daemon
 from echod.commands.users import current_password, new_password
 from echod.errors import EchodError
 
 if TYPE_CHECKING:
-    from echod.client import Client
+    from echod.client.client import Client
 
 name = click.argument("name", required=False)
 

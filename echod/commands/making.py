@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import click
 
-from echod.commands.options import as_json, connect, note, print_json, print_line, print_path, quiet, to_daemon
+from echod.commands.common import as_json, connect, note, print_json, print_line, print_path, quiet, to_daemon
 from echod.commands.progress import Progress
 from echod.commands.saving import Target
 from echod.errors import TABLE, EchodError
 
 if TYPE_CHECKING:
-    from echod.client import Client, Video
+    from echod.client.client import Client, Video
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -102,7 +102,7 @@ def make(
 
 def _check_voice(client: Client) -> None:
     """Refuse words that nobody here can speak, before anything is sent."""
-    from echod.connection import error_of
+    from echod.client.connection import error_of
 
     if reason := client.capabilities()["speaks"]["reason"]:
         raise error_of(reason)

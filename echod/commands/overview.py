@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from echod.commands.options import note, print_line
+from echod.commands.common import note, print_line
 from echod.commands.progress import clock, waiting
 from echod.commands.tables import clip, table_lines, terminal_size
 
 if TYPE_CHECKING:
-    from echod.client import Video
+    from echod.client.client import Video
 
 LOCAL = "local"  # whose jobs are where nobody has an account
 DAY = 86400.0

@@ -8,7 +8,7 @@ import subprocess
 import threading
 from pathlib import Path
 
-from echod.commands.options import note
+from echod.commands.common import note
 
 # The first that is found plays. What only plays sound is no use for clips.
 SOUND_ONLY = (("pw-play",), ("paplay",), ("afplay",), ("aplay", "-q"))

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Self
 
 import click
 
-from echod.commands.options import note
-from echod.terminal import plain
+from echod.commands.common import note
+from echod.host.terminal import plain
 
 if TYPE_CHECKING:
-    from echod.client import Video
+    from echod.client.client import Video
 
 BAR = 24  # characters
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from echod.commands.options import as_json, confirm_removal, connect, note, print_json, print_line, quiet, to_daemon
+from echod.commands.common import as_json, confirm_removal, connect, note, print_json, print_line, quiet, to_daemon
 from echod.commands.tables import fact_lines, table_lines
 
 name_argument = click.argument("name", metavar="NAME")
@@ -68,7 +68,7 @@ def add(folder: Path, name: str | None, replace: bool, quiet: bool, url: str | N
     """
     import msgspec
 
-    from echod.rolefolder import open_role
+    from echod.roles.folder import open_role
 
     folder = _folder(folder)
     with connect(url, reconnect, quiet) as client, open_role(folder) as (file, portrait):
@@ -78,7 +78,7 @@ def add(folder: Path, name: str | None, replace: bool, quiet: bool, url: str | N
 
 
 def _folder(given: Path) -> Path:
-    from echod.example_roles import ROLES
+    from echod.roles.examples import ROLES
 
     if given.is_dir():
         return given

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from echod.errors import EchodError
 
 if TYPE_CHECKING:
-    from echod.client import Client
+    from echod.client.client import Client
 
 
 # What no name can have, and what a terminal would obey; undecodable bytes of the person's own names stay.

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from echod import config
-from echod.secret import take_secrets
+from echod.host.secret import take_secrets
 
 directory = click.Path(file_okay=False, path_type=Path)
 
@@ -38,6 +38,6 @@ def serve(verbose: bool, **flags: Any) -> None:
     settings = config.load(flags)
     environ = take_secrets()
     from echod.daemon import run
-    from echod.parent import exit_at_once
+    from echod.host.process import exit_at_once
 
     exit_at_once(run(settings, lambda: config.load(flags), environ))

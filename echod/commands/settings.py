@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
-from echod.commands.options import as_json, print_json, print_line, print_path
+from echod.commands.common import as_json, print_json, print_line, print_path
 from echod.config import SECTIONS, SETTINGS, Config, load, user_file
 from echod.errors import ConfigurationError
-from echod.terminal import plain_json
+from echod.host.terminal import plain_json
 
 DIRECTORIES = ("state_dir", "runtime_dir", "weights_dir")  # their defaults depend on who runs the daemon
 

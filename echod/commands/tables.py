@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from echod.terminal import plain
+from echod.host.terminal import plain
 
 TIMES = ("created_at", "completed_at", "expires_at")
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from echod.commands.options import as_json, connect, note, print_json, print_line, quiet, to_daemon
+from echod.commands.common import as_json, connect, note, print_json, print_line, quiet, to_daemon
 from echod.commands.tables import day, table_lines
 from echod.config import DURATION
 

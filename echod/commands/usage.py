@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from echod.commands.options import as_json, connect, print_json, print_line, to_daemon
+from echod.commands.common import as_json, connect, print_json, print_line, to_daemon
 from echod.commands.tables import table_lines
 
 HEAD = (

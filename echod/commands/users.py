@@ -6,10 +6,10 @@ import sys
 
 import click
 
-from echod.commands.options import as_json, confirm_removal, connect, note, print_json, print_line, quiet, to_daemon
+from echod.commands.common import as_json, confirm_removal, connect, note, print_json, print_line, quiet, to_daemon
 from echod.commands.tables import day, table_lines
 from echod.errors import EchodError
-from echod.terminal import plain
+from echod.host.terminal import plain
 
 MAX_LINE = 4096
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from echod.commands.options import as_json, connect, note, print_json, print_line, to_daemon
+from echod.commands.common import as_json, connect, note, print_json, print_line, to_daemon
 from echod.commands.tables import table_lines
 
 

@@ -11,14 +11,14 @@ from urllib.parse import urlsplit
 
 import click
 
-from echod.commands.options import as_json, note, print_json, print_line, print_path, quiet
+from echod.commands.common import as_json, note, print_json, print_line, print_path, quiet
 from echod.commands.tables import table_lines
 from echod.config import load
 from echod.errors import EchodError
 
 if TYPE_CHECKING:
     from echod.inference.download import Source
-    from echod.speech.local_registry import Published
+    from echod.speech.local.registry import Published
 
 MAIN = "echomimic"
 
@@ -48,7 +48,7 @@ def pull(what: str, weights_dir: Path | None, quiet: bool) -> None:
     with _refusals():
         where = _directory(weights_dir)
         _calm(quiet)
-        from echod.speech.local_registry import KINDS
+        from echod.speech.local.registry import KINDS
 
         if what.partition(":")[0] in KINDS:
             where = _pull_file(where, what, quiet)
@@ -62,7 +62,7 @@ def pull(what: str, weights_dir: Path | None, quiet: bool) -> None:
 def _pull_file(directory: Path, what: str, quiet: bool) -> Path:
     """One file for hearing or speaking."""
     from echod.inference.download import alone, digest, fetch
-    from echod.speech.local_registry import published
+    from echod.speech.local.registry import published
 
     wanted = published(what)
     path = directory / wanted.file
@@ -80,7 +80,7 @@ def _source(wanted: Published) -> Source:
     from huggingface_hub.constants import ENDPOINT
 
     from echod.inference.download import Source
-    from echod.speech.local_registry import on_mirror
+    from echod.speech.local.registry import on_mirror
 
     url, elsewhere = wanted.url, "pull again later"
     if wanted.mirrored:
@@ -153,7 +153,7 @@ def init(kind: str, directory: Path, seed: int) -> None:
 @contextmanager
 def _refusals() -> Iterator[None]:
     """What the library refuses, as errors of the command line."""
-    from echod.inference.engine import InputError
+    from echod.inference.contract import InputError
 
     try:
         yield

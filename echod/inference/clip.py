@@ -15,7 +15,7 @@ from pathlib import Path
 from time import monotonic
 
 from .audio import Speech
-from .engine import Checkpoint, Engine, Options, Portrait, check_options, no_checkpoint
+from .contract import Checkpoint, Engine, Options, Portrait, check_options, no_checkpoint
 from .room import Room
 from .video import ClipWriter, remux, thumbnail
 

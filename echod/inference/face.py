@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .engine import Box, Image, Rect, Size
+from .contract import Box, Image, Rect, Size
 
 MIN_PROBABILITY = 0.8
 DILATION = 0.5  # of the face box, on each side

@@ -23,7 +23,7 @@ from av.video.stream import VideoStream
 from PIL import Image as Picture
 
 from .audio import Speech, decode
-from .engine import Frames, Image, Size
+from .contract import Frames, Image, Size
 from .room import Room
 
 CRF = 18

@@ -16,13 +16,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from echod.config import Config
 from echod.errors import EchodError
-from echod.network import peer
+from echod.host.network import peer
 from echod.server import page
-from echod.server.accounts import BEARER_OF_ADDRESS, NOBODY, READING, Caller
 from echod.server.budget import Share
+from echod.server.caller import BEARER_OF_ADDRESS, NOBODY, READING, Caller
 from echod.server.refusals import DISCARD, LINGER, error_response
 from echod.server.services import Services
-from echod.uploads import BLOCK
+from echod.uploads.store import BLOCK
 
 log = logging.getLogger("echod.server")
 

@@ -13,15 +13,17 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from echod import __version__
-from echod.devices import READY
 from echod.errors import EchodError
-from echod.server import capabilities, docs, examples, files, page, people, roles, speech, videos
+from echod.server import page
 from echod.server.admission import Admission
 from echod.server.answers import Responses, refusals
 from echod.server.methods import Methods, methods_of
 from echod.server.openapi import document
 from echod.server.refusals import error_response
+from echod.server.routes import accounts as people
+from echod.server.routes import capabilities, docs, examples, files, roles, speech, videos
 from echod.server.services import Calling, Served, Services
+from echod.workers.state import READY
 
 __all__ = ["Services", "create_app"]
 

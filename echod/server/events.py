@@ -10,10 +10,10 @@ import msgspec
 from uvicorn.protocols.utils import get_local_addr
 from websockets.exceptions import ConnectionClosed
 
-from echod.feed import Event, Watcher
-from echod.server.connection import Connection
+from echod.jobs.feed import Event, Watcher
+from echod.server.front.connection import Connection
+from echod.server.objects import video_object
 from echod.server.services import Addresses, Services
-from echod.server.video_object import video_object
 
 POLICY_VIOLATION, TRY_AGAIN_LATER = 1008, 1013  # RFC 6455 and the IANA registry of close codes
 CLOSE_SECONDS = 5.0  # for a client to take leave

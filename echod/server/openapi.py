@@ -7,9 +7,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
-from echod.server.accounts import COOKIE
 from echod.server.admission import OPEN
 from echod.server.answers import refusals
+from echod.server.caller import COOKIE
 
 SCHEMES: dict[str, Any] = {
     "token": {"type": "http", "scheme": "bearer", "description": "An API token of POST /v1/account/tokens."},

@@ -11,7 +11,7 @@ import msgspec
 from starlette.responses import JSONResponse
 
 from echod.errors import EchodError
-from echod.redaction import redact
+from echod.host.redaction import redact
 
 RETRY_AFTER = 5  # seconds, where nobody knows better
 LINGER = 5.0  # seconds, and

@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 
-from echod import rolefile
 from echod.config import ENGINES
-from echod.options import MAX_SEED, MAX_SIDE, MIN_SIDE, SIDE_STEP, SIZE
-from echod.server import submission
+from echod.jobs.options import MAX_SEED, MAX_SIDE, MIN_SIDE, SIDE_STEP, SIZE
+from echod.roles import file as rolefile
+from echod.server.routes import submission
 
 REFERENCE: dict[str, Any] = {
     "type": "object", "minProperties": 1, "maxProperties": 1, "additionalProperties": False,

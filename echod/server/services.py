@@ -10,21 +10,21 @@ from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 
-from echod.server.accounts import Address, Caller, caller
 from echod.server.budget import Budget
+from echod.server.caller import Address, Caller, caller
 
 if TYPE_CHECKING:
-    from echod.accounts import Accounts
+    from echod.accounts.signing import Signer
+    from echod.accounts.store import Accounts
     from echod.config import Config
-    from echod.conversations import Conversations
-    from echod.desk import Desk
-    from echod.devices import DeviceState
-    from echod.metrics import Metrics
-    from echod.roles import Roles
-    from echod.signing import Signer
-    from echod.speech.policy import Calls
-    from echod.uploads import FileStore
-    from echod.usage import UsageRecords
+    from echod.conversation.store import Conversations
+    from echod.jobs.desk import Desk
+    from echod.roles.store import Roles
+    from echod.server.metrics import Metrics
+    from echod.speech.calls import Calls
+    from echod.speech.usage import UsageRecords
+    from echod.uploads.store import FileStore
+    from echod.workers.state import DeviceState
 
 
 @dataclass(frozen=True)

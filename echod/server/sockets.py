@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from functools import partial
 
 from echod.server.events import events
-from echod.server.front import Handler
-from echod.server.realtime import realtime
+from echod.server.front.front import Handler
+from echod.server.realtime.socket import realtime
 from echod.server.services import Services
 
 

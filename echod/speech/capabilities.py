@@ -7,10 +7,10 @@ from typing import Literal
 
 import msgspec
 
-from echod.speech.advice import NOT_INSTALLED
-from echod.speech.base import Failure, Function
-from echod.speech.local import SCRIPTED
-from echod.speech.policy import Calls, SpeechError
+from echod.speech.backend import Failure, Function
+from echod.speech.calls import Calls, SpeechError
+from echod.speech.errors import NOT_INSTALLED
+from echod.speech.local.backend import SCRIPTED
 from echod.speech.voices import default_voice
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 
 from echod.errors import EchodError
-from echod.speech.base import Failure, Voice
+from echod.speech.backend import Failure, Voice
+from echod.speech.calls import Calls
 from echod.speech.languages import spoken_language
-from echod.speech.policy import Calls
 
 
 async def list_voices(calls: Calls, backend: str | None = None) -> list[Voice]:

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect, sync_playwright
 
-from tests.media import EXAMPLES
-from tests.running import RunningDaemon
+from tests.drivers.running import RunningDaemon
+from tests.making.media import EXAMPLES
 
 CHROMIUM = shutil.which("chromium-headless-shell") or shutil.which("chromium")  # the same, with half the work
 SPEECH = EXAMPLES / "speech.wav"

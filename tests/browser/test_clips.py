@@ -18,8 +18,8 @@ from PIL import Image
 from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.browser.conftest import SPEECH, TRACKS, Visit, Visitor, held
-from tests.media import EXAMPLES, write_wav
-from tests.running import RunningDaemon
+from tests.drivers.running import RunningDaemon
+from tests.making.media import EXAMPLES, write_wav
 
 UNTIL = """video => new Promise((done) => {{
     const look = () => {{ if ({state}) done(); }};

@@ -9,8 +9,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit, Visitor, faults
-from tests.media import EXAMPLES
-from tests.running import RunningDaemon
+from tests.drivers.running import RunningDaemon
+from tests.making.media import EXAMPLES
 
 PORTRAIT = EXAMPLES / "portrait.png"
 

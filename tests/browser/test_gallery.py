@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Visit, Visitor, held
-from tests.media import EXAMPLES, write_wav
-from tests.running import RunningDaemon
+from tests.drivers.running import RunningDaemon
+from tests.making.media import EXAMPLES, write_wav
 
 WORDS, TONE = "Good evening, and welcome to the show.", "A tone, 第一课"
 

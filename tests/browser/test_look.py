@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.browser.conftest import Visit, Visitor, faults
-from tests.media import EXAMPLES
+from tests.making.media import EXAMPLES
 
 WIDTH = 360  # pixels of a small phone
 WORD = "Donaudampfschifffahrtsgesellschaft" * 9

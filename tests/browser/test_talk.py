@@ -14,8 +14,8 @@ import pytest
 from playwright.sync_api import Page, WebSocket, WebSocketRoute, expect
 
 from tests.browser.conftest import SPEECH, TRACKS, Visit, Visitor, faults
-from tests.media import EXAMPLES
-from tests.running import RunningDaemon
+from tests.drivers.running import RunningDaemon
+from tests.making.media import EXAMPLES
 
 WHISPER = Path(os.environ.get("ECHOD_TEST_ASSETS", "")) / "models" / "whisper-tiny.en.pt"
 LONG = "".join(f"This is sentence number {number}. " for number in range(20))

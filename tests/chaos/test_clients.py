@@ -23,8 +23,8 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from tests.conftest import ECHOD
-from tests.media import EXAMPLES, write_wav
-from tests.running import RunningDaemon
+from tests.drivers.running import RunningDaemon
+from tests.making.media import EXAMPLES, write_wav
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 

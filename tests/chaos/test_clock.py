@@ -23,7 +23,7 @@ mount -t tmpfs tmpfs /dev/shm
 export PATH={path} HOME=/tmp TMPDIR=/tmp
 cd {root}
 mkdir /tmp/work
-{python} -m tests.stepped /tmp/work 2>&1
+{python} -m tests.drivers.stepped /tmp/work 2>&1
 cat /tmp/work/echod.log | sed 's/^/log /' | tail -40
 halt -f
 """

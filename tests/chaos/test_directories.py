@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.media import EXAMPLES, write_wav
-from tests.running import LIGHT, RunningDaemon, descendants
+from tests.drivers.running import LIGHT, RunningDaemon, descendants
+from tests.making.media import EXAMPLES, write_wav
 
 pytestmark = [
     pytest.mark.long,

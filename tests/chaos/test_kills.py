@@ -14,10 +14,10 @@ from typing import Any
 import av
 import pytest
 
-from echod.client import Video
+from echod.client.client import Video
 from tests.conftest import ECHOD
-from tests.media import EXAMPLES, write_wav
-from tests.running import LIGHT, RunningDaemon, gone
+from tests.drivers.running import LIGHT, RunningDaemon, gone
+from tests.making.media import EXAMPLES, write_wav
 
 SECONDS, FPS = 4.0, 24
 TERMINAL = {"completed", "failed", "cancelled"}

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.running import LIGHT, RunningDaemon
-from tests.server.wire import FILE_HEAD, WEBSOCKET
+from tests.drivers.running import LIGHT, RunningDaemon
+from tests.drivers.wire import FILE_HEAD, WEBSOCKET
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(300)]
 

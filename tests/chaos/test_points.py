@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
-from tests.killed_at import POINTS
-from tests.media import EXAMPLES, write_wav
-from tests.running import RunningDaemon, descendants, gone
+from tests.drivers.running import RunningDaemon, descendants, gone
+from tests.making.media import EXAMPLES, write_wav
+from tests.stand_ins.killed_at import POINTS
 
 KEY = {"Idempotency-Key": "the only job"}
 KEPT = {"portrait.png", "speech.flac", "clip.mp4", "thumbnail.jpg", "manifest.json"}
@@ -87,7 +87,7 @@ def stray(daemon: RunningDaemon, id: str) -> list[str]:
 def test_killed_at(tmp_path: Path, point: str) -> None:
     """An accepted job is made, once; one that was not leaves nothing; the client's retry makes no second one."""
     fate, speech = FATES[point], write_wav(tmp_path / "speech.wav")
-    doomed = (sys.executable, "-m", "tests.killed_at")
+    doomed = (sys.executable, "-m", "tests.stand_ins.killed_at")
     with RunningDaemon(tmp_path, "--log-json", command=doomed, ECHOD_TEST_POINT=point) as daemon:
         told = until_killed(daemon, speech)
     assert (told is not None) == fate.answered

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image as Picture
 
 from echod.inference.audio import Speech
-from echod.inference.engine import Image
+from echod.inference.contract import Image
 from echod.inference.preview import PreviewEngine
 from echod.inference.preview.engine import PreviewPortrait
-from tests.media import EXAMPLES, write_wav
+from tests.making.media import EXAMPLES, write_wav
 
 
 @pytest.fixture(scope="session")

@@ -8,8 +8,8 @@ import pytest
 from safetensors.numpy import load_file
 
 from echod.inference.audio import Speech
-from echod.inference.engine import InputError
-from tests.media import write_picture, write_wav
+from echod.inference.contract import InputError
+from tests.making.media import write_picture, write_wav
 
 
 def heard(path: Path) -> np.ndarray[tuple[int], np.dtype[np.float32]]:

@@ -10,12 +10,11 @@ import pytest
 
 from echod.inference.audio import Speech
 from echod.inference.clip import make_clip
-from echod.inference.engine import Checkpoint, InputError, Options, no_checkpoint
+from echod.inference.contract import Checkpoint, InputError, Options, no_checkpoint
 from echod.inference.preview import PreviewEngine
 from echod.inference.preview.engine import PreviewPortrait
 from echod.inference.room import NoRoom, Room
-
-from .playback import play
+from tests.making.playback import play
 
 
 class Cancelled(Exception):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from echod.inference.engine import (
+from echod.inference.contract import (
     InputError,
     Options,
     Portrait,

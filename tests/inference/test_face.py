@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from echod.inference import face
-from echod.inference.engine import Image, Rect
+from echod.inference.contract import Image, Rect
 
 RECORDED = ["a", "b", "c", "in_top_edge", "in_left_edge", "in_tight", "in_small", "in_two_faces"]
 CLAMPED = {"in_top_edge", "in_left_edge", "in_tight"}  # their recorded masks are wrong: negative slice starts

@@ -9,14 +9,13 @@ from PIL import Image as Picture
 
 from echod.inference.audio import RATE, Speech
 from echod.inference.clip import make_clip
-from echod.inference.engine import Image, InputError, Options, no_checkpoint
+from echod.inference.contract import Image, InputError, Options, no_checkpoint
 from echod.inference.preview import PreviewEngine, mesh
 from echod.inference.preview.engine import BATCH, PreviewPortrait
 from echod.inference.preview.puppet import Puppet
-from tests.media import EXAMPLES, write_wav
-
-from .lips import correlation_at, log_rms, mouth_openings
-from .playback import play
+from tests.making.lips import correlation_at, log_rms, mouth_openings
+from tests.making.media import EXAMPLES, write_wav
+from tests.making.playback import play
 
 STILL = (0.0, 0.0, 0.0)
 

@@ -12,13 +12,12 @@ from PIL import Image as Picture
 
 from echod.inference import face
 from echod.inference.audio import RATE, Speech
-from echod.inference.engine import Image, Options, no_checkpoint
+from echod.inference.contract import Image, Options, no_checkpoint
 from echod.inference.preview import PreviewEngine, mesh
 from echod.inference.preview.engine import PreviewPortrait
-from tests.media import EXAMPLES
-
-from .lips import correlation_at, log_rms, mouth_openings
-from .variants import variants, with_glasses
+from tests.making.lips import correlation_at, log_rms, mouth_openings
+from tests.making.media import EXAMPLES
+from tests.making.variants import variants, with_glasses
 
 STILL = (0.0, 0.0, 0.0)
 FPS = 24

@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 
 from echod.inference import face
 from echod.inference.audio import RATE, Speech
-from echod.inference.engine import Image, Options, no_checkpoint
+from echod.inference.contract import Image, Options, no_checkpoint
 from echod.inference.preview import PreviewEngine, mesh
 from echod.inference.preview.engine import PreviewPortrait
 from echod.inference.preview.motion import Motion
 from echod.inference.preview.mouth import WIDEST
+from echod.inference.preview.mouth_track import read_mouth
 from echod.inference.preview.puppet import Puppet
-from echod.inference.preview.voice import read_mouth
+from tests.making.lips import mouth_openings
+from tests.making.variants import variants
 
-from .lips import mouth_openings
 from .test_preview_faces import write_speech
-from .variants import variants
 
 STILL = (0.0, 0.0, 0.0)
 FPS = 24

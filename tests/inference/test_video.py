@@ -13,9 +13,8 @@ from PIL import Image as Picture
 
 from echod.inference.audio import Speech
 from echod.inference.video import BT601, ClipWriter, remux, thumbnail
-from tests.media import write_wav
-
-from .playback import boxes, complete_fragments, packets, play
+from tests.making.media import write_wav
+from tests.making.playback import boxes, complete_fragments, packets, play
 
 WIDTH, HEIGHT = 128, 136
 

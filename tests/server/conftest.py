@@ -20,33 +20,33 @@ from fastapi import FastAPI
 from openai import AsyncOpenAI
 from websockets.asyncio.client import ClientConnection, connect
 
-from echod import jobs
-from echod.accounts import AccountRole, Accounts
+from echod.accounts.passwords import Passwords
+from echod.accounts.signing import Signer
+from echod.accounts.store import AccountRole, Accounts
 from echod.config import Config
-from echod.conversations import Conversations
-from echod.desk import Desk
-from echod.devices import DeviceState
+from echod.conversation.store import Conversations
 from echod.errors import EchodError
-from echod.inspection_messages import PREPARED, Inspected
-from echod.jobs import Job
+from echod.inspection.messages import PREPARED, Inspected
+from echod.jobs import life as jobs
+from echod.jobs.desk import Desk
+from echod.jobs.life import Job
+from echod.jobs.speaking import Speaking
 from echod.journal import Journal
-from echod.metrics import Metrics
-from echod.passwords import Passwords
-from echod.roles import Roles
-from echod.server.accounts import caller
+from echod.roles.store import Roles
 from echod.server.app import Services, create_app
-from echod.server.front import Front
+from echod.server.caller import caller
+from echod.server.front.front import Front
+from echod.server.metrics import Metrics
 from echod.server.sockets import sockets
-from echod.signing import Signer
-from echod.speaking import Speaking
-from echod.speech.backends import FUNCTIONS
-from echod.speech.policy import Calls
-from echod.uploads import FileStore
-from echod.usage import UsageRecords
+from echod.speech.calls import Calls
+from echod.speech.plan import FUNCTIONS
+from echod.speech.usage import UsageRecords
+from echod.uploads.store import FileStore
+from echod.workers.state import DeviceState
 from tests.conftest import make_config
-from tests.server.described import check_described
-from tests.speech.scripted import Scripted
-from tests.talking import Talk
+from tests.drivers.described import check_described
+from tests.drivers.talking import Talk
+from tests.stand_ins.backend import Scripted
 
 PASSWORD = "correct horse"
 CHEAP = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)

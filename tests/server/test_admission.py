@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from echod.server.admission import MAX_LOGIN, MAX_OTHER, MAX_SUBMISSION
+from tests.drivers.wire import FILE_HEAD, FORM, Wire
 from tests.server.conftest import PORTRAIT, Daemon, refusal
-from tests.server.wire import FILE_HEAD, FORM, Wire
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -207,7 +207,7 @@ async def test_failure_under_way(daemon: Daemon, monkeypatch: pytest.MonkeyPatch
         yield b"some"
         raise ZeroDivisionError
 
-    monkeypatch.setattr("echod.server.stream.Stream._follow", broken)
+    monkeypatch.setattr("echod.server.routes.stream.Stream._follow", broken)
     job_id = await daemon.submit()
     await daemon.hands.grow(await daemon.hands.begin(), b"x")
     with pytest.raises(httpx.RemoteProtocolError):

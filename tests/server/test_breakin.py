@@ -11,9 +11,9 @@ import httpx
 import pytest
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
-from echod.accounts import SESSION_SECONDS, Accounts
-from echod.leaving import finish_removals
-from echod.server.accounts import COOKIE
+from echod.accounts.removal import finish_removals
+from echod.accounts.store import SESSION_SECONDS, Accounts
+from echod.server.caller import COOKIE
 from tests.server.conftest import PASSWORD, PORTRAIT, Daemon, Person, over_unix_socket, receive, refusal, until
 
 pytestmark = pytest.mark.timeout(60)

@@ -15,9 +15,9 @@ from websockets.exceptions import ConnectionClosed
 from echod.errors import EchodError
 from echod.server.admission import UNFINISHED
 from echod.server.budget import FREE, Budget, Messages
-from echod.uploads import BLOCK
+from echod.uploads.store import BLOCK
+from tests.drivers.wire import FILE_HEAD, FORM, Wire
 from tests.server.conftest import PASSWORD, Daemon, Person, until
-from tests.server.wire import FILE_HEAD, FORM, Wire
 
 pytestmark = pytest.mark.timeout(60)
 

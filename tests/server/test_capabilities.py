@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from echod.server.capabilities import Capabilities
+from echod.server.routes.capabilities import Capabilities
 from tests.server.conftest import Daemon, device_state, refusal
 
 

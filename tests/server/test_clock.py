@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from websockets.exceptions import ConnectionClosedError
 
-from echod import jobs
-from echod.clock import TrustedTime
+from echod.accounts.signing import Signer
+from echod.host.clock import TrustedTime
+from echod.jobs import life as jobs
 from echod.journal import Journal
 from echod.server import events
+from echod.server.objects import video_object
 from echod.server.services import Addresses
-from echod.server.video_object import video_object
-from echod.signing import Signer
+from tests.jobs.test_desk import Office, done, office, open_office
 from tests.server.conftest import PASSWORD, PORTRAIT, SPEECH, Daemon, Person, receive, refusal
-from tests.test_desk import Office, done, office, open_office
 
 __all__ = ["office"]  # a fixture
 

@@ -11,9 +11,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosed
 from websockets.protocol import Event
 
-from echod.server.connection import FRAMES_SIZE, MAX_FRAGMENTS, Connection
-from echod.server.realtime import MAX_EVENT
-from echod.server.session import Session
+from echod.server.front.connection import FRAMES_SIZE, MAX_FRAGMENTS, Connection
+from echod.server.realtime.session import Session
+from echod.server.realtime.socket import MAX_EVENT
 from tests.server.conftest import Daemon, until
 
 pytestmark = pytest.mark.timeout(60)

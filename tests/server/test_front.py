@@ -24,12 +24,12 @@ from websockets.asyncio.client import connect, unix_connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 
 from echod.errors import ConfigurationError
-from echod.server import connection as connection_module
-from echod.server import http as http_module
-from echod.server import reading
-from echod.server.connection import Connection
-from echod.server.front import Front
-from echod.server.http import Http
+from echod.server.front import connection as connection_module
+from echod.server.front import http as http_module
+from echod.server.front import reading
+from echod.server.front.connection import Connection
+from echod.server.front.front import Front
+from echod.server.front.http import Http
 from tests.server.conftest import local_only, until
 
 pytestmark = pytest.mark.timeout(60)

@@ -21,9 +21,9 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from echod.errors import TABLE
+from tests.making.nonsense import EVENTS, FRAMES, PATHS, QUERIES, REQUESTS, VALUES, WORDS, with_ids
 from tests.server.conftest import PORTRAIT, SPEECH, Daemon, Person, receive, refusal
-from tests.server.nonsense import EVENTS, FRAMES, PATHS, QUERIES, REQUESTS, VALUES, WORDS, with_ids
-from tests.speech.scripted import Willing
+from tests.stand_ins.backend import Willing
 
 HANG = 20.0  # seconds
 QUICK, LONG = 60, 1000  # examples

@@ -24,9 +24,9 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
+from tests.drivers.described import Answer, check, operations
 from tests.server.conftest import Daemon
-from tests.server.described import Answer, check, operations
-from tests.speech.scripted import Willing
+from tests.stand_ins.backend import Willing
 
 QUICK, MANY = 200, 5_000  # in all
 CALLERS = ("local", "nobody", "user", "admin")  # the first where there are no accounts, the others where there are

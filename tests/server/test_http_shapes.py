@@ -8,9 +8,9 @@ import json
 import pytest
 
 from echod.errors import TABLE
-from echod.server import reading
+from echod.server.front import reading
+from tests.drivers.wire import H2C, Wire
 from tests.server.conftest import Daemon, until
-from tests.server.wire import H2C, Wire
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 import pytest
 from openai import AsyncOpenAI
 
-from echod.ear import Began, Ear, Stopped
-from echod.jobs import Job
-from echod.server import session
-from echod.speech import flac
-from echod.speech.base import Call
+from echod.conversation.ear import Began, Ear, Stopped
+from echod.jobs.life import Job
+from echod.server.realtime import session
+from echod.sound import flac
+from echod.speech.backend import Call
+from tests.drivers.talking import Talk, message
 from tests.server.conftest import SECOND, Daemon, history, until
-from tests.speech.scripted import gives
-from tests.talking import Talk, message
+from tests.stand_ins.backend import gives
 
 
 class Endless:

@@ -13,9 +13,9 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 from openai.types import Video
 
-from echod.inspection import Inspector
+from echod.inspection.inspector import Inspector
 from tests.conftest import make_config
-from tests.media import EXAMPLES
+from tests.making.media import EXAMPLES
 from tests.server.conftest import Daemon
 
 pytestmark = [

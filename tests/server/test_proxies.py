@@ -8,9 +8,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from echod.server.accounts import COOKIE
-from tests.nginx import nginx
+from echod.server.caller import COOKIE
 from tests.server.conftest import PASSWORD, Daemon, over_unix_socket, refusal
+from tests.stand_ins.nginx import nginx
 
 # What decides over accounts, by what it is called with; logging in is among it, where there is nobody to log in as.
 ABOUT_ACCOUNTS = {

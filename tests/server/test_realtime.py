@@ -16,10 +16,10 @@ from openai import AsyncOpenAI
 from openai.resources.realtime.realtime import AsyncRealtimeConnection
 from websockets.exceptions import ConnectionClosed
 
-from echod.speech.base import Failure, Voice
+from echod.speech.backend import Failure, Voice
+from tests.drivers.talking import HANG, Talk, message
 from tests.server.conftest import PORTRAIT, SECOND, Daemon, history, make_role, until
-from tests.speech.scripted import VOICE, fails, gives
-from tests.talking import HANG, Talk, message
+from tests.stand_ins.backend import VOICE, fails, gives
 
 
 async def events_until(connection: AsyncRealtimeConnection, kind: str) -> list[Any]:

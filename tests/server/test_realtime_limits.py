@@ -13,16 +13,17 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from echod.ear import Ear
-from echod.history import History
-from echod.server import events, realtime
-from echod.server.connection import Connection
-from echod.server.realtime import MAX_EVENT, Outbox
-from echod.server.session import SECOND as SECOND_BYTES
-from echod.speech.base import Call
+from echod.conversation.ear import Ear
+from echod.conversation.history import History
+from echod.server import events
+from echod.server.front.connection import Connection
+from echod.server.realtime import socket as realtime
+from echod.server.realtime.session import SECOND as SECOND_BYTES
+from echod.server.realtime.socket import MAX_EVENT, Outbox
+from echod.speech.backend import Call
+from tests.drivers.talking import Talk, message
 from tests.server.conftest import SECOND, Daemon, history, receive, until
-from tests.speech.scripted import gives
-from tests.talking import Talk, message
+from tests.stand_ins.backend import gives
 
 
 def append(sound: bytes) -> dict[str, Any]:

@@ -290,7 +290,7 @@ async def test_no_such_role(daemon: Daemon, model: str) -> None:
 
 async def test_role_of_an_engine_that_is_not_loaded(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     """A role may be of an engine this daemon has not loaded; a job of it is refused."""
-    monkeypatch.setattr("echod.rolefile.ENGINES", ("auto", "preview", "absent"))
+    monkeypatch.setattr("echod.roles.file.ENGINES", ("auto", "preview", "absent"))
     await add(daemon, engine="absent")
     assert refusal(await submit(daemon, "role:ada")) == (400, "model_not_loaded", "model")
 

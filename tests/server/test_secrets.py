@@ -12,7 +12,7 @@ import pytest
 from websockets.exceptions import WebSocketException
 
 from echod.errors import EchodError
-from echod.server.accounts import COOKIE
+from echod.server.caller import COOKIE
 from tests.server.conftest import PASSWORD, PORTRAIT, SPEECH, Daemon, Person
 
 ENDING = ("/v1/account/logout", "/v1/account/password")  # after these, the credentials are no good

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.drivers.wire import H2C, LATE, OTHERS, PROXY, SECOND, SOCKET, WEBSOCKET, Wire, posting, served
 from tests.server.conftest import PASSWORD, PORTRAIT, Daemon, until
-from tests.server.wire import H2C, LATE, OTHERS, PROXY, SECOND, SOCKET, WEBSOCKET, Wire, posting, served
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -10,10 +10,10 @@ import httpx
 import msgspec
 import pytest
 
-from echod.jobs import Job
-from echod.speech.base import Call, Failure
+from echod.jobs.life import Job
+from echod.speech.backend import Call, Failure
 from tests.server.conftest import PORTRAIT, Daemon, refusal
-from tests.speech.scripted import VOICE, fails, gives
+from tests.stand_ins.backend import VOICE, fails, gives
 
 SECOND = b"\1\0" * 24000
 

@@ -10,7 +10,7 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
-from tests.media import EXAMPLES
+from tests.making.media import EXAMPLES
 from tests.server.conftest import Daemon, Person, receive, until
 
 pytestmark = [

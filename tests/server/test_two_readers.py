@@ -17,11 +17,11 @@ from hypothesis import HealthCheck, given, seed, settings
 from hypothesis import strategies as st
 from starlette.types import Receive, Scope, Send
 
-from echod.server.accounts import LOCAL
-from echod.server.connection import Connection
-from echod.server.front import Front
+from echod.server.caller import LOCAL
+from echod.server.front.connection import Connection
+from echod.server.front.front import Front
+from tests.making.malformed import conversations
 from tests.server.conftest import until
-from tests.server.malformed import conversations
 
 QUICK, MANY = 200, 10_000
 SEED = int(os.environ.get("ECHOD_CHAOS_SEED", random.randrange(1 << 32)))

@@ -10,10 +10,10 @@ import struct
 import pytest
 
 from echod.errors import TABLE
-from echod.server.connection import MAX_FRAGMENTS
-from echod.server.front import MAX_MESSAGE
+from echod.server.front.connection import MAX_FRAGMENTS
+from echod.server.front.front import MAX_MESSAGE
+from tests.drivers.wire import Wire
 from tests.server.conftest import Daemon, until
-from tests.server.wire import Wire
 
 pytestmark = pytest.mark.timeout(120)
 

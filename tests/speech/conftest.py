@@ -6,12 +6,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from echod.secret import Secret
-from echod.speech.dashscope import DashScope
-from echod.speech.openai import OpenAI
-from tests.speech.dashscope_server import KEY, DashScopeServer
-from tests.speech.openai_server import KEY as OPENAI_KEY
-from tests.speech.openai_server import OpenAIServer
+from echod.host.secret import Secret
+from echod.speech.dashscope.backend import DashScope
+from echod.speech.openai.backend import OpenAI
+from tests.stand_ins.dashscope_server import KEY, DashScopeServer
+from tests.stand_ins.openai_server import KEY as OPENAI_KEY
+from tests.stand_ins.openai_server import OpenAIServer
 
 
 @pytest.fixture

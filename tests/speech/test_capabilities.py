@@ -10,8 +10,8 @@ import pytest
 
 from echod.errors import EchodError
 from echod.speech import capabilities
-from echod.speech.backends import open_calls
-from echod.speech.policy import Calls
+from echod.speech.calls import Calls
+from echod.speech.plan import open_calls
 from echod.speech.voices import find_voice
 from tests.conftest import make_config
 

@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from echod.speech.base import HEAR_RATE, Call, Message, Turn, Voice
-from echod.speech.dashscope import DashScope
-from tests.speech.dashscope_answers import THOUGHTS, sound_of, words_in
-from tests.speech.dashscope_server import KEY, DashScopeServer, Frame
+from echod.speech.backend import HEAR_RATE, Call, Message, Turn, Voice
+from echod.speech.dashscope.backend import DashScope
+from tests.stand_ins.dashscope_answers import THOUGHTS, sound_of, words_in
+from tests.stand_ins.dashscope_server import KEY, DashScopeServer, Frame
 
 CAPTURES = Path(__file__).parent / "captures"
 VOICE = Voice("dashscope", "cosyvoice-v3-flash", "longanhuan")

@@ -15,13 +15,13 @@ from typing import Any, TypeAlias
 
 import pytest
 
-from echod.secret import Secret
-from echod.speech.base import Call, Turn, Voice
-from echod.speech.dashscope import DashScope
-from tests.speech.dashscope_server import KEY, DashScopeServer
-from tests.speech.leaks import nothing_left
-from tests.speech.loopback import HANG
+from echod.host.secret import Secret
+from echod.speech.backend import Call, Turn, Voice
+from echod.speech.dashscope.backend import DashScope
+from tests.drivers.leaks import nothing_left
 from tests.speech.test_dashscope import SECOND, TASKS, VOICE, captured, comparable, words
+from tests.stand_ins.dashscope_server import KEY, DashScopeServer
+from tests.stand_ins.loopback import HANG
 
 CALLS = 200
 AT_ONCE = 20

@@ -10,12 +10,12 @@ from email.utils import format_datetime
 
 import pytest
 
-from echod.secret import Secret
-from echod.speech.base import Call, Failure, Kind, Turn, Voice
-from echod.speech.dashscope import DashScope
-from tests.speech.dashscope_answers import REFUSALS
-from tests.speech.dashscope_server import KEY, DashScopeServer
+from echod.host.secret import Secret
+from echod.speech.backend import Call, Failure, Kind, Turn, Voice
+from echod.speech.dashscope.backend import DashScope
 from tests.speech.test_dashscope import SECOND, VOICE, spoken, words
+from tests.stand_ins.dashscope_answers import REFUSALS
+from tests.stand_ins.dashscope_server import KEY, DashScopeServer
 
 REFUSED: dict[str, Kind] = {
     "auth": "auth",

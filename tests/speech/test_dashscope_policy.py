@@ -10,16 +10,16 @@ from typing import Any
 
 import pytest
 
-from echod.speech import run
-from echod.speech.backends import open_calls
-from echod.speech.base import Function, Turn, Voice
-from echod.speech.policy import Calls, SpeechError
-from echod.usage import Usage
+from echod.speech import attempts as run
+from echod.speech.backend import Function, Turn, Voice
+from echod.speech.calls import Calls, SpeechError
+from echod.speech.plan import open_calls
+from echod.speech.usage import Usage
 from tests.conftest import make_config
-from tests.speech.dashscope_answers import words_in
-from tests.speech.dashscope_server import KEY, DashScopeServer
-from tests.speech.loopback import HANG
 from tests.speech.test_dashscope import SECOND
+from tests.stand_ins.dashscope_answers import words_in
+from tests.stand_ins.dashscope_server import KEY, DashScopeServer
+from tests.stand_ins.loopback import HANG
 
 FUNCTIONS: tuple[Function, ...] = ("hear", "reply", "speak")
 CALLS = 50

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from echod.errors import ConfigurationError
-from echod.secret import Secret
-from echod.speech.base import Call, Failure, Message, Turn, Voice
-from echod.speech.dashscope import DashScope
-from tests.speech.dashscope_server import KEY, DashScopeServer
+from echod.host.secret import Secret
+from echod.speech.backend import Call, Failure, Message, Turn, Voice
+from echod.speech.dashscope.backend import DashScope
 from tests.speech.test_dashscope import CHAT, SECOND, TASKS, VOICE, spoken, words
+from tests.stand_ins.dashscope_server import KEY, DashScopeServer
 
 _opened: list[str] | None = None
 

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from echod.speech.base import HEAR_RATE, SPEAK_RATE, Call, Failure, Message, Turn, Voice
-from echod.speech.local import Local
-from echod.speech.resample import Resampler
-from tests.speech.tiny_chat import write_chat_model
+from echod.sound.resample import Resampler
+from echod.speech.backend import HEAR_RATE, SPEAK_RATE, Call, Failure, Message, Turn, Voice
+from echod.speech.local.backend import Local
+from tests.stand_ins.tiny_chat import write_chat_model
 
 ENGLISH = Voice("local", "espeak-ng", "en-us")
 HEART = Voice("local", "hibari", "heart")

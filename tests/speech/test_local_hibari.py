@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 
 from echod.config import Config
-from echod.speech.base import SPEAK_RATE, Call, Failure, Voice
-from echod.speech.local import Local
-from echod.speech.local_hibari import HEART, hibari_names, hibari_voices
-from echod.speech.local_voice import Loaded
-from echod.speech.local_voices import Voices
-from echod.speech.policy import Calls
-from tests.speech.leaks import HANG, nothing_left
+from echod.speech.backend import SPEAK_RATE, Call, Failure, Voice
+from echod.speech.calls import Calls
+from echod.speech.local.backend import Local
+from echod.speech.local.hibari import HEART, hibari_names, hibari_voices
+from echod.speech.local.voice import Loaded
+from echod.speech.local.voices import Voices
+from tests.drivers.leaks import HANG, nothing_left
 
 pytestmark = pytest.mark.skipif(not hibari_names(), reason="hibari-tts is not installed: pip install '.[voice]'")
 

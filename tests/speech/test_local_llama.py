@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from echod.speech import local, local_smollm
-from echod.speech.base import Call, Failure, Turn
-from echod.speech.local import Local
-from echod.speech.local_llama import SMALL_SENTENCES, WHOLE, _Writing
-from echod.speech.local_smollm import INSTALL_READER, INSTALL_SMOLLM, SMOLLM, has_reader, smollm_file
+from echod.speech.backend import Call, Failure, Turn
+from echod.speech.local import backend as local
+from echod.speech.local import smollm as local_smollm
+from echod.speech.local.backend import Local
+from echod.speech.local.llama import SMALL_SENTENCES, WHOLE, _Writing
+from echod.speech.local.smollm import INSTALL_READER, INSTALL_SMOLLM, SMOLLM, has_reader, smollm_file
 from echod.speech.sentences import Sentences
 
 INSTALLED = pytest.mark.skipif(

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from echod.speech.base import Call, Failure, Message
-from echod.speech.local_messages import Reply
-from echod.speech.local_models import Models
-from tests.speech.leaks import HANG, nothing_left
-from tests.speech.tiny_chat import write_chat_model
+from echod.speech.backend import Call, Failure, Message
+from echod.speech.local.messages import Reply
+from echod.speech.local.models import Models
+from tests.drivers.leaks import HANG, nothing_left
+from tests.stand_ins.tiny_chat import write_chat_model
 
 
 @pytest.fixture

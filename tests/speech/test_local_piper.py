@@ -10,9 +10,9 @@ from textwrap import dedent
 
 import pytest
 
-from echod.speech.base import SPEAK_RATE, Call, Failure, Voice
-from echod.speech.local_voice import Loaded
-from echod.speech.local_voices import Voices
+from echod.speech.backend import SPEAK_RATE, Call, Failure, Voice
+from echod.speech.local.voice import Loaded
+from echod.speech.local.voices import Voices
 
 JOE = Voice("local", "piper", "en_US-joe-medium")
 RATE = SPEAK_RATE // 2

@@ -14,16 +14,16 @@ import msgspec
 import numpy as np
 import pytest
 
-from echod.children import kill
-from echod.speech.base import HEAR_RATE, Message
-from echod.speech.local_hibari import hibari_names, hibari_voices
-from echod.speech.local_messages import LENGTH, Answer, Done, Hear, Piece, Reply, Request, Sound, Speak, Work, framed
-from echod.speech.local_programs import start
-from echod.speech.local_smollm import INSTALL_SMOLLM, has_reader, smollm_file
-from echod.speech.local_voice import Loaded
-from tests.speech.tiny_chat import write_chat_model
+from echod.host.spawn import kill
+from echod.speech.backend import HEAR_RATE, Message
+from echod.speech.local.hibari import hibari_names, hibari_voices
+from echod.speech.local.messages import LENGTH, Answer, Done, Hear, Piece, Reply, Request, Sound, Speak, Work, framed
+from echod.speech.local.programs import start
+from echod.speech.local.smollm import INSTALL_SMOLLM, has_reader, smollm_file
+from echod.speech.local.voice import Loaded
+from tests.stand_ins.tiny_chat import write_chat_model
 
-COMMAND = (sys.executable, "-P", "-m", "echod.speech.local_proc")
+COMMAND = (sys.executable, "-P", "-m", "echod.speech.local.proc")
 DAEMON = """
 import os, subprocess, sys, time
 subprocess.Popen([*sys.argv[1:], str(os.getpid())])

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from echod.children import end, kill
-from echod.speech.base import Failure
-from echod.speech.local_programs import start
-from tests.speech.leaks import HANG, nothing_left
+from echod.host.spawn import end, kill
+from echod.speech.backend import Failure
+from echod.speech.local.programs import start
+from tests.drivers.leaks import HANG, nothing_left
 
 
 async def test_environment(monkeypatch: pytest.MonkeyPatch) -> None:

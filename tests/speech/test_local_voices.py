@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from echod.speech.base import SPEAK_RATE, Call, Failure, Voice
-from echod.speech.local_voices import Voices
-from tests.speech.leaks import nothing_left
+from echod.speech.backend import SPEAK_RATE, Call, Failure, Voice
+from echod.speech.local.voices import Voices
+from tests.drivers.leaks import nothing_left
 
 pytestmark = pytest.mark.usefixtures("no_hibari")
 

@@ -12,11 +12,11 @@ from typing import Any, Literal
 
 import pytest
 
-from echod.secret import Secret
-from echod.speech.base import HEAR_RATE, SPEAK_RATE, Call, Failure, Message, Turn, Voice
-from echod.speech.openai import OpenAI
-from tests.speech.dashscope_answers import SAMPLES, THOUGHTS, sound_of, words_in
-from tests.speech.openai_server import KEY, OpenAIServer
+from echod.host.secret import Secret
+from echod.speech.backend import HEAR_RATE, SPEAK_RATE, Call, Failure, Message, Turn, Voice
+from echod.speech.openai.backend import OpenAI
+from tests.stand_ins.dashscope_answers import SAMPLES, THOUGHTS, sound_of, words_in
+from tests.stand_ins.openai_server import KEY, OpenAIServer
 
 CAPTURES = Path(__file__).parent / "captures"
 VOICE = Voice("openai", "tts-1", "alloy")
@@ -240,7 +240,7 @@ async def test_no_voices(openai: OpenAI, openai_server: OpenAIServer, answer: An
 
 async def test_voices_in_vain(openai: OpenAI, openai_server: OpenAIServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that does not say in time what voices it has holds nobody up."""
-    monkeypatch.setattr("echod.speech.openai.VOICES_TIMEOUT", 0.01)
+    monkeypatch.setattr("echod.speech.openai.backend.VOICES_TIMEOUT", 0.01)
     openai_server.voices = "stall"
     assert await openai.voices() == []
 

@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from echod.secret import Secret
-from echod.speech.base import SPEAK_RATE, Call, Failure, Function, Turn, Voice
-from echod.speech.openai import OpenAI
-from tests.speech.leaks import nothing_left
-from tests.speech.openai_server import KEY, OpenAIServer
+from echod.host.secret import Secret
+from echod.speech.backend import SPEAK_RATE, Call, Failure, Function, Turn, Voice
+from echod.speech.openai.backend import OpenAI
+from tests.drivers.leaks import nothing_left
 from tests.speech.test_openai_failures import FUNCTIONS, HANG, TEXT, use, words
+from tests.stand_ins.openai_server import KEY, OpenAIServer
 
 
 async def cancel(calls: Sequence[asyncio.Task[object]]) -> None:

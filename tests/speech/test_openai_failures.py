@@ -11,16 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from echod.redaction import redact
-from echod.secret import Secret
-from echod.speech.backends import open_calls
-from echod.speech.base import HEAR_RATE, SPEAK_RATE, Call, Failure, Function, Kind, Message, Turn, Voice
-from echod.speech.openai import OpenAI
-from echod.speech.policy import Calls, SpeechError
-from echod.usage import Usage
+from echod.host.redaction import redact
+from echod.host.secret import Secret
+from echod.speech.backend import HEAR_RATE, SPEAK_RATE, Call, Failure, Function, Kind, Message, Turn, Voice
+from echod.speech.calls import Calls, SpeechError
+from echod.speech.openai.backend import OpenAI
+from echod.speech.plan import open_calls
+from echod.speech.usage import Usage
 from tests.conftest import make_config
-from tests.speech.dashscope_answers import words_in
-from tests.speech.openai_server import KEY, OpenAIServer
+from tests.stand_ins.dashscope_answers import words_in
+from tests.stand_ins.openai_server import KEY, OpenAIServer
 
 HANG = 30.0  # seconds after which a test has failed
 SECOND = bytes(2 * HEAR_RATE)

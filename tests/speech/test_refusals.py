@@ -6,10 +6,10 @@ import json
 
 import pytest
 
-from echod.speech.base import Failure, Kind
-from echod.speech.dashscope_errors import refused
-from echod.speech.openai_http import decode
-from echod.speech.refusals import MAX_REFUSAL, refusal
+from echod.speech.backend import Failure, Kind
+from echod.speech.dashscope.errors import refused
+from echod.speech.openai.http import decode
+from echod.speech.remote.refusals import MAX_REFUSAL, refusal
 
 HOSTILE = [
     b"",

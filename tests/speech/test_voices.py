@@ -6,10 +6,10 @@ import pytest
 
 from echod.config import Config
 from echod.errors import EchodError
-from echod.speech.base import Voice
-from echod.speech.policy import Calls
+from echod.speech.backend import Voice
+from echod.speech.calls import Calls
 from echod.speech.voices import find_voice
-from tests.speech.scripted import Scripted
+from tests.stand_ins.backend import Scripted
 
 ANNA, OTTO, ELSEWHERE = (Voice.parse(name) for name in ("local/piper/anna", "local/piper/otto", "server/tts/anna"))
 

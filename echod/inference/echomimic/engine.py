@@ -16,7 +16,7 @@ from PIL import ImageOps
 from .. import face
 from ..audio import Speech
 from ..clip import ClipFacts, make_clip
-from ..engine import (
+from ..contract import (
     Box,
     Checkpoint,
     Frames,

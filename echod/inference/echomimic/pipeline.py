@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from ..audio import Speech
-from ..engine import Checkpoint, Frames, Image, InputError, Size, no_checkpoint
+from ..contract import Checkpoint, Frames, Image, InputError, Size, no_checkpoint
 from . import audio_features
 from .config import FPS, LATENT_SCALE, NOISE_CLAMP, OVERLAP, VAE_FACTOR, WINDOW
 from .denoiser import BankKeys, Conditions, DenoisingUNet

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from ..engine import Image
+from ..contract import Image
 from .geometry import Array, smoothstep
 
 DARK, GUM, TONGUE, TEETH = (

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import face
 from ..audio import Speech
-from ..engine import (
+from ..contract import (
     Box,
     Checkpoint,
     Frames,
@@ -27,8 +27,8 @@ from ..engine import (
 from .mesh import find_landmarks
 from .motion import Motion
 from .mouth import WIDEST
+from .mouth_track import MouthTrack, read_mouth
 from .puppet import Puppet
-from .voice import MouthTrack, read_mouth
 
 BATCH = 8  # frames between two checkpoints: what this engine calls a window
 

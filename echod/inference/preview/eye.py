@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..engine import Image
+from ..contract import Image
 from . import mesh
 from .geometry import Array, FaceFrame, Region, smoothstep
 from .skin import bare_skin, grain

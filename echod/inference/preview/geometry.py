@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine import Image, Rect
+from ..contract import Image, Rect
 from . import mesh
 
 Array: TypeAlias = NDArray[np.floating[Any]]  # float32 wherever it is as large as the picture

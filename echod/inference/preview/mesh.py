@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine import Box, Image
+from ..contract import Box, Image
 
 INPUT_SIDE = 192  # pixels of the net's square input
 MARGIN = 1.5  # input side over face side, as the net was trained

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from ..engine import Image
+from ..contract import Image
 from . import mesh
 from .eye import Eye
 from .geometry import Array, FaceFrame, smoothstep

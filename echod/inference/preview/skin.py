@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..engine import Image
+from ..contract import Image
 from .geometry import Array, smoothstep
 
 FINEST, LEVELS = 0.008, 5  # units; each level of the filling looks twice as far

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from echod.inference.audio import Speech
+from echod.inference.contract import Image, InputError, Options, load_engine, no_checkpoint
 from echod.inference.echomimic import tiny
 from echod.inference.echomimic.config import PRESETS
 from echod.inference.echomimic.engine import EchoMimicEngine, generate_video
-from echod.inference.engine import Image, InputError, Options, load_engine, no_checkpoint
-from tests.media import EXAMPLES, write_picture
+from tests.making.media import EXAMPLES, write_picture
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import pytest
 from echod.inference.echomimic.config import PRESETS
 from echod.inference.echomimic.layout import RECORD, REPOSITORY, parts
 from tests.conftest import ECHOD
-from tests.hub import COMMIT, File, Hub
+from tests.stand_ins.hub import COMMIT, File, Hub
 
 MIB = 1 << 20
 CHUNK = 10 * MIB  # huggingface_hub writes down what has come in pieces of this size

@@ -1,0 +1,182 @@
+"""What was said in a conversation, as far as it was heard."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple, TypeAlias
+
+from echod.speech.backend import Message
+
+Author: TypeAlias = Literal["system", "user", "assistant"]
+
+WIDE = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]")  # letters that are about a token each
+LETTERS_PER_TOKEN = 4  # of the others
+MESSAGE_TOKENS = 4  # around each message
+MAX_ITEMS = 400  # whatever their length
+ROOT = "root"  # the place before all items
+OPENING = "Please greet me."  # what a role answers to that speaks first
+UNSAID = "…"  # in the place of what was not heard, or is left out
+
+
+class Part(NamedTuple):
+    """A sentence of the assistant, and for how long it sounds."""
+
+    text: str
+    seconds: float
+
+
+@dataclass
+class Item:
+    """One side's words. An assistant's `parts` let them be cut at what was heard.
+
+    One that was interrupted before anything of it was heard is not `answered`: the question is still open.
+    """
+
+    id: str
+    author: Author
+    text: str = ""
+    spoken: bool = False
+    status: Literal["in_progress", "completed", "incomplete"] = "completed"
+    parts: list[Part] = field(default_factory=list)
+    answered: bool = True
+
+
+class History:
+    """The items of one conversation, oldest first."""
+
+    def __init__(self) -> None:
+        self.items: list[Item] = []
+
+    def add(self, item: Item, after: str | None = None) -> str | None:
+        """Put an item behind another, or at the end; the id of the one before it. KeyError if `after` is not here."""
+        place = len(self.items)
+        if after is not None:
+            place = 0 if after == ROOT else self.items.index(self.find(after)) + 1
+        self.items.insert(place, item)
+        return self.items[place - 1].id if place else None
+
+    def trim(self, limit: int) -> list[Item]:
+        """Forget the oldest of what no reply limited to so many tokens will see; returns it.
+
+        A reply sees a question, and as much again of what was said before. Instructions stay beside them.
+        """
+        instructions = _newest([item for item in self.items if item.author == "system"], limit)
+        said = _newest([item for item in self.items if item.author != "system"], 2 * limit)
+        kept = {item.id for item in instructions + said} & {item.id for item in self.items[-MAX_ITEMS:]}
+        forgotten = [item for item in self.items if item.id not in kept]
+        self.items = [item for item in self.items if item.id in kept]
+        return forgotten
+
+    def find(self, item_id: str) -> Item:
+        for item in self.items:
+            if item.id == item_id:
+                return item
+        raise KeyError(item_id)
+
+    def messages(self, limit: int, before: Item | None = None) -> list[Message]:
+        """The newest messages that together have at most `limit` tokens, by an estimate; those `before` an item.
+
+        Users' and assistants' take turns, a user's first: many chat templates know no other order.
+        """
+        end = self.items.index(before) if before is not None else len(self.items)
+        said = [item for item in self.items[:end] if item.author != "system" and _counts(item)]
+        fitting = _fitting(said, limit)
+        messages: list[Message] = []
+        for item in fitting:
+            author: Literal["user", "assistant"] = "user" if item.author == "user" else "assistant"
+            text = item.text if item.text.strip() else UNSAID
+            if messages and messages[-1].author == author:
+                text = f"{messages.pop().text}\n{text}"
+            messages.append(Message(author, text))
+        if messages and messages[0].author == "assistant":
+            messages.insert(0, Message("user", UNSAID if len(fitting) < len(said) else OPENING))
+        return messages
+
+    def unanswered(self) -> list[Item]:
+        """What the person has said since the last answer, or the one in the making."""
+        items: list[Item] = []
+        for item in reversed(self.items):
+            if item.author == "assistant" and item.answered:
+                break
+            if item.author == "user":
+                items.insert(0, item)
+        return items
+
+    def instructions(self) -> list[str]:
+        """What clients have put in as `system`."""
+        return [item.text for item in self.items if item.author == "system"]
+
+    def truncate(self, item: Item, seconds: float) -> None:
+        """Remember of an assistant's item only what sounds in its first `seconds`, for good."""
+        kept = heard(item.parts, seconds)
+        if kept != item.parts or item.status == "in_progress":
+            item.status = "incomplete"
+        item.parts, item.text = kept, "".join(part.text for part in kept)
+
+
+def _counts(item: Item) -> bool:
+    return bool(item.text.strip()) or (item.author == "assistant" and item.status != "in_progress" and item.answered)
+
+
+def question(items: Sequence[Item], limit: int) -> str:
+    """What was said, in at most `limit` tokens: the newest of it, and at least what was said last."""
+    return "\n".join(item.text for item in _newest([item for item in items if item.text], limit))
+
+
+def _newest(items: list[Item], limit: int) -> list[Item]:
+    return _fitting(items, limit) or items[-1:]
+
+
+def _fitting(items: list[Item], limit: int) -> list[Item]:
+    """Those at the end that together have at most `limit` tokens."""
+    for start in range(len(items), 0, -1):
+        limit -= tokens(items[start - 1].text) + MESSAGE_TOKENS
+        if limit < 0:
+            return items[start:]
+    return items
+
+
+def heard(parts: Sequence[Part], seconds: float) -> list[Part]:
+    """What sounds in the first `seconds`: whole sentences, and of the last one the words that were begun."""
+    kept: list[Part] = []
+    for part in parts:
+        if part.seconds > seconds:
+            begun = _begun(part.text, max(seconds, 0.0) / part.seconds)
+            return [*kept, Part(begun, seconds)] if begun else kept
+        kept.append(part)
+        seconds -= part.seconds
+    return kept
+
+
+def _begun(text: str, share: float) -> str:
+    words = re.findall(rf"{WIDE.pattern}|[^\s]+?(?={WIDE.pattern})|\S+|\s+", text)
+    kept, length = "", 0.0
+    for word in words:
+        if length >= share * len(text):
+            break
+        kept += word
+        length += len(word)
+    return kept.rstrip().rstrip("…") + ("…" if kept.strip() else "")
+
+
+def tokens(text: str) -> int:
+    """About how many tokens a language model makes of a text."""
+    wide = len(WIDE.findall(text))
+    return wide + -(-(len(text) - wide) // LETTERS_PER_TOKEN)
+
+
+class Playback:
+    """How much of what was sent has been heard by now, played without delay from when it was sent. Seconds."""
+
+    def __init__(self) -> None:
+        self.sent = 0.0
+        self._ends = 0.0
+
+    def add(self, seconds: float, now: float) -> None:
+        self.sent += seconds
+        self._ends = max(self._ends, now) + seconds
+
+    def heard(self, now: float) -> float:
+        return self.sent - max(0.0, self._ends - now)

@@ -1,0 +1,50 @@
+"""The directory of a job: its inputs, what its attempts write, its clip."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+from pathlib import Path
+
+from echod.host import strays
+
+PORTRAIT, SPEECH = INPUTS = ("portrait.png", "speech.flac")
+
+
+def take_inputs(directory: Path, portrait: Path, speech: Path | None) -> None:
+    """Make the directory of a job and link its inputs into it, so that they are there after a power cut."""
+    strays.make(directory)
+    for source, name in ((portrait, PORTRAIT), (speech, SPEECH)):
+        if source is None:
+            continue
+        try:
+            os.link(source, directory / name)
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(source, directory / name)
+            _sync(directory / name)
+    _sync(directory)
+    _sync(directory.parent)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def tidy(directory: Path, completed: bool) -> None:
+    """Remove what attempts left half done, and of a job without a clip everything but its inputs."""
+    with contextlib.suppress(FileNotFoundError):  # deleted as soon as it had ended
+        for path in directory.glob("*"):
+            if path.suffix == ".part" or path.name.startswith("stream.") or (not completed and path.name not in INPUTS):
+                path.unlink(missing_ok=True)
+
+
+def size(directory: Path) -> int:
+    try:
+        return sum(path.stat().st_size for path in directory.glob("*"))
+    except FileNotFoundError:  # being removed
+        return 0

@@ -1,0 +1,78 @@
+"""A clip's options as people give them: in forms, in JSON, in a role.toml. One check for all of these."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+from echod.errors import EchodError
+from echod.jobs.life import DEFAULT_SEED, Options
+
+T = TypeVar("T")
+
+MIN_SIDE, MAX_SIDE, SIDE_STEP = 128, 1024, 8
+SIZE = "512x512"  # where none is named
+MAX_SEED = 2**63 - 1
+
+
+def check_options(given: Mapping[str, Any]) -> Options:
+    """The options among `given`, defaults for the others. EchodError unsupported_size, invalid_request."""
+    width, height = _size(given.get("size", SIZE))
+    return Options(
+        width=width,
+        height=height,
+        fps=_number(given, "fps", int, 1, 60, 24),
+        steps=_number(given, "steps", int, 1, 100, None),
+        guidance=_number(given, "guidance", float, 0, 20, None),
+        seed=_number(given, "seed", int, 0, MAX_SEED, DEFAULT_SEED),
+        lossless=_switch(given.get("lossless", False)),
+    )
+
+
+def _size(value: Any) -> tuple[int, int]:
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", str(value))
+    sides = (int(match[1]), int(match[2])) if match else (0, 0)
+    if not all(MIN_SIDE <= side <= MAX_SIDE and side % SIDE_STEP == 0 for side in sides):
+        raise EchodError(
+            "unsupported_size",
+            f"size = {value!r}: it must be WIDTHxHEIGHT, each {MIN_SIDE} to {MAX_SIDE} in steps of {SIDE_STEP}, "
+            "such as 512x512",
+            param="size",
+        )
+    return sides
+
+
+def _number(
+    given: Mapping[str, Any], name: str, kind: Callable[[Any], Any], low: float, high: float, default: T
+) -> int | T:
+    """A number, or its text as forms carry it."""
+    value = given.get(name, default)
+    if value is default:
+        return default
+    try:
+        number = kind(value if isinstance(value, str) else _plain_number(value))
+    except (ValueError, OverflowError):
+        number = None
+    if number is None or not low <= number <= high or (kind is int and not isinstance(value, str) and number != value):
+        word = "a whole number" if kind is int else "a number"
+        raise _invalid(f"{name} = {value!r}: it must be {word} from {low} to {high}", name)
+    return number  # type: ignore[no-any-return]
+
+
+def _plain_number(value: Any) -> int | float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueError
+    return value
+
+
+def _switch(value: Any) -> bool:
+    words = {"true": True, "1": True, "false": False, "0": False}
+    found = value if isinstance(value, bool) else words.get(str(value).lower())
+    if found is None:
+        raise _invalid(f"lossless = {value!r}: it must be true or false", "lossless")
+    return found
+
+
+def _invalid(message: str, param: str) -> EchodError:
+    return EchodError("invalid_request", message, param=param)

@@ -1,0 +1,84 @@
+"""A job as clients see it, over HTTP and in events alike."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from echod.jobs import advice
+from echod.jobs.desk import Desk
+from echod.jobs.life import CONVERSATION, Job
+from echod.server.services import Addresses
+
+ETA_FROM = 0.05  # progress below which the time left cannot be told
+
+
+def video_object(job: Job, desk: Desk, addresses: Addresses) -> dict[str, Any]:
+    """OpenAI's Video object, and what it has no place for under "echod"."""
+    options = job.options
+    return {
+        "id": job.id,
+        "object": "video",
+        "model": job.engine,
+        "status": job.status,
+        "progress": 100 if job.status == "completed" else min(int(job.progress * 100), 99),
+        "created_at": int(job.created_at),
+        "completed_at": _whole(job.finished_at),
+        "expires_at": _whole(job.expires_at),
+        "size": f"{options.width}x{options.height}",
+        "seconds": f"{job.speech.seconds:.2f}" if job.speech else None,
+        "prompt": job.prompt,
+        "metadata": job.metadata,
+        "remixed_from_video_id": None,
+        "error": {"code": job.error.code, "message": job.error.message} if job.error else None,
+        "echod": _extras(job, desk, addresses),
+    }
+
+
+def _extras(job: Job, desk: Desk, addresses: Addresses) -> dict[str, Any]:
+    options, path = job.options, f"/v1/videos/{job.id}"
+    return {
+        "title": job.title,
+        "account": job.account,
+        "queue_position": _queue_position(job, desk),
+        "eta_s": _seconds_left(job, desk),
+        "stage": job.stage,
+        "windows_done": job.windows_done,
+        "windows_total": job.windows_total,
+        "seed": options.seed,
+        "fps": options.fps,
+        "steps": options.steps,
+        "guidance": options.guidance,
+        "lossless": options.lossless,
+        "device": job.device,
+        "attempt": job.attempt,
+        "engine": job.engine,
+        "spoken": job.spoken,
+        "conversation": job.priority == CONVERSATION,
+        "voice": job.voice,
+        "faces": job.portrait.faces if job.faces is None else job.faces,
+        "portrait": {"width": job.portrait.width, "height": job.portrait.height, "box": job.portrait.box},
+        "crop": job.crop,
+        "warnings": advice.warnings(job.portrait, options),
+        "frames": job.frames,
+        "url": addresses(f"{path}/content"),
+        "thumbnail_url": addresses(f"{path}/content?variant=thumbnail"),
+        "stream_url": addresses(f"{path}/stream"),
+        "timings_ms": job.timings_ms,
+    }
+
+
+def _queue_position(job: Job, desk: Desk) -> int | None:
+    if job.status != "queued":
+        return None
+    return desk.position(job.id) or 0  # None while its dispatch is being committed
+
+
+def _whole(moment: float | None) -> int | None:
+    return None if moment is None else int(moment)
+
+
+def _seconds_left(job: Job, desk: Desk) -> float | None:
+    elapsed = desk.running_for(job.id)
+    if job.status != "in_progress" or elapsed is None or job.progress < ETA_FROM:
+        return None
+    return round(elapsed * (1 - job.progress) / job.progress, 1)

@@ -1,0 +1,186 @@
+"""A conversation's settings as OpenAI Realtime's session object: shown, and changed by `session.update`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from echod.conversation.ear import INPUT_RATE, TurnDetection
+from echod.conversation.store import Conversation, Settings
+from echod.server.refusals import invalid
+from echod.speech.backend import SPEAK_RATE
+
+MAX_INSTRUCTIONS = 20_000  # characters
+MODALITIES = ("text", "audio", "video")
+
+# What stock clients may send along and what changes nothing here.
+IGNORED = ("type", "object", "id", "model", "include", "max_output_tokens", "parallel_tool_calls", "tracing",
+           "truncation", "tool_choice", "prompt", "reasoning", "expires_at", "client_secret")  # fmt: skip
+
+
+def session_object(conversation: Conversation, model: str) -> dict[str, Any]:
+    """The session as clients see it. A role's personality is not part of it."""
+    settings, detection = conversation.settings, conversation.settings.detection
+    return {
+        "type": "realtime",
+        "object": "realtime.session",
+        "id": conversation.id,
+        "model": model,
+        "output_modalities": [settings.modality],
+        "instructions": settings.instructions,
+        "audio": {
+            "input": {
+                "format": {"type": "audio/pcm", "rate": INPUT_RATE},
+                "transcription": {"language": settings.language} if settings.transcribe else None,
+                "turn_detection": None if detection is None else {"type": "server_vad", **vars(detection)},
+            },
+            "output": {"format": {"type": "audio/pcm", "rate": SPEAK_RATE}, "voice": settings.voice},
+        },
+        "tools": [],
+    }
+
+
+def changed(settings: Settings, session: Any) -> Settings:
+    """The settings after a session.update. EchodError invalid_request naming the field."""
+    session = _object(session, "session")
+    if session.get("type", "realtime") != "realtime":
+        raise invalid(f"session.type = {session['type']!r}: it must be realtime", "session.type")
+    return _apply(settings, session, "session", {
+        "output_modalities": _modalities, "instructions": _instructions, "audio": _audio, "tools": _no_tools,
+    })  # fmt: skip
+
+
+def of_response(settings: Settings, response: Any) -> Settings:
+    """The settings for one response, as far as a response.create asks for others; its instructions come on top."""
+    return _apply(settings, response, "response", {
+        "output_modalities": _modalities, "instructions": _more_instructions, "audio": _audio, "tools": _no_tools,
+        "conversation": _in_this_conversation, "input": _no_input, "metadata": lambda settings, value, name: settings,
+    })  # fmt: skip
+
+
+Change = Callable[[Settings, Any, str], Settings]
+
+
+def _apply(settings: Settings, given: Any, name: str, changes: Mapping[str, Change]) -> Settings:
+    for key, value in _object(given, name).items():
+        if key in changes:
+            settings = changes[key](settings, value, f"{name}.{key}")
+        elif name not in ("session", "response") or key not in IGNORED:
+            raise invalid(f"there is no field {name}.{key}; known are {', '.join(changes)}", f"{name}.{key}")
+    return settings
+
+
+def _modalities(settings: Settings, value: Any, name: str) -> Settings:
+    if not (isinstance(value, list) and len(value) == 1 and value[0] in MODALITIES):
+        raise invalid(f"{name} = {value!r}: it must be a list of one of {', '.join(MODALITIES)}", name)
+    return replace(settings, modality=value[0])
+
+
+def _instructions(settings: Settings, value: Any, name: str) -> Settings:
+    value = value or ""
+    if not isinstance(value, str) or len(value) > MAX_INSTRUCTIONS:
+        raise invalid(f"{name} must be text of at most {MAX_INSTRUCTIONS} characters", name)
+    return replace(settings, instructions=value)
+
+
+def _more_instructions(settings: Settings, value: Any, name: str) -> Settings:
+    both = settings.instructions, _instructions(settings, value, name).instructions
+    return replace(settings, instructions="\n\n".join(filter(None, both)))
+
+
+def _in_this_conversation(settings: Settings, value: Any, name: str) -> Settings:
+    if value not in (None, "auto"):
+        raise invalid(f"{name} = {value!r}: every response here is part of the conversation; leave it out", name)
+    return settings
+
+
+def _no_input(settings: Settings, value: Any, name: str) -> Settings:
+    if value is not None:
+        raise invalid(f"{name} is not supported here: create items first, and leave it out", name)
+    return settings
+
+
+def _no_tools(settings: Settings, value: Any, name: str) -> Settings:
+    if value:
+        raise invalid(f"{name}: roles here have no tools; leave it out", name)
+    return settings
+
+
+def _audio(settings: Settings, value: Any, name: str) -> Settings:
+    return _apply(settings, value, name, {"input": _input, "output": _output})
+
+
+def _input(settings: Settings, value: Any, name: str) -> Settings:
+    return _apply(settings, value, name, {
+        "format": _format(INPUT_RATE), "transcription": _transcription, "turn_detection": _detection,
+        "noise_reduction": lambda settings, value, name: settings,
+    })  # fmt: skip
+
+
+def _output(settings: Settings, value: Any, name: str) -> Settings:
+    return _apply(settings, value, name, {
+        "format": _format(SPEAK_RATE), "voice": _voice, "speed": lambda settings, value, name: settings,
+    })  # fmt: skip
+
+
+def _format(rate: int) -> Change:
+    def change(settings: Settings, value: Any, name: str) -> Settings:
+        given = _object(value, name)
+        if given.get("type", "audio/pcm") != "audio/pcm" or given.get("rate", rate) != rate:
+            raise invalid(f'{name} = {value!r}: it must be {{"type": "audio/pcm", "rate": {rate}}}', name)
+        return settings
+
+    return change
+
+
+def _transcription(settings: Settings, value: Any, name: str) -> Settings:
+    if value is None:
+        return replace(settings, transcribe=False, language=None)
+    language = _object(value, name).get("language")
+    if language is not None and not (isinstance(language, str) and 2 <= len(language) <= 35):
+        raise invalid(f"{name}.language = {language!r}: it must be a language tag such as en or zh", f"{name}.language")
+    return replace(settings, transcribe=True, language=language)
+
+
+def _voice(settings: Settings, value: Any, name: str) -> Settings:
+    if value is not None and not (isinstance(value, str) and 0 < len(value) <= 128):
+        raise invalid(f"{name} must be the name of a voice; GET /v1/voices lists them", name)
+    return replace(settings, voice=value)
+
+
+RANGES = {"threshold": (0.0, 1.0), "prefix_padding_ms": (0, 5000), "silence_duration_ms": (100, 10_000)}
+
+
+def _detection(settings: Settings, value: Any, name: str) -> Settings:
+    if value is None:
+        return replace(settings, detection=None)
+    given = dict(_object(value, name))
+    if given.pop("type", "server_vad") != "server_vad":
+        raise invalid(
+            f"{name}.type = {value['type']!r}: server_vad is known, and null for push-to-talk", f"{name}.type"
+        )
+    given.pop("idle_timeout_ms", None)
+    given = {key: each for key, each in given.items() if each is not None}
+    for key, each in given.items():
+        _check_detection(key, each, f"{name}.{key}")
+    return replace(settings, detection=replace(settings.detection or TurnDetection(), **given))
+
+
+def _check_detection(key: str, value: Any, name: str) -> None:
+    if key in ("create_response", "interrupt_response"):
+        if not isinstance(value, bool):
+            raise invalid(f"{name} = {value!r}: it must be true or false", name)
+    elif key in RANGES:
+        low, high = RANGES[key]
+        number, kinds = ("a number", int | float) if isinstance(low, float) else ("a whole number", int)
+        if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
+            raise invalid(f"{name} = {value!r}: it must be {number} from {low} to {high}", name)
+    else:
+        raise invalid(f"there is no field {name}", name)
+
+
+def _object(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise invalid(f"{name} must be an object", name)
+    return value

@@ -1,0 +1,173 @@
+"""The WebSocket /v1/realtime: a conversation, in the events of OpenAI Realtime."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from typing import Any
+from urllib.parse import parse_qs
+
+import msgspec
+from uvicorn.protocols.utils import get_local_addr
+from websockets.exceptions import ConnectionClosed
+
+from echod.conversation.store import Conversation
+from echod.errors import EchodError
+from echod.roles.store import Role
+from echod.server.budget import Messages
+from echod.server.events import POLICY_VIOLATION, TRY_AGAIN_LATER, dismiss, let_go
+from echod.server.front.connection import Connection
+from echod.server.realtime.session import SECOND, Session
+from echod.server.refusals import body, invalid, json_object
+from echod.server.services import Services
+
+log = logging.getLogger("echod.conversation")
+
+MAX_EVENT = 256 * 1024  # bytes of an event without sound: instructions, each character an escaped surrogate pair
+MAX_APPEND = 16 << 20  # bytes of one with sound, however long an utterance may last
+MAX_PENDING = 64 << 20  # bytes that may wait for a client before it is let go
+
+
+async def realtime(connection: Connection, services: Services) -> None:
+    """Serve one connection until it closes."""
+    with services.budget.share(connection.caller.account) as share:
+        connection.messages = Messages(share)
+        try:
+            await _serve(connection, services)
+        finally:
+            connection.messages = None
+
+
+async def _serve(connection: Connection, services: Services) -> None:
+    connection.protocol.max_message_size = largest_event(services.config.max_utterance)
+    outbox = Outbox(connection)
+    try:
+        conversation, role, model = await _join(connection, services)
+    except EchodError as error:
+        outbox.send("error", error=body(error)["error"])
+        await outbox.drain()
+        await connection.close(POLICY_VIOLATION, error.code)
+        return
+    assert connection.request is not None
+    addresses = services.addresses(connection.request.headers.get("Host"), get_local_addr(connection.transport))
+    session = Session(services, outbox.send, addresses, conversation, role, model)
+    taken = asyncio.Event()  # the conversation goes on over another connection
+    conversation.leave = taken.set
+    ends = taken.wait(), outbox.full.wait(), dismiss(connection, services)
+    tasks = [asyncio.create_task(each) for each in (_read(connection, session, outbox), outbox.run(), *ends)]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
+            if isinstance(outcome, Exception):
+                log.error("a conversation broke", exc_info=outcome)
+        await session.close()
+        if not taken.is_set():
+            services.conversations.left(conversation)
+    if taken.is_set():
+        await let_go(connection, POLICY_VIOLATION, "this conversation goes on over another connection")
+    elif outbox.full.is_set():
+        await let_go(connection, TRY_AGAIN_LATER, "this client reads too slowly")
+
+
+async def _read(connection: Connection, session: Session, outbox: Outbox) -> None:
+    """Act on every event the client sends."""
+    with contextlib.suppress(ConnectionClosed):
+        async for message in connection:
+            event: dict[str, Any] = {}
+            try:
+                event = _decode(message)
+                await session.handle(event)
+            except EchodError as error:
+                outbox.send("error", error=body(error)["error"] | {"event_id": event.get("event_id")})
+            if connection.messages is not None:
+                connection.messages.acted_on()
+                connection.messages.fit()
+
+
+def largest_event(max_utterance: float) -> int:
+    """Bytes: an utterance as base64, and what is around it."""
+    return int(min(max_utterance * SECOND * 4 / 3 + MAX_EVENT, MAX_APPEND))
+
+
+class _Append(msgspec.Struct, tag_field="type", tag="input_audio_buffer.append"):
+    """The one event that may be large. Whatever else it holds is passed over, and makes no objects."""
+
+    audio: str
+    event_id: str | None = None
+
+
+_appends = msgspec.json.Decoder(_Append)
+
+
+def _decode(message: str | bytes) -> dict[str, Any]:
+    if isinstance(message, bytes):
+        raise invalid("events are JSON text; sound goes into input_audio_buffer.append as base64")
+    if len(message) <= MAX_EVENT:
+        return json_object("event", message)
+    try:
+        return dict(msgspec.to_builtins(_appends.decode(message)))
+    except (msgspec.MsgspecError, RecursionError):
+        raise invalid(
+            f"the event has {len(message)} characters; at most {MAX_EVENT} are accepted of any but an "
+            "input_audio_buffer.append with its sound as `audio`"
+        ) from None
+
+
+async def _join(connection: Connection, services: Services) -> tuple[Conversation, Role | None, str]:
+    """The conversation that a client asks for, and with whom."""
+    query = parse_qs(connection.target.query)
+    model, wanted = query.get("model", [""])[-1], query.get("conversation", [""])[-1]
+    role: Role | None = None
+    if model.startswith("role:"):
+        role = await services.roles.find(model.removeprefix("role:"))
+    elif model not in ("", "auto", *services.desk.engines):
+        raise EchodError(
+            "model_not_loaded",
+            f"model {model!r} is not here; name a role as role:<name> (GET /v1/roles lists them), or none",
+            param="model",
+        )
+    if services.desk.draining:
+        raise EchodError("draining", "this daemon is shutting down; try again when it is back")
+    name, account = role.name if role else None, connection.caller.account
+    conversations = services.conversations
+    found = conversations.resume(wanted, account, name) if wanted else conversations.open(account, name)
+    return found, role, model
+
+
+class Outbox:
+    """Events on their way to a client, in order. It is `full` once too much waits for one that reads too slowly."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._events: asyncio.Queue[str] = asyncio.Queue()
+        self._pending = 0
+        self.full = asyncio.Event()
+
+    def send(self, type: str, **fields: Any) -> None:
+        event = {"type": type, "event_id": f"event_{secrets.token_hex(10)}", **fields}
+        text = msgspec.json.encode(event).decode()
+        if self._pending + len(text) > MAX_PENDING:
+            self.full.set()
+        if not self.full.is_set():  # what comes after a gap would make no sense
+            self._pending += len(text)
+            self._events.put_nowait(text)
+
+    async def run(self) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                await self._send_next()
+
+    async def drain(self) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            while not self._events.empty():
+                await self._send_next()
+
+    async def _send_next(self) -> None:
+        text = await self._events.get()
+        await self._connection.send(text)
+        self._pending -= len(text)

@@ -1,0 +1,261 @@
+"""/v1/account: who one is, sessions and API tokens. /v1/accounts: everybody, for admins."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, TypeVar
+
+import msgspec
+from fastapi import APIRouter, Depends, Request, Response
+
+from echod.accounts.passwords import MAX_LENGTH, MIN_LENGTH
+from echod.accounts.removal import remove_account
+from echod.accounts.store import LOCAL, MAX_TOKEN_NAME, NAME, SESSION_SECONDS, Account, AccountRole, Grant, Token
+from echod.errors import EchodError
+from echod.host.network import peer
+from echod.server.answers import refusals
+from echod.server.caller import COOKIE, Caller, by_https, check_origin
+from echod.server.refusals import invalid
+from echod.server.schemas import json_body, line
+from echod.server.services import Calling, Served, Services
+
+MAX_LIFETIME = 10 * 365 * 86400  # seconds
+
+account = APIRouter(prefix="/v1/account", tags=["account"])
+accounts = APIRouter(prefix="/v1/accounts", tags=["accounts"])
+
+
+async def certain(served: Served, caller: Calling) -> Caller:
+    """The caller, if a person or the unix socket speaks for them: what makes an account is for nobody else.
+
+    Raises EchodError: forbidden.
+    """
+    if caller.may_be_anybody or not (caller.account or served.accounts):
+        raise EchodError(
+            "forbidden",
+            "while there are no accounts, everything about them is for the unix socket alone: by TCP a proxy or a "
+            "tunnel can make a stranger look local. Add the first one on the daemon's own machine, with `echod users "
+            "add NAME --role admin`; if that comes by TCP too, name the socket that `echod serve` says it listens "
+            "on: --url unix:PATH, or ECHOD_URL",
+        )
+    return caller
+
+
+Certain = Annotated[Caller, Depends(certain)]
+
+
+# For /openapi.json alone: what is refused is told in words of its own.
+AccountName = Annotated[
+    str, msgspec.Meta(extra_json_schema={"pattern": f"^{NAME.pattern}$", "not": {"const": LOCAL}})
+]  # fmt: skip
+ChosenPassword = Annotated[
+    str, msgspec.Meta(extra_json_schema={"minLength": MIN_LENGTH, "maxLength": MAX_LENGTH})
+]  # fmt: skip
+TokenName = Annotated[str, msgspec.Meta(extra_json_schema={"minLength": 1, **line(MAX_TOKEN_NAME)})]
+Lifetime = Annotated[
+    int | float | None, msgspec.Meta(extra_json_schema={"exclusiveMinimum": 0, "maximum": MAX_LIFETIME})
+]  # fmt: skip
+
+
+class Login(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    password: str
+
+
+class NewPassword(msgspec.Struct, forbid_unknown_fields=True):
+    password: ChosenPassword
+
+
+class OwnPassword(NewPassword):
+    current_password: str
+
+
+class NewAccount(msgspec.Struct, forbid_unknown_fields=True):
+    name: AccountName
+    password: ChosenPassword
+    role: AccountRole = "user"
+
+
+class NewToken(msgspec.Struct, forbid_unknown_fields=True):
+    name: TokenName
+    expires_in: Lifetime = None
+    account: str | None = None
+
+
+Body = TypeVar("Body", Login, NewPassword, OwnPassword, NewAccount, NewToken)
+
+
+async def _read(request: Request, kind: type[Body]) -> Body:
+    """The JSON body. What is wrong with it is told without its values: there are passwords among them."""
+    # A page elsewhere can send JSON only after asking by OPTIONS, whose answer gives it no leave.
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise invalid("send application/json", "Content-Type")
+    try:
+        return msgspec.json.decode(await request.body(), type=kind)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise invalid(f"the body is not what is expected here: {_told(error, kind)}") from None
+
+
+def _told(error: Exception, kind: type[msgspec.Struct]) -> str:
+    """What msgspec says of a body, unless it quotes from it."""
+    if str(error).startswith(("JSON is malformed", "Input data was truncated", "Object missing", "Expected")):
+        return str(error)
+    return f"an object with {', '.join(kind.__struct_fields__)}, and nothing else"
+
+
+# One's own
+
+
+@account.post(
+    "/login",
+    summary="Begin a session: the answer sets a cookie",
+    openapi_extra=json_body(Login),
+    responses=refusals(),
+)
+async def login(request: Request, response: Response, served: Served, _: Certain) -> dict[str, Any]:
+    config = served.config
+    check_origin(request.headers.items(), config.public_url, required=False)
+    given = await _read(request, Login)
+    secret = await served.accounts.login(
+        given.name, given.password, _peer(request, served), config.sessions_per_account
+    )
+    response.set_cookie(
+        COOKIE, secret, max_age=int(SESSION_SECONDS), path="/", httponly=True, samesite="strict",
+        secure=by_https(request.headers.items(), config.public_url),
+    )  # fmt: skip
+    return account_object(served.accounts.find(given.name))
+
+
+@account.post("/logout", summary="End this session", responses=refusals())
+async def logout(response: Response, served: Served, caller: Certain) -> dict[str, Any]:
+    if caller.grant is None or not served.accounts.is_session(caller.grant):
+        raise invalid("there is no session to end: this request was not made with its cookie")
+    await served.accounts.logout(caller.grant)
+    response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
+    return {"object": "account.session.deleted", "deleted": True}
+
+
+@account.get("/me", summary="Who one is", responses=refusals())
+async def me(served: Served, caller: Calling) -> dict[str, Any]:
+    known = {account.name: account for account in served.accounts.all()}.get(caller.account)
+    if known is not None:
+        return account_object(known)
+    return {"object": "account", "name": caller.account, "role": "admin", "created_at": None}
+
+
+@account.put(
+    "/password",
+    summary="Change one's password; ends every session and token",
+    openapi_extra=json_body(OwnPassword),
+    responses=refusals("not_found"),
+)
+async def change_password(request: Request, served: Served, caller: Certain) -> dict[str, Any]:
+    given = await _read(request, OwnPassword)
+    own = served.accounts.find(caller.account)
+    await served.accounts.verify(own.name, given.current_password, _peer(request, served))
+    await served.accounts.set_password(own.name, given.password)
+    return account_object(served.accounts.find(own.name))
+
+
+@account.get("/tokens", summary="One's API tokens, without their secrets; admins see everybody's", responses=refusals())
+async def list_tokens(served: Served, caller: Certain) -> dict[str, Any]:
+    rows = [token_object(grant.token, grant) for grant in served.accounts.tokens(caller.sees) if grant.token]
+    return {"object": "list", "data": rows}
+
+
+@account.post(
+    "/tokens",
+    summary="Make an API token: the answer alone tells its secret",
+    openapi_extra=json_body(NewToken),
+    responses=refusals("not_found", "quota_exceeded"),
+)
+async def create_token(request: Request, served: Served, caller: Certain) -> dict[str, Any]:
+    given = await _read(request, NewToken)
+    whose = given.account or caller.account
+    if whose == LOCAL:
+        raise invalid("local callers have no account; name the account that the token is for (--user)", "account")
+    if whose != caller.account:
+        caller.must_be_admin()
+    token, secret = await served.accounts.create_token(
+        whose, given.name, _expiry(given, caller, served.accounts.clock()), served.config.tokens_per_account
+    )
+    return token_object(token) | {"token": secret}
+
+
+@account.delete("/tokens/{token_id}", summary="Revoke an API token", responses=refusals("not_found"))
+async def revoke_token(token_id: str, served: Served, caller: Certain) -> dict[str, Any]:
+    await served.accounts.revoke_token(token_id, caller.sees)
+    return {"id": token_id, "object": "account.token.deleted", "deleted": True}
+
+
+def _expiry(given: NewToken, caller: Caller, now: float) -> float | None:
+    """When a new token expires: not after the token that it is made with."""
+    if given.expires_in is not None and not 0 < given.expires_in <= MAX_LIFETIME:
+        raise invalid(f"expires_in = {given.expires_in}: it must be seconds, up to {MAX_LIFETIME}", "expires_in")
+    wanted = None if given.expires_in is None else now + given.expires_in
+    made_with = caller.grant.expires_at if caller.grant and caller.grant.token else None
+    return min(filter(None, (wanted, made_with)), default=None)
+
+
+def _peer(request: Request, served: Services) -> str:
+    """Whose tries to log in are counted together."""
+    connected = request.client.host if request.client else None
+    return peer(connected, request.headers.getlist("x-forwarded-for"), served.config.trusted_proxies)
+
+
+# Everybody, for admins
+
+
+@accounts.get("", summary="Everybody, for admins", responses=refusals())
+async def list_accounts(served: Served, caller: Certain) -> dict[str, Any]:
+    caller.must_be_admin()
+    return {"object": "list", "data": [account_object(row) for row in served.accounts.all()]}
+
+
+@accounts.post("", summary="Add an account", openapi_extra=json_body(NewAccount), responses=refusals())
+async def add_account(request: Request, served: Served, caller: Certain) -> dict[str, Any]:
+    caller.must_be_admin()
+    given = await _read(request, NewAccount)
+    return account_object(await served.accounts.add(given.name, given.role, given.password))
+
+
+@accounts.put(
+    "/{name}/password",
+    summary="Change somebody's password; ends every session and token of theirs",
+    openapi_extra=json_body(NewPassword),
+    responses=refusals("not_found"),
+)
+async def set_password(name: str, request: Request, served: Served, caller: Certain) -> dict[str, Any]:
+    caller.must_be_admin()
+    given = await _read(request, NewPassword)
+    await served.accounts.set_password(name, given.password)
+    return account_object(served.accounts.find(name))
+
+
+@accounts.delete(
+    "/{name}",
+    summary="Remove an account with its jobs, clips, files and tokens",
+    responses=refusals("not_found"),
+)
+async def remove(name: str, served: Served, caller: Certain) -> dict[str, Any]:
+    caller.must_be_admin()
+    await remove_account(name, served.accounts, served.desk, served.files)
+    served.conversations.forget_account(name)
+    return {"name": name, "object": "account.deleted", "deleted": True}
+
+
+def account_object(row: Account) -> dict[str, Any]:
+    return {"object": "account", "name": row.name, "role": row.role, "created_at": int(row.created_at)}
+
+
+def token_object(token: Token, grant: Grant | None = None) -> dict[str, Any]:
+    """`last_used_at` is since the daemon's start."""
+    used = grant.used_at if grant else None
+    return {
+        "id": token.id,
+        "object": "account.token",
+        "name": token.name,
+        "account": token.account,
+        "created_at": int(token.created_at),
+        "expires_at": None if token.expires_at is None else int(token.expires_at),
+        "last_used_at": None if used is None else int(used),
+    }

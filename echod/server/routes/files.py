@@ -1,0 +1,120 @@
+"""/v1/files: uploads in the shape of OpenAI's Files."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query, Request
+from fastapi.responses import Response
+
+from echod.jobs import advice
+from echod.journal import Record
+from echod.server.answers import FILE, PORTRAITS, RECORDINGS, refusals
+from echod.server.caller import Caller
+from echod.server.downloads import Download, download
+from echod.server.multipart import parts
+from echod.server.refusals import blaming, invalid
+from echod.server.routes.videos import listing
+from echod.server.schemas import DEFAULT_PURPOSE, MAX_PURPOSE, UPLOAD_BODY
+from echod.server.services import Addresses, Addressing, Calling, Served, Services
+
+router = APIRouter(prefix="/v1/files", tags=["files"])
+
+
+@router.post(
+    "",
+    summary="Upload a picture or a recording",
+    openapi_extra={"requestBody": UPLOAD_BODY},
+    responses=refusals(*PORTRAITS, *RECORDINGS),
+)
+async def create(request: Request, served: Served, caller: Calling, addresses: Addressing) -> dict[str, Any]:
+    with served.accounts.at_work(caller.account):
+        record = await _receive(request, served, caller)
+    return file_object(record, addresses)
+
+
+async def _receive(request: Request, served: Services, caller: Caller) -> Record:
+    filename, purpose = None, DEFAULT_PURPOSE
+    async with served.files.receive(caller.account) as receiving:
+        async for part in parts(request):
+            if part.name == "file" and part.filename is not None and filename is None:
+                filename = part.filename
+                with blaming("file"):
+                    async for chunk in part.chunks():
+                        await receiving.write(chunk)
+            elif part.name == "purpose" and part.filename is None:
+                purpose = await part.text()
+            else:
+                raise invalid(f"the form may have one file part `file`, and `purpose`; not {part.name!r}", part.name)
+        if filename is None:
+            raise invalid("the form has no file part named `file`", "file")
+        if len(purpose) > MAX_PURPOSE:
+            raise invalid(f"purpose has {len(purpose)} characters; at most {MAX_PURPOSE} are allowed", "purpose")
+        with blaming("file"):
+            return await receiving.finish(filename, "any", purpose)
+
+
+@router.get("", summary="Your uploads, newest first", responses=refusals("not_found"))
+async def list_files(
+    served: Served,
+    caller: Calling,
+    addresses: Addressing,
+    after: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+    order: Literal["asc", "desc"] = "desc",
+) -> dict[str, Any]:
+    page, more = await served.files.list(caller.sees, after, limit, order)
+    return listing([file_object(record, addresses) for record in page], more)
+
+
+@router.get("/{file_id}", summary="One upload", responses=refusals("not_found"))
+async def retrieve(file_id: str, served: Served, caller: Calling, addresses: Addressing) -> dict[str, Any]:
+    return file_object(await served.files.find(file_id, caller.sees), addresses)
+
+
+@router.head("/{file_id}/content", include_in_schema=False)
+@router.get(
+    "/{file_id}/content",
+    summary="The bytes as they were uploaded",
+    response_class=Response,
+    responses=FILE | refusals("not_found", "range_not_satisfiable"),
+)
+async def content(file_id: str, served: Served, caller: Calling) -> Download:
+    record = await served.files.find(file_id, caller.sees)
+    # Never a type a browser would render: the bytes are somebody's.
+    return download(served.files.original(record), "application/octet-stream", record.filename)
+
+
+@router.delete(
+    "/{file_id}",
+    summary="Remove an upload; jobs made with it keep their copy",
+    responses=refusals("not_found"),
+)
+async def delete(file_id: str, served: Served, caller: Calling) -> dict[str, Any]:
+    await served.files.delete(file_id, caller.sees)
+    return {"id": file_id, "object": "file", "deleted": True}
+
+
+def file_object(record: Record, addresses: Addresses) -> dict[str, Any]:
+    """OpenAI's File object, and what inspection found under "echod"."""
+    portrait, speech = record.portrait, record.speech
+    return {
+        "id": record.id,
+        "object": "file",
+        "bytes": record.bytes,
+        "created_at": int(record.created_at),
+        "expires_at": None if record.expires_at is None else int(record.expires_at),
+        "filename": record.filename,
+        "purpose": record.purpose,
+        "status": "processed",
+        "echod": {
+            "kind": record.kind,
+            "width": portrait.width if portrait else None,
+            "height": portrait.height if portrait else None,
+            "faces": portrait.faces if portrait else None,
+            "box": portrait.box if portrait else None,
+            "seconds": speech.seconds if speech else None,
+            "warnings": advice.warnings(portrait),
+            "url": addresses(f"/v1/files/{record.id}/content"),
+        },
+    }

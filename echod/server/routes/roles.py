@@ -1,0 +1,171 @@
+"""/v1/roles: whom one may talk to. Every account may know a role; what makes it one is for admins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Annotated, Any, TypeAlias
+
+import msgspec
+from fastapi import APIRouter, Request
+from fastapi import Path as InPath
+from fastapi.responses import Response
+
+from echod.jobs.options import check_options
+from echod.roles.examples import example_role
+from echod.roles.store import Role
+from echod.server.answers import FILE, OPTIONAL, PORTRAITS, refusals
+from echod.server.caller import Caller
+from echod.server.downloads import Download, download
+from echod.server.multipart import parts
+from echod.server.refusals import blaming, invalid
+from echod.server.routes.submission import nest
+from echod.server.routes.videos import listing
+from echod.server.schemas import NAME_OF_ROLE, NEW_ROLE_BODY, ROLE_BODY
+from echod.server.services import Addresses, Addressing, Calling, Served, Services
+from echod.uploads.store import Receiving
+
+Picture: TypeAlias = tuple[str, Path]  # what it is called, and where it lies
+
+router = APIRouter(prefix="/v1/roles", tags=["roles"])
+
+NewName = Annotated[str, InPath(json_schema_extra=NAME_OF_ROLE)]  # told here, and checked elsewhere
+
+
+@router.get("", summary="All roles; for admins also folders that are none, and why", responses=refusals())
+async def list_roles(served: Served, caller: Calling, addresses: Addressing) -> dict[str, Any]:
+    await served.roles.look()
+    rows = [role_object(role, addresses, caller) for role in served.roles.loaded]
+    broken = served.roles.broken if caller.admin else {}
+    return listing(rows + [broken_object(name, problem) for name, problem in broken.items()], False)
+
+
+@router.post(
+    "",
+    summary="Make a role",
+    openapi_extra={"requestBody": NEW_ROLE_BODY},
+    responses=refusals("not_found", *PORTRAITS, *OPTIONAL),
+)
+async def create(request: Request, served: Served, caller: Calling, addresses: Addressing) -> dict[str, Any]:
+    caller.must_be_admin()
+    async with AsyncExitStack() as stack:
+        fields, portrait = await _read(request, served, caller, stack)
+        fields, portrait = _with_example(fields, portrait)
+        name = fields.pop("name", "")
+        if not isinstance(name, str):
+            raise invalid("name must be text", "name")
+        return role_object(await _write(served, name, fields, portrait, replace=False), addresses, caller)
+
+
+@router.get("/{name}", summary="One role", responses=refusals("not_found"))
+async def retrieve(name: str, served: Served, caller: Calling, addresses: Addressing) -> dict[str, Any]:
+    await served.roles.look()
+    if caller.admin and (problem := served.roles.broken.get(name)):
+        return broken_object(name, problem)
+    return role_object(await served.roles.find(name), addresses, caller)
+
+
+@router.put(
+    "/{name}",
+    summary="Make a role or replace it",
+    openapi_extra={"requestBody": ROLE_BODY},
+    responses=refusals("not_found", *PORTRAITS, *OPTIONAL),
+)
+async def replace(
+    name: NewName,
+    request: Request,
+    served: Served,
+    caller: Calling,
+    addresses: Addressing,
+) -> dict[str, Any]:
+    caller.must_be_admin()
+    async with AsyncExitStack() as stack:
+        fields, portrait = await _read(request, served, caller, stack)
+        return role_object(await _write(served, name, fields, portrait, replace=True), addresses, caller)
+
+
+@router.delete("/{name}", summary="Remove a role; jobs made with it go on", responses=refusals("not_found"))
+async def delete(name: str, served: Served, caller: Calling) -> dict[str, Any]:
+    caller.must_be_admin()
+    await served.roles.remove(name)
+    return {"id": f"role:{name}", "object": "role", "deleted": True}
+
+
+@router.head("/{name}/portrait", include_in_schema=False)
+@router.get(
+    "/{name}/portrait",
+    summary="A role's portrait",
+    response_class=Response,
+    responses=FILE | refusals("not_found", "range_not_satisfiable"),
+)
+async def portrait(name: str, served: Served, caller: Calling) -> Download:
+    role = await served.roles.find(name)
+    return download(role.picture, "image/png", f"{role.name}.png", "inline")
+
+
+def role_object(role: Role, addresses: Addresses, caller: Caller) -> dict[str, Any]:
+    """A role as `caller` may know it."""
+    options = check_options(role.file.options)
+    shown: dict[str, Any] = {
+        "id": f"role:{role.name}",
+        "object": "role",
+        "name": role.name,
+        "title": role.title,
+        "greeting": role.file.greeting,
+        "language": role.file.language,
+        "mode": role.file.mode,
+        "portrait": addresses(f"/v1/roles/{role.name}/portrait"),
+        "box": role.portrait.box,
+        "size": f"{options.width}x{options.height}",
+    }
+    if caller.admin:
+        file = msgspec.to_builtins(role.file)
+        shown |= {name: file[name] for name in ("personality", "voice", "engine", "options")}
+        shown |= {"faces": role.portrait.faces, "error": None}
+    return shown
+
+
+def broken_object(name: str, problem: str) -> dict[str, Any]:
+    return {"id": f"role:{name}", "object": "role", "name": name, "error": problem}
+
+
+async def _read(
+    request: Request, served: Services, caller: Caller, stack: AsyncExitStack
+) -> tuple[dict[str, Any], Picture | None]:
+    """The fields of the form, and the portrait in it."""
+    fields: dict[str, Any] = {}
+    portrait: tuple[str, Receiving] | None = None
+    async for part in parts(request):
+        if part.filename is None:
+            if part.name == "portrait":
+                raise invalid("the portrait must be a file part", "portrait")
+            nest(part.name, await part.text(), fields)
+            continue
+        if part.name != "portrait" or portrait:
+            raise invalid(f"the form may have one file part, `portrait`; not {part.name!r}", part.name)
+        portrait = part.filename, await stack.enter_async_context(served.files.receive(caller.account))
+        with blaming("portrait"):
+            async for chunk in part.chunks():
+                await portrait[1].write(chunk)
+    return fields, (portrait[0], await portrait[1].written()) if portrait else None
+
+
+def _with_example(fields: Mapping[str, Any], portrait: Picture | None) -> tuple[dict[str, Any], Picture | None]:
+    """The same; what is not given is as the example has it that the field `example` names."""
+    given = dict(fields)
+    example = given.pop("example", None)
+    if example is None:
+        return given, portrait
+    with blaming("example"):
+        file, picture = example_role(str(example))
+    own = {key: value for key, value in msgspec.structs.asdict(file).items() if value and key != "portrait"}
+    return {"name": example, **own, **given}, portrait or (file.portrait, picture)
+
+
+async def _write(
+    served: Services, name: str, fields: Mapping[str, Any], portrait: Picture | None, *, replace: bool
+) -> Role:
+    filename, picture = portrait or ("", None)
+    with blaming("portrait"):
+        return await served.roles.write(name, fields, picture, filename, replace=replace)

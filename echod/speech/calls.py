@@ -1,0 +1,151 @@
+"""Calls to speech backends, kept in bounds.
+
+Every call has a deadline, and a watch that ends an attempt which is silent for too long; failures that may pass are
+tried again, at most twice and never once output has begun; only so many calls run at once, those that somebody listens
+for first. However a call ends, its usage is recorded. Callers see `SpeechError` and nothing else.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+from contextlib import aclosing
+from typing import Literal, TypeVar
+
+from echod.config import Config
+from echod.speech.attempts import Run
+from echod.speech.backend import HEAR_RATE, SPEAK_RATE, Backend, Call, Failure, Function, Turn, Voice
+from echod.speech.errors import SpeechError, code_of, lacking
+from echod.speech.script import Script
+from echod.speech.slots import Slots
+from echod.speech.thoughts import Thoughts
+from echod.speech.usage import Usage
+
+__all__ = ["Calls", "SpeechError"]
+
+log = logging.getLogger("echod.speech")
+
+T = TypeVar("T")
+
+
+class Calls:
+    """What the daemon hears, replies and speaks with. `record` gets the usage of every call when it has ended."""
+
+    def __init__(
+        self,
+        config: Config,
+        backends: Mapping[str, Backend],
+        chosen: Mapping[Function, str],
+        record: Callable[[Usage], object] = lambda usage: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.config = config
+        self.backends = backends
+        self.chosen = chosen
+        self.record = record
+        self.clock = clock
+        functions: tuple[Function, ...] = ("hear", "reply", "speak")
+        self._slots = {function: Slots(config.speech_calls) for function in functions}
+
+    async def hear(self, sound: bytes, *, account: str, language: str | None = None) -> str:
+        """The words in `sound`: pcm16, mono, HEAR_RATE."""
+        backend = self.backend("hear")
+
+        async def attempt(call: Call) -> AsyncGenerator[str, None]:
+            yield await backend.hear(sound, call)
+
+        run = self._run("hear", backend, self.model("hear"), account, attempt, language)
+        run.seconds = len(sound) / 2 / HEAR_RATE
+        async with aclosing(run.pieces()) as pieces:
+            heard = "".join([piece async for piece in pieces]).strip()
+        self._tell("heard", heard)
+        return heard
+
+    async def reply(self, turn: Turn, *, account: str, language: str | None = None) -> AsyncGenerator[str, None]:
+        """The words of a reply, as they come."""
+        backend, said = self.backend("reply"), ""
+
+        async def attempt(call: Call) -> AsyncGenerator[str, None]:
+            nonlocal said
+            thoughts = Thoughts()
+            async with aclosing(backend.reply(turn, call)) as pieces:
+                async for piece in pieces:
+                    call.alive()
+                    if words := thoughts.feed(piece):
+                        said += words
+                        yield words
+            if words := thoughts.finish():
+                said += words
+                yield words
+            if not said.strip():
+                raise Failure("protocol", "it is empty")
+
+        run = self._run("reply", backend, self.model("reply"), account, attempt, language)
+        async with aclosing(run.pieces()) as pieces:
+            async for piece in pieces:
+                yield piece
+        self._tell("replied", said)
+
+    async def speak(
+        self,
+        text: str | AsyncIterator[str],
+        voice: Voice,
+        *,
+        account: str,
+        language: str | None = None,
+        batch: bool = False,
+    ) -> AsyncGenerator[bytes, None]:
+        """The sound of `text`, as it comes: pcm16, mono, SPEAK_RATE. A `batch` call waits for all that are not."""
+        backend = self._speaker(voice)
+        script = Script(_once(text) if isinstance(text, str) else text)
+        run = self._run(
+            "speak", backend, voice.model, account,
+            lambda call: backend.speak(script.read(), voice, call), language,
+        )  # fmt: skip
+        run.voice, run.script, run.batch, script.watch = voice, script, batch, run
+        async with aclosing(script), aclosing(run.pieces()) as pieces:
+            async for piece in pieces:
+                run.seconds += len(piece) / 2 / SPEAK_RATE
+                yield piece
+        self._tell("spoke", "".join(script.pieces))
+
+    def backend(self, function: Function) -> Backend:
+        """The backend chosen for a function."""
+        return self.backends[self.chosen[function]]
+
+    def _speaker(self, voice: Voice) -> Backend:
+        if (backend := self.backends.get(voice.backend)) is None:
+            raise SpeechError("upstream_tts", f"speak with {voice} failed: {lacking(voice.backend)}", "missing")
+        return backend
+
+    def model(self, function: Literal["hear", "reply"]) -> str:
+        """The model in use for hearing or replying."""
+        named = self.config.hear_model if function == "hear" else self.config.reply_model
+        try:
+            return named or self.backend(function).default_model(function)
+        except Failure as failure:
+            code = code_of(failure.kind, function)
+            raise SpeechError(code, f"{function} failed: {failure.message}", failure.kind) from None
+
+    def _run(
+        self,
+        function: Function,
+        backend: Backend,
+        model: str,
+        account: str,
+        attempt: Callable[[Call], AsyncGenerator[T, None]],
+        language: str | None,
+    ) -> Run[T]:
+        return Run(
+            self.config, self.record, function, backend, model, account, attempt, language, self._slots[function],
+            clock=self.clock,
+        )  # fmt: skip
+
+    def _tell(self, what: str, text: str) -> None:
+        if self.config.log_content:
+            log.info("%s: %s", what, text)
+
+
+async def _once(text: str) -> AsyncGenerator[str, None]:
+    yield text

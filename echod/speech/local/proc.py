@@ -1,0 +1,265 @@
+"""A child that holds speech models of this box. Started by `local_models.Models`.
+
+One thread hears, one replies and one speaks, so that none waits for another; each does one request after the other.
+What is not wanted any more ends before its model's next token, a sentence before its next piece.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Any, BinaryIO, get_args
+
+import numpy as np
+
+from echod.host.process import die_with_parent
+from echod.speech.backend import Failure
+from echod.speech.local.messages import (
+    LENGTH,
+    Answer,
+    Done,
+    Failed,
+    Hear,
+    Piece,
+    Reply,
+    Said,
+    Sound,
+    Speak,
+    Work,
+    framed,
+    request_decoder,
+)
+
+if TYPE_CHECKING:
+    from torch import nn
+
+MAX_TOKENS = 1024  # of a reply
+PIECE = 2**16  # bytes of sound
+MAX_REASON = 300  # characters of an exception's words
+
+PACKAGES = {"whisper": "openai-whisper"}  # what to install, where it is not called like the module
+
+log = logging.getLogger("echod.speech")
+
+
+class Dropped(Exception):
+    """Nobody wants the answer any more."""
+
+
+def main() -> None:
+    die_with_parent(int(sys.argv[1]))
+    requests, answers = _take_pipes()
+    serve(requests, answers)
+    os._exit(0)  # the daemon closed the pipe: nobody waits for the threads
+
+
+def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
+    """The pipes from and to the daemon, moved away from 0 and 1 so that no library can write into the protocol."""
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return requests, answers
+
+
+def serve(requests: BinaryIO, answers: BinaryIO) -> None:
+    """Do what is asked until nobody asks any more."""
+    jobs: dict[int, Job] = {}
+    writing = threading.Lock()
+    lanes: dict[type[Work], SimpleQueue[Job]] = {kind: SimpleQueue() for kind in get_args(Work)}
+
+    def tell(answer: Answer) -> None:
+        with writing:
+            answers.write(framed(answer))
+            answers.flush()
+
+    for lane in lanes.values():
+        threading.Thread(target=_work, args=(lane, jobs), daemon=True).start()
+    while length := requests.read(LENGTH):
+        request = request_decoder.decode(requests.read(int.from_bytes(length, "big")))
+        if request.work is not None:
+            job = jobs[request.number] = Job(request.number, request.work, tell)
+            lanes[type(request.work)].put(job)
+        elif unwanted := jobs.get(request.number):
+            unwanted.dropped.set()
+
+
+def _work(lane: SimpleQueue[Job], jobs: dict[int, Job]) -> None:
+    while True:
+        job = lane.get()
+        job.run()
+        del jobs[job.number]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A request under way."""
+
+    number: int
+    work: Work
+    answer: Callable[[Answer], None]
+    dropped: threading.Event = field(default_factory=threading.Event)
+
+    def run(self) -> None:
+        """Do the work. What goes wrong is its own end, and not the child's."""
+        try:
+            self.check()
+            self.tell(Done(self._do()))
+        except Dropped:
+            pass
+        except Failure as failure:
+            self.tell(Failed(failure.kind, failure.message))
+        except ModuleNotFoundError as error:
+            package = PACKAGES.get(error.name or "", error.name)
+            self.tell(Failed("missing", f"{package} is not installed: run {sys.executable} -m pip install {package}"))
+        except Exception as error:
+            log.exception("the model at %s failed", self.work.model)
+            self.tell(Failed("unavailable", f"the model at {self.work.model} failed: {_reason(error)}"))
+
+    def _do(self) -> dict[str, float]:
+        match self.work:
+            case Hear():
+                return hear(self, self.work)
+            case Reply():
+                return reply(self, self.work)
+            case Speak():
+                return speak(self, self.work)
+
+    def tell(self, said: Said) -> None:
+        self.answer(Answer(self.number, said))
+
+    def say(self, words: str) -> None:
+        """Tell words, or raise Dropped where nobody wants them."""
+        self.check()
+        self.tell(Piece(words))
+
+    @contextmanager
+    def ending(self, model: nn.Module) -> Iterator[None]:
+        """Within, `model` raises Dropped rather than run once more for nobody."""
+        hook = model.register_forward_pre_hook(lambda *_: self.check())
+        try:
+            yield
+        finally:
+            hook.remove()
+
+    def check(self) -> None:
+        if self.dropped.is_set():
+            raise Dropped
+
+
+def hear(job: Job, work: Hear) -> dict[str, float]:
+    """Tell the words in the sound."""
+    model = load_whisper(work.model)
+    if work.sound is None:
+        return {}
+    samples = np.frombuffer(work.sound, "<i2").astype(np.float32) / 2**15
+    with job.ending(model.decoder):
+        heard = model.transcribe(
+            samples,
+            language=_known_language(model, work.language),
+            fp16=model.device.type == "cuda",
+            condition_on_previous_text=False,  # a loop in one window would go on in all that follow
+        )
+    job.tell(Piece(heard["text"].strip()))
+    return {}
+
+
+def _known_language(model: Any, tag: str | None) -> str | None:
+    """The language as Whisper calls it; None has it listen for it, or is English where the model knows no other."""
+    from whisper.tokenizer import LANGUAGES
+
+    primary = (tag or "").lower().split("-")[0]
+    return primary if model.is_multilingual and primary in list(LANGUAGES)[: model.num_languages] else None
+
+
+def reply(job: Job, work: Reply) -> dict[str, float]:
+    """Tell a reply as it is written."""
+    if work.model.suffix == ".gguf":
+        from echod.speech.local import llama as local_llama
+
+        return local_llama.reply(work, job.say)
+    tokenizer, model = load_chat(work.model)
+    if work.messages is None:
+        return {}
+    from transformers import TextStreamer
+
+    system = [{"role": "system", "content": work.personality}] if work.personality else []
+    prompt = tokenizer.apply_chat_template(
+        system + [{"role": message.author, "content": message.text} for message in work.messages],
+        add_generation_prompt=True,
+        enable_thinking=False,  # nobody should hear it
+        return_dict=True,
+        return_tensors="pt",
+    ).to(model.device)
+
+    streamer = TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
+    streamer.on_finalized_text = lambda text, stream_end=False: job.say(text) if text else None
+    with job.ending(model):
+        tokens = model.generate(**prompt, streamer=streamer, max_new_tokens=MAX_TOKENS)
+    asked = prompt["input_ids"].shape[1]
+    return {"input_tokens": asked, "output_tokens": tokens.shape[1] - asked}
+
+
+def speak(job: Job, work: Speak) -> dict[str, float]:
+    """Tell a sentence's sound."""
+    from echod.speech.local.speaker import load_speaker
+
+    speaker = load_speaker(work.engine, work.model)
+    if work.sentence is None:
+        return {}
+    for sound in speaker(work.sentence):
+        for start in range(0, len(sound), PIECE):
+            job.check()
+            job.tell(Sound(sound[start : start + PIECE]))
+    return {}
+
+
+@lru_cache(maxsize=1)
+def load_whisper(path: Path) -> Any:
+    import whisper
+
+    try:
+        return whisper.load_model(str(path))
+    except Exception as error:
+        raise Failure(
+            "missing", f"{path} is not a whole Whisper checkpoint in OpenAI's format: {_reason(error)}"
+        ) from error
+
+
+@lru_cache(maxsize=1)
+def load_chat(directory: Path) -> tuple[Any, Any]:
+    """A tokenizer with a chat template, and its model."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    cuda = torch.cuda.is_available()
+    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(directory, **local)
+        # On many CPUs half precision is the slower one.
+        model: Any = AutoModelForCausalLM.from_pretrained(directory, dtype="auto" if cuda else torch.float32, **local)
+    except Exception as error:
+        raise Failure(
+            "missing", f"{directory} holds no chat model that transformers can load: {_reason(error)}"
+        ) from error
+    if not tokenizer.chat_template:
+        raise Failure("missing", f"the tokenizer in {directory} has no chat template: take a model made for chat")
+    return tokenizer, model.to("cuda" if cuda else "cpu")
+
+
+def _reason(error: Exception) -> str:
+    """Its first sentence: some go on for a page."""
+    words = str(error).partition("\n")[0].partition(". ")[0]
+    return f"{type(error).__name__}: {words}"[:MAX_REASON]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""Programs started for speech: with pipes, and with none of the daemon's keys in their environment.
+
+One that speaks is given text by lines as it comes, and its sound comes out meanwhile. Commands are made of what is
+found here, and of nothing that clients say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from contextlib import aclosing, asynccontextmanager
+
+from echod.host.spawn import end, started
+from echod.sound.resample import Resampler
+from echod.speech.backend import Failure
+from echod.speech.local.voice import Program
+from echod.speech.sentences import lines
+
+INHERITED = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH", "TMPDIR", "CUDA_VISIBLE_DEVICES")
+
+READ = 16 * 1024  # bytes; three times as many come out where they are at 8 kHz, the lowest rate
+WAV_HEADER, WAV_RATE = 44, slice(24, 28)  # espeak-ng always writes the short one; the sizes in it mean nothing
+
+
+async def start(*command: str, environment: Mapping[str, str]) -> Process:
+    """Start a program in a session of its own: a Ctrl-C in the daemon's terminal is the daemon's alone.
+
+    It sees little of the daemon's environment, and `environment`. Failure: unavailable.
+    """
+    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    try:
+        return await started(
+            asyncio.create_subprocess_exec(
+                *command, stdin=PIPE, stdout=PIPE, env={**inherited, **environment}, start_new_session=True
+            )
+        )
+    except OSError as error:
+        raise Failure("unavailable", f"{command[0]} does not start: {error.strerror}") from None
+
+
+@asynccontextmanager
+async def running(*command: str) -> AsyncIterator[Process]:
+    """A process that is gone afterwards, whatever happens."""
+    process = await start(*command, environment={"PYTHONIOENCODING": "utf-8"})
+    try:
+        yield process
+    finally:
+        await end(process)
+
+
+async def speak(text: AsyncIterator[str], program: Program, name: str) -> AsyncGenerator[bytes, None]:
+    """pcm16, mono, SPEAK_RATE. Failure: unavailable, which calls the program by `name`."""
+    async with running(*program.command) as process:
+        feeding = asyncio.create_task(_feed(process, text))
+        try:
+            async for piece in _sound(process, program.rate):
+                yield piece
+            if status := await process.wait():
+                raise Failure("unavailable", f"{name} ended with status {status}; the log may tell why")
+            await feeding
+        except ConnectionError:
+            raise Failure("unavailable", f"{name} ended before its text did") from None
+        finally:
+            feeding.cancel()
+            await asyncio.gather(feeding, return_exceptions=True)
+
+
+async def _feed(process: Process, text: AsyncIterator[str]) -> None:
+    """A line for each sentence. espeak-ng breaks lines of 1000 bytes; a sentence has 800 at most."""
+    assert process.stdin
+    try:
+        async with aclosing(lines(text)) as sentences:
+            async for line in sentences:
+                process.stdin.write(line.encode() + b"\n")
+                await process.stdin.drain()
+    finally:
+        process.stdin.close()
+
+
+async def _sound(process: Process, rate: int | None) -> AsyncGenerator[bytes, None]:
+    assert process.stdout
+    if rate is None:
+        try:
+            header = await process.stdout.readexactly(WAV_HEADER)
+        except asyncio.IncompleteReadError:  # nothing was said
+            return
+        rate = int.from_bytes(header[WAV_RATE], "little")
+    resampler = Resampler(rate)
+    while sound := await process.stdout.read(READ):
+        if piece := resampler.feed(sound):
+            yield piece
+    if piece := resampler.flush():
+        yield piece

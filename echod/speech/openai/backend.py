@@ -1,0 +1,212 @@
+"""Any server that speaks OpenAI's protocol, such as vLLM, Ollama, Speaches or Kokoro, with httpx and nothing else.
+
+hear   POST audio/transcriptions   a form in, JSON out
+reply  POST chat/completions       JSON in, server-sent events out
+speak  POST audio/speech           JSON in, raw pcm out; one request for each sentence
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
+from typing import Any, Literal
+
+import msgspec
+
+from echod.host.secret import Secret
+from echod.sound.unwrap import Unwrapper, wav
+from echod.speech.backend import HEAR_RATE, Backend, Call, Failure, Function, Turn, Voice
+from echod.speech.openai.http import SPEECH, Server, decode, read
+from echod.speech.remote.refusals import refusal
+from echod.speech.sentences import lines
+
+PIECE = 2**16  # bytes of sound
+VOICES_TIMEOUT = 2.0  # seconds
+
+# What servers count, and what we call it.
+COUNTED = {
+    "prompt_tokens": "input_tokens",
+    "completion_tokens": "output_tokens",
+    "input_tokens": "input_tokens",
+    "output_tokens": "output_tokens",
+    "seconds": "seconds",
+}
+
+
+class OpenAI(Backend):
+    """The server at `url`, which ends in /v1. `rate` is that of the pcm it sends, `sound` how its chat takes sound.
+
+    `voices` are those of its voices that are known beforehand, the default one first.
+    """
+
+    name = "openai"
+
+    def __init__(
+        self,
+        url: str,
+        key: Secret | None,
+        *,
+        rate: int,
+        sound: Literal["base64", "data_uri", "none"],
+        voices: Sequence[Voice] = (),
+    ) -> None:
+        self.rate = rate
+        self.hears_turns = sound != "none"
+        # DashScope wants a prefix; OpenAI and vLLM want none.
+        self._sound_prefix = "data:;base64," if sound == "data_uri" else ""
+        self._voices = list(voices)
+        self._asks_for_usage = True
+        self._server = Server(url, key)
+
+    async def ready(self, function: Function, model: str) -> None:
+        """The server loads what it needs."""
+
+    async def hear(self, sound: bytes, call: Call) -> str:
+        form = {"model": call.model, "response_format": "json"}
+        if call.language:
+            form["language"] = call.language.partition("-")[0].lower()
+        files = {"file": ("speech.wav", wav(sound, HEAR_RATE), "audio/wav")}
+        async with self._server.request("POST", "audio/transcriptions", call, data=form, files=files) as response:
+            heard = decode(await read(response), _Transcript)
+        call.usage = _counted(heard.usage)
+        return heard.text.strip()
+
+    async def reply(self, turn: Turn, call: Call) -> AsyncGenerator[str, None]:
+        body = {"model": call.model, "messages": self._messages(turn), "stream": True}
+        if turn.sound is not None:
+            body["modalities"] = ["text"]
+        while True:
+            asks_for_usage = self._asks_for_usage
+            options = {"stream_options": {"include_usage": True}} if asks_for_usage else {}
+            try:
+                async with aclosing(self._reply(body | options, turn, call)) as pieces:
+                    async for piece in pieces:
+                        yield piece
+                return
+            except Failure as failure:
+                if failure.kind != "invalid" or not asks_for_usage or "stream_options" not in failure.message:
+                    raise
+                self._asks_for_usage = False  # an older server, which does not know it
+
+    async def _reply(self, body: Mapping[str, Any], turn: Turn, call: Call) -> AsyncGenerator[str, None]:
+        ended = None
+        private = [turn.text or "", turn.personality, *(message.text for message in turn.history)]
+        async with aclosing(self._server.events("chat/completions", body, call, private)) as events:
+            async for event in events:
+                call.alive()  # a model that thinks first says nothing for a while
+                chunk = decode(event, _Chunk)
+                if chunk.error:
+                    raise refusal(200, event, {}, private=private)
+                call.usage = _counted(chunk.usage) or call.usage
+                for choice in (chunk.choices or [])[:1]:
+                    if choice.delta and choice.delta.content:
+                        yield choice.delta.content
+                    ended = choice.finish_reason or ended
+        if ended is None:
+            raise Failure("protocol", "the server ended the reply without a finish_reason: it is not whole")
+        if ended == "content_filter":
+            raise Failure("moderated", "the server broke off the reply: content_filter")
+
+    def _messages(self, turn: Turn) -> list[dict[str, Any]]:
+        messages: list[dict[str, Any]] = [{"role": message.author, "content": message.text} for message in turn.history]
+        if turn.personality:
+            messages.insert(0, {"role": "system", "content": turn.personality})
+        return [*messages, {"role": "user", "content": self._content(turn)}]
+
+    def _content(self, turn: Turn) -> str | list[dict[str, Any]]:
+        if turn.sound is None:
+            return turn.text or ""
+        data = self._sound_prefix + base64.b64encode(wav(turn.sound, HEAR_RATE)).decode()
+        content: list[dict[str, Any]] = [{"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}]
+        return [*content, {"type": "text", "text": turn.text}] if turn.text else content
+
+    async def speak(self, text: AsyncIterator[str], voice: Voice, call: Call) -> AsyncGenerator[bytes, None]:
+        spoken_before = call.spoken
+        async with aclosing(lines(text)) as sentences:
+            async for sentence in sentences:
+                if spoken_before:
+                    spoken_before -= 1
+                    continue
+                async with aclosing(self._say(sentence, voice, call)) as sound:
+                    async for piece in sound:
+                        for start in range(0, len(piece), PIECE):
+                            yield piece[start : start + PIECE]
+                call.spoken += 1
+
+    async def _say(self, sentence: str, voice: Voice, call: Call) -> AsyncGenerator[bytes, None]:
+        body = {"model": voice.model, "input": sentence, "voice": voice.name, "response_format": "pcm"}
+        stream, silent = Unwrapper(self.rate), True
+        async with aclosing(self._server.sound(SPEECH, body, call, [sentence])) as received:
+            async for piece in received:
+                try:
+                    sound = stream.feed(piece)
+                except ValueError as error:
+                    raise Failure("protocol", f"the server's sound is not pcm16, mono: {error}") from None
+                silent = silent and not sound
+                yield sound
+        sound = stream.flush()
+        if silent and not sound:
+            raise Failure("protocol", "the server sent no sound")
+        yield sound
+
+    def default_model(self, function: Literal["hear", "reply"]) -> str:
+        if function == "hear":
+            return "whisper-1"
+        raise Failure("missing", f"reply_model is not set: one of the models that {self._server.url}/models lists")
+
+    async def default_voice(self, language: str | None) -> Voice:
+        return self._voices[0] if self._voices else Voice(self.name, "tts-1", "alloy")
+
+    async def voices(self) -> list[Voice]:
+        """Those known beforehand, and what GET audio/voices says: no part of the protocol, and many servers have it."""
+        call = Call(model="")
+        try:
+            async with asyncio.timeout(VOICES_TIMEOUT), self._server.request("GET", "audio/voices", call) as response:
+                listed = decode(await read(response), _Voices).voices
+        except (Failure, TimeoutError):
+            listed = []
+        model = (await self.default_voice(None)).model
+        found = [_voice(entry if isinstance(entry, dict) else {"name": entry}, model) for entry in listed]
+        return list(dict.fromkeys([*self._voices, *(voice for voice in found if voice)]))
+
+    async def close(self) -> None:
+        await self._server.close()
+
+
+class _Transcript(msgspec.Struct):
+    text: str
+    usage: Any = None
+
+
+class _Delta(msgspec.Struct):
+    content: str | None = None
+
+
+class _Choice(msgspec.Struct):
+    delta: _Delta | None = None
+    finish_reason: str | None = None
+
+
+class _Chunk(msgspec.Struct):
+    choices: list[_Choice] | None = None
+    usage: Any = None
+    error: Any = None
+
+
+class _Voices(msgspec.Struct):
+    voices: list[Any]
+
+
+def _counted(usage: Any) -> dict[str, float]:
+    counts = usage if isinstance(usage, dict) else {}
+    return {ours: counts[name] for name, ours in COUNTED.items() if isinstance(counts.get(name), int | float)}
+
+
+def _voice(entry: Mapping[str, Any], model: str) -> Voice | None:
+    name = entry.get("id") or entry.get("voice_id") or entry.get("name")
+    model = entry.get("model") or entry.get("model_id") or model
+    if not (isinstance(name, str) and isinstance(model, str) and name.isprintable() and "/" not in name):
+        return None
+    return Voice(OpenAI.name, model, name)

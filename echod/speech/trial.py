@@ -1,0 +1,69 @@
+"""Trying out speech: one call to whoever speaks, hears and replies, and how it went."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable
+from contextlib import aclosing
+from typing import NamedTuple
+
+from echod.config import Config
+from echod.errors import EchodError
+from echod.sound.resample import Resampler
+from echod.speech.backend import HEAR_RATE, SPEAK_RATE, Function, Turn
+from echod.speech.calls import Calls
+from echod.speech.plan import open_calls
+from echod.speech.usage import Usage
+from echod.speech.voices import default_voice
+
+SENTENCE = "Good evening, can you hear me?"
+SILENCE = bytes(2 * HEAR_RATE)  # a second of it, to be heard where nothing could speak
+ACCOUNT = "doctor"
+
+
+class Trial(NamedTuple):
+    """How one function did: what came of it and after how long, or why nothing did."""
+
+    function: Function
+    ok: bool
+    finding: str
+
+
+async def try_speech(config: Config) -> list[Trial]:
+    """A sentence spoken, heard and replied to, with what is configured. Raises ConfigurationError."""
+    records: list[Usage] = []
+    async with open_calls(config, record=records.append) as calls:
+        sound = bytearray()
+        spoken = await _trial("speak", _speak(calls, sound), records)
+        heard = await _trial("hear", _hear(calls, bytes(sound) or SILENCE), records)
+        return [spoken, heard, await _trial("reply", _reply(calls), records)]
+
+
+async def _trial(function: Function, call: Awaitable[str], records: list[Usage]) -> Trial:
+    try:
+        outcome = await call
+    except EchodError as error:
+        return Trial(function, False, error.message)
+    first, total = records[-1].first_ms, records[-1].total_ms
+    after = f"after {total} ms" if first in (None, total) else f"first after {first} ms, all after {total} ms"
+    return Trial(function, True, f"{outcome}; {after}")
+
+
+async def _speak(calls: Calls, sound: bytearray) -> str:
+    voice = await default_voice(calls, SENTENCE)
+    resampler = Resampler(SPEAK_RATE, HEAR_RATE)
+    async with aclosing(calls.speak(SENTENCE, voice, account=ACCOUNT)) as pieces:
+        async for piece in pieces:
+            sound += resampler.feed(piece)
+    sound += resampler.flush()
+    return f"{voice} spoke for {len(sound) / 2 / HEAR_RATE:.1f} s"
+
+
+async def _hear(calls: Calls, sound: bytes) -> str:
+    heard = await calls.hear(sound, account=ACCOUNT, language="en")
+    return f"{calls.backend('hear').name}/{calls.model('hear')} heard {heard!r}"
+
+
+async def _reply(calls: Calls) -> str:
+    async with aclosing(calls.reply(Turn(text=SENTENCE), account=ACCOUNT, language="en")) as pieces:
+        words = "".join([piece async for piece in pieces]).split()
+    return f"{calls.backend('reply').name}/{calls.model('reply')} replied with {len(words)} words"

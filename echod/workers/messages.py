@@ -1,0 +1,184 @@
+"""What daemon and workers say to each other over ipc: msgspec structs in MessagePack, never pickle.
+
+Daemon to worker, one inbox per incarnation: Run, Prepare, Cancel, Stop. Worker to daemon, one shared socket: an
+`Envelope` with the worker's number and epoch around one report. Pictures and sound never travel here, paths do.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import msgspec
+
+from echod.jobs import life as jobs
+
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1.01)]  # a sum may be a little more than 1
+Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
+
+
+class Run(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Make a clip from `<directory>/portrait.png` and `<directory>/speech.flac`.
+
+    It may have at most `most` bytes, and so many as leave `spare` free on the disk.
+    """
+
+    job: str
+    attempt: int
+    priority: int
+    engine: str
+    options: jobs.Options
+    directory: str
+    box: tuple[float, float, float, float] | None
+    portrait_sha256: str
+    speech_sha256: str
+    most: int | None = None
+    spare: int = 0
+
+
+class Prepare(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Warm a portrait, so that the first job with it starts without face and reference work."""
+
+    engine: str
+    portrait: str
+    portrait_sha256: str
+    box: tuple[float, float, float, float] | None
+    width: int
+    height: int
+
+
+class Cancel(msgspec.Struct, frozen=True, tag=True):
+    """End this attempt at its next checkpoint."""
+
+    job: str
+    attempt: int
+
+
+class Stop(msgspec.Struct, frozen=True, tag=True):
+    """Leave at the next checkpoint; whatever runs is abandoned."""
+
+
+Order: TypeAlias = Run | Prepare | Cancel | Stop
+
+
+class Hello(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A worker's first event, sent before it imports torch."""
+
+    pid: int
+    device: str
+    cuda_visible_devices: str | None
+    torch_imported: bool
+
+
+class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Engines are loaded; the worker is idle."""
+
+    engines: list[str]
+    load_ms: Count
+
+
+class Refused(msgspec.Struct, frozen=True, tag=True):
+    """The worker cannot get ready and says why before it exits; if that is `final`, no restart would change it."""
+
+    reason: str
+    final: bool = True
+
+
+class Began(msgspec.Struct, frozen=True, tag=True):
+    """The attempt runs. `suspends` names the job it was put on top of."""
+
+    job: str
+    attempt: int
+    suspends: str | None = None
+
+
+class Progress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A checkpoint was passed. `step_s` is the rolling time of such a step in seconds, 0 if none was timed yet."""
+
+    job: str
+    attempt: int
+    stage: str
+    progress: Share
+    windows_done: Count
+    windows_total: Count
+    step_s: Seconds
+
+
+class FirstFrame(msgspec.Struct, frozen=True, tag=True):
+    """The growing clip holds its first playable fragment."""
+
+    job: str
+    attempt: int
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The clip is published: `clip.mp4` is in place and synced."""
+
+    job: str
+    attempt: int
+    frames: Count
+    crop: tuple[int, int, int, int]
+    faces: Count
+    timings_ms: dict[str, int]
+
+
+class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The attempt raised. After a `sticky` error the worker exits: its device context is lost."""
+
+    job: str
+    attempt: int
+    code: str
+    message: str
+    transient: bool = False
+    sticky: bool = False
+
+
+class Cancelled(msgspec.Struct, frozen=True, tag=True):
+    """The attempt ended because of a Cancel."""
+
+    job: str
+    attempt: int
+
+
+class Prepared(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """A Prepare is done with; the portrait is warm unless there is a `problem`."""
+
+    portrait_sha256: str
+    engine: str
+    problem: str | None = None
+
+
+class Alive(msgspec.Struct, frozen=True, tag=True):
+    """The worker passed a point outside any job (loading, warming up): it is not stalled."""
+
+    doing: str
+
+
+Report: TypeAlias = (
+    Hello | Ready | Refused | Began | Progress | FirstFrame | Done | Failed | Cancelled | Prepared | Alive
+)
+
+
+class Envelope(msgspec.Struct, frozen=True):
+    """A report with its sender; those of an older epoch are dropped."""
+
+    worker: Count
+    epoch: int
+    report: Report
+
+
+_encoder = msgspec.msgpack.Encoder()
+_orders: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)
+_envelopes: msgspec.msgpack.Decoder[Envelope] = msgspec.msgpack.Decoder(Envelope)
+
+
+def encode(message: Order | Envelope) -> bytes:
+    return _encoder.encode(message)
+
+
+def decode_order(data: bytes) -> Order:
+    return _orders.decode(data)
+
+
+def decode_envelope(data: bytes) -> Envelope:
+    return _envelopes.decode(data)

@@ -1,0 +1,143 @@
+"""The daemon's handle on one device: the child bound to it, over all its incarnations."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import multiprocessing.context
+import os
+import signal
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import zmq
+
+from echod import gpu_proc
+from echod.jobs.life import Job
+from echod.workers import messages
+from echod.workers.state import DeviceState, WorkerState
+
+if TYPE_CHECKING:
+    from multiprocessing.context import SpawnProcess
+
+Main: TypeAlias = Callable[[gpu_proc.Spec], None]  # runs in the child, found there by its import path
+
+BACKOFF, MAX_BACKOFF = 1.0, 60.0  # seconds
+INBOX_LIMIT = 64  # orders; a worker that leaves more unread is not reading at all
+
+
+class Worker:
+    """One device. `epoch` counts incarnations; each has an inbox of its own, so that no order outlives its reader."""
+
+    def __init__(self, index: int, device: str, template: gpu_proc.Spec, main: Main = gpu_proc.main) -> None:
+        self.index = index
+        self.device = device
+        self._template = template
+        self._main = main
+        self.epoch = 0
+        self.state: WorkerState = "starting"
+        self.reason: str | None = None
+        self.running: Job | None = None
+        self.suspended: Job | None = None
+        self.sent = False  # whether the worker was told of `running`
+        self.begun = False  # whether it has said so
+        self.preparing: messages.Prepare | None = None
+        self.prepared: set[messages.Prepare] = set()
+        self.idle_since = 0.0
+        self.last_report = 0.0
+        self.step_s: float | None = None
+        self.stalled = False
+        self.refused: messages.Refused | None = None
+        self.deaths_since_ready = 0
+        self.backoff_unit = BACKOFF
+        self.loads = 0
+        self.hello: messages.Hello | None = None
+        self.engines: list[str] = []
+        self.pidfd = -1
+        self._process: SpawnProcess
+        self._inbox: zmq.Socket[bytes]
+
+    @property
+    def backoff(self) -> float:
+        return min(MAX_BACKOFF, self.backoff_unit * 2.0**self.deaths_since_ready)
+
+    @property
+    def alive(self) -> bool:
+        return self.pidfd >= 0
+
+    def spawn(self, context: zmq.Context[Any], spawner: multiprocessing.context.SpawnContext) -> None:
+        """Start the next incarnation. Main thread only: the child dies with the thread that starts it.
+
+        Raises OSError or ZMQError if it cannot be started; then nothing is left of it.
+        """
+        self.epoch += 1
+        self.state, self.hello, self.stalled, self.refused, self.step_s = "starting", None, False, None, None
+        self.preparing, self.prepared = None, set()
+        self.last_report = time.monotonic()
+        path = Path(self._template.directory) / f"{self.index}.{self.epoch}"
+        path.unlink(missing_ok=True)
+        # A bound PUSH without a peer refuses to send: nothing can pile up for a worker that is gone.
+        self._inbox = context.socket(zmq.PUSH, socket_class=zmq.Socket)
+        self._inbox.sndhwm = INBOX_LIMIT
+        self._inbox.linger = 0
+        spec = dataclasses.replace(
+            self._template, index=self.index, epoch=self.epoch, device=self.device, inbox=str(path)
+        )
+        self._process = spawner.Process(target=self._main, args=(spec,), name=f"echod {self.device}", daemon=True)
+        with contextlib.ExitStack() as undo:
+            undo.callback(self._inbox.close)
+            self._inbox.bind(f"ipc://{path}")
+            self._process.start()
+            undo.callback(self._process.kill)
+            assert self._process.pid is not None
+            self.pidfd = os.pidfd_open(self._process.pid)
+            undo.pop_all()
+
+    def send(self, order: messages.Order) -> bool:
+        """Never waits; False if the worker is gone or does not read."""
+        try:
+            self._inbox.send(messages.encode(order), zmq.NOBLOCK)
+        except zmq.ZMQError:
+            return False
+        return True
+
+    def kill(self, number: int = signal.SIGKILL) -> None:
+        if self.alive:
+            with contextlib.suppress(ProcessLookupError):
+                signal.pidfd_send_signal(self.pidfd, number)
+
+    def bury(self) -> str:
+        """Reap the dead child, close its inbox; says how it ended."""
+        os.close(self.pidfd)
+        self.pidfd = -1
+        self._process.join()
+        code = self._process.exitcode or 0
+        self._process.close()
+        self._inbox.close()
+        (Path(self._template.directory) / f"{self.index}.{self.epoch}").unlink(missing_ok=True)
+        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+
+    def abandon(self) -> None:
+        """Let go of a child that cannot be killed: its inbox would hold up the end of the ZeroMQ context."""
+        os.close(self.pidfd)
+        self.pidfd = -1
+        self._inbox.close()
+
+    def describe(self) -> DeviceState:
+        return DeviceState(
+            worker=self.index,
+            device=self.device,
+            state=self.state,
+            epoch=self.epoch,
+            pid=self._process.pid if self.alive else None,
+            job=self.running.id if self.running else None,
+            suspended=self.suspended.id if self.suspended else None,
+            engines=self.engines,
+            restarts=self.epoch - 1,
+            loads=self.loads,
+            reason=self.reason,
+            cuda_visible_devices=self.hello.cuda_visible_devices if self.hello else None,
+            torch_imported_at_hello=self.hello.torch_imported if self.hello else None,
+        )

@@ -1,0 +1,62 @@
+"""A clip watched while the installed daemon makes it."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from pathlib import Path
+
+import av
+import pytest
+
+from tests.drivers.running import RunningDaemon
+from tests.making.media import EXAMPLES, write_wav
+
+
+def frame_hashes(source: io.BytesIO | str) -> list[str]:
+    with av.open(source, "r") as container:
+        return [
+            hashlib.sha256(frame.to_ndarray(format="rgb24").tobytes()).hexdigest()
+            for frame in container.decode(video=0)
+        ]
+
+
+@pytest.mark.parametrize("lossless", ["false", "true"])
+def test_stream_is_the_clip(daemon: RunningDaemon, tmp_path: Path, lossless: str) -> None:
+    """The first fragment plays before half the clip is made, and what was streamed decodes to the clip's own frames."""
+    speech = write_wav(tmp_path / "speech.wav", seconds=12.0)
+    with daemon.http() as http, daemon.http() as second:
+        form = {
+            "data": {"size": "256x256", "lossless": lossless},
+            "files": {
+                "input_reference": (EXAMPLES / "portrait.png").read_bytes(),
+                "audio_reference": speech.read_bytes(),
+            },
+        }
+        answer = http.post("/v1/videos", **form)  # type: ignore[arg-type]
+        video = answer.raise_for_status().json()["id"]
+        streamed, progress_at_first_frame = io.BytesIO(), None
+        with http.stream("GET", f"/v1/videos/{video}/stream") as stream:
+            assert stream.headers["content-type"] == "video/mp4"
+            for chunk in stream.iter_bytes():
+                streamed.write(chunk)
+                if progress_at_first_frame is None and playable(streamed.getvalue()):
+                    progress_at_first_frame = second.get(f"/v1/videos/{video}").json()["progress"]
+        assert progress_at_first_frame is not None
+        assert progress_at_first_frame < 50
+        final = second.get(f"/v1/videos/{video}/content").read()
+        assert json.loads(second.get(f"/v1/videos/{video}").text)["status"] == "completed"
+    frames = frame_hashes(io.BytesIO(final))
+    assert len(frames) == 12 * 24
+    streamed.seek(0)
+    assert frame_hashes(streamed) == frames
+
+
+def playable(data: bytes) -> bool:
+    """Whether a player would show a picture of this much of the clip."""
+    try:
+        with av.open(io.BytesIO(data), "r") as container:
+            return next(container.decode(video=0), None) is not None
+    except (av.FFmpegError, IndexError):
+        return False

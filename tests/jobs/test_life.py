@@ -1,0 +1,152 @@
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from echod.jobs import life as jobs
+from echod.jobs.life import Job, advance
+
+
+def job(**fields: object) -> Job:
+    facts: dict[str, object] = {
+        "id": "video_1",
+        "account": "local",
+        "engine": "preview",
+        "portrait": jobs.Portrait(width=8, height=8, faces=1, box=None, sha256="p"),
+        "speech": jobs.Speech(seconds=1.0, rate=16000, channels=1, sha256="s"),
+        "created_at": 100.0,
+    }
+    return msgspec.convert({**msgspec.to_builtins(Job(**(facts | fields)))}, Job)  # type: ignore[arg-type]
+
+
+def after(start: Job, *events: jobs.Event) -> Job:
+    for event in events:
+        start = advance(start, event, 200.0)
+    return start
+
+
+def running(**fields: object) -> Job:
+    return after(job(**fields), jobs.Dispatched("cpu"))
+
+
+DONE = jobs.Done(attempt=1, frames=24, crop=(0, 0, 8, 8), faces=1, timings_ms={"total": 5})
+
+
+def failed(attempt: int, *, transient: bool = False, code: str = "internal") -> jobs.Failed:
+    return jobs.Failed(attempt=attempt, code=code, message="broke", transient=transient)
+
+
+def lost(attempt: int, *, stalled: bool = False) -> jobs.Lost:
+    return jobs.Lost(attempt, stalled, "cpu killed by SIGKILL")
+
+
+def test_dispatch_counts_attempts() -> None:
+    """Every dispatch is a new attempt, with a device and a start of its own."""
+    first = running()
+    assert (first.status, first.attempt, first.device, first.started_at) == ("in_progress", 1, "cpu", 200.0)
+    again = advance(after(first, lost(1)), jobs.Dispatched("cuda:1"), 300.0)
+    assert (again.attempt, again.device, again.started_at) == (2, "cuda:1", 300.0)
+
+
+def test_completes() -> None:
+    """Done ends the job with what was made."""
+    done = after(running(), DONE)
+    assert (done.status, done.progress, done.frames, done.finished_at) == ("completed", 1.0, 24, 200.0)
+
+
+@pytest.mark.parametrize("event", [DONE, failed(1), lost(1), jobs.Requeued(1), jobs.FirstFrame(1)])
+def test_stale_attempt_changes_nothing(event: jobs.Event) -> None:
+    """An event of an earlier attempt is dropped."""
+    second = after(running(), lost(1), jobs.Dispatched("cpu"))
+    assert advance(second, event, 300.0) is second
+
+
+@pytest.mark.parametrize("end", [DONE, failed(1), jobs.Cancelled()])
+@pytest.mark.parametrize("late", [DONE, failed(1), jobs.Cancelled(), lost(1), jobs.CancelRequested()])
+def test_ends_once(end: jobs.Event, late: jobs.Event) -> None:
+    """Nothing changes a job that has ended."""
+    ended = after(running(), end)
+    assert ended.terminal
+    assert advance(ended, late, 300.0) is ended
+
+
+def test_progress_never_goes_back_within_an_attempt() -> None:
+    """Progress is monotone, below 1 until the clip is published, and starts anew with the next attempt."""
+    moved = after(
+        running(),
+        jobs.Progressed(attempt=1, stage="decode", progress=0.5),
+        jobs.Progressed(attempt=1, stage="decode", progress=0.4),
+    )
+    assert moved.progress == 0.5
+    assert after(moved, jobs.Progressed(attempt=1, stage="mux", progress=1.0)).progress < 1.0
+    assert after(moved, lost(1), jobs.Dispatched("cpu")).progress == 0.0
+
+
+def test_transient_exceptions_get_three_attempts() -> None:
+    """The third transient exception fails the job with its own message."""
+    second = after(running(), failed(1, transient=True))
+    assert second.status == "queued"
+    third = after(second, jobs.Dispatched("cpu"), failed(2, transient=True), jobs.Dispatched("cpu"))
+    assert third.attempt == 3
+    end = after(third, failed(3, transient=True))
+    assert (end.status, end.error) == ("failed", jobs.Failure("internal", "broke"))
+
+
+def test_input_errors_are_never_retried() -> None:
+    """What the caller gave is as wrong the second time."""
+    assert after(running(), failed(1, code="no_face_detected")).status == "failed"
+
+
+def test_out_of_memory_is_retried_once() -> None:
+    """Memory may be free the second time; then it is the job's own size."""
+    again = after(running(), failed(1, code="out_of_memory"))
+    assert again.status == "queued"
+    end = after(again, jobs.Dispatched("cpu"), failed(2, code="out_of_memory"))
+    assert end.error is not None
+    assert end.error.code == "out_of_memory"
+
+
+@pytest.mark.parametrize(("stalled", "code"), [(False, "poison"), (True, "stalled")])
+def test_second_death_ends_the_job(stalled: bool, code: str) -> None:
+    """A worker's death queues the job once; after the second the code says how it died."""
+    again = after(running(), lost(1))
+    assert (again.status, again.deaths) == ("queued", 1)
+    end = after(again, jobs.Dispatched("cpu"), lost(2, stalled=stalled))
+    assert end.error is not None
+    assert (end.status, end.error.code) == ("failed", code)
+
+
+def test_requeued_counts_as_no_death() -> None:
+    """Suspended under a death, drained, or left by a dead daemon: any number of times is nobody's fault."""
+    again = job()
+    for attempt in range(1, 6):
+        again = after(again, jobs.Dispatched("cpu"), jobs.Requeued(attempt))
+    assert (again.status, again.deaths, again.attempt) == ("queued", 0, 5)
+
+
+@pytest.mark.parametrize("event", [lost(1), jobs.Requeued(1), failed(1, transient=True)])
+def test_cancel_wins_over_another_attempt(event: jobs.Event) -> None:
+    """A job whose end somebody asked for is not run again."""
+    end = after(running(), jobs.CancelRequested(), event)
+    assert end.status == "cancelled"
+
+
+def test_cancels_while_queued() -> None:
+    """A queued job ends at once."""
+    assert after(job(), jobs.Cancelled()).status == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "title"),
+    [
+        (None, None),
+        (" \n", None),
+        ("Good\n evening.", "Good evening."),
+        ("word " * 40, "word " * 14 + "word…"),
+        ("字" * 100, "字" * 79 + "…"),
+        ("Ah: " * 30, "Ah: " * 18 + "Ah…"),
+    ],
+)
+def test_called_by_its_first_words(prompt: str | None, title: str | None) -> None:
+    """A clip without a title is called by as many of its first words as fit a line."""
+    assert job(prompt=prompt).title == title

@@ -1,0 +1,141 @@
+"""A speech backend that does what a test has written down: one attempt after another."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Literal, TypeAlias
+
+from echod.speech.backend import Call, Failure, Function, Turn, Voice
+
+Attempt: TypeAlias = Callable[[Call, AsyncIterator[str]], AsyncGenerator[str | bytes, None]]
+
+VOICE = Voice("scripted", "model-s", "anna")
+
+
+class Scripted:
+    """`attempts` are used up in order by hear, reply and speak alike; `lost` says what is missing."""
+
+    name = "scripted"
+    hears_turns = True
+
+    def __init__(self, *attempts: Attempt) -> None:
+        self.attempts = list(attempts)
+        self.calls: list[Call] = []
+        self.turns: list[Turn] = []
+        self.running = self.most = 0
+        self.begun = asyncio.Event()
+        self.missing: str | None = None
+        self.commands = ["apt install espeak-ng"]
+
+    async def lacks(self, function: Function, name: str) -> Failure | None:
+        return Failure("missing", self.missing, commands=self.commands) if self.missing else None
+
+    async def languages(self) -> list[str] | None:
+        return ["en"]
+
+    async def ready(self, function: Function, model: str) -> None:
+        if self.missing:
+            raise Failure("missing", self.missing)
+
+    async def hear(self, sound: bytes, call: Call) -> str:
+        return "".join([str(piece) async for piece in self._attempt(call, _nothing())])
+
+    async def reply(self, turn: Turn, call: Call) -> AsyncGenerator[str, None]:
+        self.turns.append(turn)
+        async for piece in self._attempt(call, _once(turn.text or "")):
+            assert isinstance(piece, str)
+            yield piece
+
+    async def speak(self, text: AsyncIterator[str], voice: Voice, call: Call) -> AsyncGenerator[bytes, None]:
+        async for piece in self._attempt(call, text):
+            assert isinstance(piece, bytes)
+            yield piece
+
+    async def _attempt(self, call: Call, text: AsyncIterator[str]) -> AsyncGenerator[str | bytes, None]:
+        self.calls.append(call)
+        attempt = self.attempts.pop(0)
+        self.running += 1
+        self.most = max(self.most, self.running)
+        self.begun.set()
+        try:
+            async for piece in attempt(call, text):
+                yield piece
+        finally:
+            self.running -= 1
+
+    def default_model(self, function: Literal["hear", "reply"]) -> str:
+        return f"model-{function[0]}"
+
+    async def default_voice(self, language: str | None) -> Voice:
+        if self.missing:
+            raise Failure("missing", self.missing)
+        return VOICE
+
+    async def voices(self) -> list[Voice]:
+        return [VOICE]
+
+    async def close(self) -> None:
+        pass
+
+
+class Willing(Scripted):
+    """A backend that always has something to say."""
+
+    async def hear(self, sound: bytes, call: Call) -> str:
+        return "words"
+
+    async def reply(self, turn: Turn, call: Call) -> AsyncGenerator[str, None]:
+        yield "Fine. "
+
+    async def speak(self, text: AsyncIterator[str], voice: Voice, call: Call) -> AsyncGenerator[bytes, None]:
+        async for _ in text:
+            yield bytes(4800)
+
+
+async def _once(text: str) -> AsyncGenerator[str, None]:
+    yield text
+
+
+async def _nothing() -> AsyncGenerator[str, None]:
+    return
+    yield
+
+
+def gives(*pieces: str | bytes) -> Attempt:
+    """An attempt that reads the text to its end, then gives these."""
+
+    async def attempt(call: Call, text: AsyncIterator[str]) -> AsyncGenerator[str | bytes, None]:
+        async for _ in text:
+            pass
+        for piece in pieces:
+            yield piece
+
+    return attempt
+
+
+def fails(failure: Exception, *before: str | bytes) -> Attempt:
+    """An attempt that raises, after these pieces."""
+
+    async def attempt(call: Call, text: AsyncIterator[str]) -> AsyncGenerator[str | bytes, None]:
+        for piece in before:
+            yield piece
+        raise failure
+
+    return attempt
+
+
+def echoes(*, fail_after: int | None = None, failure: Exception | None = None) -> Attempt:
+    """An attempt that gives every piece of text back as bytes, or raises after reading so many."""
+
+    async def attempt(call: Call, text: AsyncIterator[str]) -> AsyncGenerator[str | bytes, None]:
+        read = []
+        async for piece in text:
+            read.append(piece)
+            if fail_after is not None and len(read) >= fail_after:
+                assert failure is not None
+                raise failure
+        for piece in read:
+            yield piece.encode()
+
+    return attempt

@@ -1,0 +1,69 @@
+"""What comes to the socket of reports and is none: it is open to every program of the daemon's own user."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+import zmq
+import zmq.asyncio
+
+from echod.workers import messages
+from tests.workers.test_fleet import bench
+
+
+def reports() -> Iterator[tuple[str, bytes]]:
+    """What no worker sends, by name."""
+    envelope = messages.encode(messages.Envelope(0, 1, messages.Alive("loading")))
+    yield "nothing", b""
+    yield "no MessagePack", b"\xc1" * 100
+    yield "deep", b"\x91" * 100_000
+    yield "half", envelope[:-3]
+    yield "more behind it", envelope + envelope
+    yield "a list", msgspec.msgpack.encode([1, 2, 3])
+    yield "no report", msgspec.msgpack.encode({"worker": 0, "epoch": 1, "report": {"type": "Order"}})
+    for worker in (-1, 99, 2**63):
+        yield (
+            f"worker {worker}",
+            msgspec.msgpack.encode({"worker": worker, "epoch": 1, "report": {"type": "Alive", "doing": ""}}),
+        )
+    for progress in (float("nan"), float("inf"), -1.0, 1e308):
+        report = {"type": "Progress", "job": "j", "attempt": 1, "stage": "s", "progress": progress,
+                  "windows_done": 1, "windows_total": 1, "step_s": 0.0}  # fmt: skip
+        yield f"progress {progress}", msgspec.msgpack.encode({"worker": 0, "epoch": 1, "report": report})
+    yield "large", b"\xc6\xff\xff\xff\xff" + bytes(2 << 20)
+
+
+async def test_reports_that_are_none(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Whatever comes to the socket of reports is dropped, with a line of the log, and jobs are made as before."""
+    async with bench(tmp_path) as it:
+        await it.ready()
+        context = zmq.asyncio.Context()
+        sent = 0
+        for _name, data in reports():
+            with context.socket(zmq.PUSH) as intruder:
+                intruder.connect(f"ipc://{it.fleet._reports_path}")
+                await intruder.send_multipart([data, b"a second part"] if sent % 2 else [data])
+                sent += 1
+        context.term()  # all that was sent has arrived
+        assert (await it.ended(await it.accept())).status == "completed"
+    dropped = [record for record in caplog.records if "no report" in record.message]
+    assert len(dropped) >= sent - 1  # the large one is refused by ZeroMQ itself
+    assert "Traceback" not in caplog.text
+
+
+async def test_report_that_breaks_its_taking(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A fault of the daemon's own under one report ends neither the reading nor goes unseen."""
+
+    def fail(*_: object) -> None:
+        raise KeyError("missing")
+
+    async with bench(tmp_path) as it:
+        await it.ready()
+        monkeypatch.setattr(it.fleet, "_progress", fail)
+        assert (await it.ended(await it.accept())).status == "completed"
+    assert "a report could not be taken" in caplog.text
