@@ -22,7 +22,7 @@ import httpx
 import numpy as np
 from openai import AsyncOpenAI
 
-from echod.speech.backend import SPEAK_RATE
+from echod.sound.pcm import SPEAK_RATE
 from tests.drivers.running import RunningDaemon
 from tests.drivers.talking import Talk
 from tests.making.media import EXAMPLES, write_wav

@@ -36,10 +36,10 @@ from websockets.asyncio.client import ClientConnection, unix_connect
 from benchmarks import noop_worker
 from benchmarks.machine import file_system, machine
 from benchmarks.redis_protocol import BlockingConnection, Connection, connect, redis_server
-from echod.jobs import life as jobs
+from echod.inspection.facts import PortraitFacts, SpeechFacts
 from echod.jobs.desk import Desk, Draft
 from echod.journal import Journal
-from echod.workers.fleet import LocalFleet
+from echod.workers.fleet import Fleet
 from tests.conftest import make_config
 from tests.drivers.running import RunningDaemon
 from tests.making.media import EXAMPLES, write_picture, write_wav
@@ -122,7 +122,7 @@ async def echod(directory: Path) -> AsyncIterator[Echod]:
     journal = Journal(config.state_dir / "journal")
     journal.open()
     desk = Desk(config, journal, ("preview",), boot=await journal.boot())
-    fleet = LocalFleet(config, desk, ("cpu",), noop_worker.main)
+    fleet = Fleet(config, desk, ("cpu",), noop_worker.main)
     await desk.open(fleet)
     await fleet.start()
     try:
@@ -137,9 +137,9 @@ def draft(directory: Path) -> Draft:
     """Inputs as they are after an upload: on disk and synced."""
     return Draft(
         account="a",
-        portrait=jobs.Portrait(width=64, height=48, faces=1, box=None, sha256="p"),
+        portrait=PortraitFacts(width=64, height=48, faces=1, box=None, sha256="p"),
         portrait_file=write_picture(directory / "portrait.png"),
-        speech=jobs.Speech(seconds=0.5, rate=16000, channels=1, sha256="s"),
+        speech=SpeechFacts(seconds=0.5, rate=16000, channels=1, sha256="s"),
         speech_file=write_wav(directory / "speech.flac"),
     )
 

@@ -37,7 +37,7 @@ def main(spec: gpu_proc.Spec) -> None:
 if __name__ == "__main__":
     from benchmarks import noop_worker
     from echod import cli, daemon
-    from echod.workers.fleet import LocalFleet
+    from echod.workers.fleet import Fleet
 
-    daemon.LocalFleet = partial(LocalFleet, main=noop_worker.main)  # type: ignore[attr-defined, assignment]
+    daemon.LocalFleet = partial(Fleet, main=noop_worker.main)  # type: ignore[attr-defined, assignment]
     cli.main()

@@ -25,8 +25,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.machine import machine
+from echod.sound.pcm import HEAR_RATE, SPEAK_RATE
 from echod.sound.resample import Resampler
-from echod.speech.backend import HEAR_RATE, SPEAK_RATE, Voice
+from echod.speech.backend import Voice
 from echod.speech.calls import Calls
 from echod.speech.local.backend import Local
 from tests.conftest import make_config

@@ -33,6 +33,7 @@ from echod.commands import (
     weights,
 )
 from echod.commands.common import note
+from echod.commands.doctor import doctor
 from echod.errors import EchodError
 
 INTERRUPTED = 130
@@ -72,7 +73,7 @@ for command in (
     tokens.tokens,
     usage.usage,
     devices.devices,
-    devices.doctor,
+    doctor,
     bench.bench,
     weights.weights,
     settings.config,

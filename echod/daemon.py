@@ -41,15 +41,14 @@ from echod.jobs.desk import Desk
 from echod.jobs.speaking import Speaking
 from echod.journal import Journal
 from echod.roles.store import Roles
-from echod.server.app import Services, create_app
+from echod.server.app import Services, create_app, sockets
 from echod.server.front.front import Front
 from echod.server.metrics import Metrics
-from echod.server.sockets import sockets
 from echod.speech.plan import open_calls, reloaded
 from echod.speech.usage import Usage, UsageRecords
 from echod.uploads.quota import Quota
 from echod.uploads.store import FileStore
-from echod.workers.fleet import LocalFleet, find_devices
+from echod.workers.fleet import Fleet, find_devices
 
 log = logging.getLogger("echod")
 
@@ -196,7 +195,7 @@ class Daemon:
             clock=self.clock,
             trusted=self.trusted,
         )
-        self.fleet = LocalFleet(config, self.desk, devices)
+        self.fleet = Fleet(config, self.desk, devices)
         self.fleet.on_change = self._changed.set
         self.inspector = Inspector(
             timeout=config.inspect_timeout,

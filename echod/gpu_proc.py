@@ -151,7 +151,8 @@ class GpuProc:
         import torch
 
         import echod.inference.clip  # noqa: F401  (now: an upgrade on disk must not mix versions later)
-        from echod.inference.contract import PortraitCache, load_engine
+        from echod.inference.engines import load_engine
+        from echod.inference.portraits import PortraitCache
 
         torch.set_num_threads(self.spec.threads)
         self.portraits = PortraitCache(self.spec.cache_bytes)
@@ -250,7 +251,7 @@ class Attempt:
     """One run of a job: its progress, its checkpoint, its clip."""
 
     def __init__(self, worker: GpuProc, order: messages.Run) -> None:
-        from echod.inference.contract import InputError
+        from echod.inference.errors import InputError
 
         if order.engine not in worker.engines:  # the job was accepted by a daemon that ran with another --engine
             loaded = ", ".join(worker.engines)

@@ -21,7 +21,8 @@ import msgspec
 
 from echod import journal_file
 from echod.errors import ConfigurationError, EchodError
-from echod.jobs.life import Job, Portrait, Speech
+from echod.inspection.facts import PortraitFacts, SpeechFacts
+from echod.jobs.job import Job
 
 T = TypeVar("T")
 Row = TypeVar("Row", Job, "Record")
@@ -89,8 +90,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: float | None
     purpose: str
     kind: str
-    portrait: Portrait | None = None
-    speech: Speech | None = None
+    portrait: PortraitFacts | None = None
+    speech: SpeechFacts | None = None
 
 
 class Replayed(Exception):

@@ -14,8 +14,9 @@ from pathlib import Path
 import torch
 
 from echod.inference.contract import Options
-from echod.inference.echomimic.engine import EchoMimicEngine, generate_video
+from echod.inference.echomimic.engine import EchoMimicEngine
 from echod.inference.echomimic.layout import WeightsError
+from echod.inference.generate import generate_video
 
 
 def show(stage: str, done: int, total: int) -> None:

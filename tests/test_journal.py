@@ -11,7 +11,7 @@ import pytest
 
 from echod import journal as journals
 from echod.errors import ConfigurationError, EchodError
-from echod.jobs import life as jobs
+from echod.inspection.facts import SpeechFacts
 from echod.journal import SCHEMA_VERSION, Journal, Record, Replayed
 from tests.jobs.test_life import job, running
 
@@ -144,7 +144,7 @@ async def test_files(journal: Journal) -> None:
     """File rows are kept and removed like jobs."""
     record = Record(
         id="file_1", account="a", filename="speech.wav", bytes=3, created_at=1.0, expires_at=2.0, purpose="user_data",
-        kind="speech", speech=jobs.Speech(seconds=1.0, rate=8000, channels=2, sha256="s"),
+        kind="speech", speech=SpeechFacts(seconds=1.0, rate=8000, channels=2, sha256="s"),
     )  # fmt: skip
     await journal.add_file(record)
     await journal.add_file(msgspec.structs.replace(record, id="file_2", account="b"))

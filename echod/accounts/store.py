@@ -19,10 +19,10 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from typing import Literal, TypeAlias
 
 import msgspec
 
+from echod.accounts.grants import LOCAL, Account, AccountRole, Grant, Token, open_house
 from echod.accounts.logins import LoginLimits
 from echod.accounts.passwords import Passwords
 from echod.accounts.rows import delete_grants, delete_oldest_sessions, make_room_for_token
@@ -32,69 +32,11 @@ from echod.journal import Journal
 
 log = logging.getLogger("echod.accounts")
 
-AccountRole: TypeAlias = Literal["admin", "user"]
 
-LOCAL = "local"  # owns what was made before the first account, and what comes by the unix socket
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}", re.ASCII)
 MAX_TOKEN_NAME = 64
 SECRET_BYTES = 32
 SESSION_SECONDS = 30 * 86400.0
-
-
-class Account(msgspec.Struct, frozen=True):
-    """Somebody. One that is `leaving` can do nothing any more; its belongings are being removed."""
-
-    name: str
-    role: AccountRole
-    password: str  # argon2
-    created_at: float
-    leaving: bool = False
-
-
-class Token(msgspec.Struct, frozen=True):
-    """An API token, by everything but its secret. `digest` is the secret's SHA-256."""
-
-    id: str
-    account: str
-    name: str
-    digest: str
-    created_at: float
-    expires_at: float | None
-
-
-class Grant:
-    """What lets a caller in for as long as it holds: a token, a session, or being local while nobody has an account."""
-
-    def __init__(self, account: str, admin: bool, digest: str, expires_at: float | None, token: Token | None = None):
-        self.account = account
-        self.admin = admin
-        self.digest = digest
-        self.expires_at = expires_at
-        self.token = token
-        self.used_at: float | None = None
-        self.ended = False  # taken back; expiry is another matter
-        self._told: set[Callable[[], None]] = set()
-
-    def holds(self, now: float) -> bool:
-        return not self.ended and (self.expires_at is None or now < self.expires_at)
-
-    def end(self) -> None:
-        self.ended = True
-        for tell in list(self._told):
-            tell()
-
-    @contextlib.contextmanager
-    def telling(self, tell: Callable[[], None]) -> Iterator[None]:
-        """Have `tell` called if the grant is taken back while the block runs; its expiry is not told."""
-        self._told.add(tell)
-        try:
-            yield
-        finally:
-            self._told.discard(tell)
-
-
-def open_house() -> Grant:
-    return Grant(LOCAL, admin=True, digest="", expires_at=None)
 
 
 class Accounts:

@@ -14,7 +14,7 @@ from echod.commands.common import note
 from echod.commands.progress import Progress
 from echod.commands.saving import Target
 from echod.errors import EchodError
-from echod.speech.backend import SPEAK_RATE
+from echod.sound.pcm import SPEAK_RATE
 from echod.speech.sentences import Sentences
 
 if TYPE_CHECKING:

@@ -153,7 +153,7 @@ def init(kind: str, directory: Path, seed: int) -> None:
 @contextmanager
 def _refusals() -> Iterator[None]:
     """What the library refuses, as errors of the command line."""
-    from echod.inference.contract import InputError
+    from echod.inference.errors import InputError
 
     try:
         yield

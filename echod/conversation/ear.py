@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from echod.sound.resample import SAMPLE, Resampler
-from echod.speech.backend import HEAR_RATE
+from echod.sound.pcm import HEAR_RATE, SAMPLE
+from echod.sound.resample import Resampler
 
 INPUT_RATE = 24_000  # samples per second of what clients send
 WINDOW = 512  # samples at HEAR_RATE, 32 ms

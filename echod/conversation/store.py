@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from echod.config import Config
 from echod.conversation.ear import TurnDetection
 from echod.conversation.history import History
-from echod.conversation.transcripts import Hearing
+from echod.conversation.transcripts import Transcripts
 from echod.conversation.turn import Modality
 from echod.errors import EchodError
 from echod.host.directories import create_private
@@ -22,7 +22,7 @@ MAX_SOUND = 64 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings:
+class SessionSettings:
     """What a client may choose about its conversation."""
 
     modality: Modality = "audio"
@@ -40,9 +40,9 @@ class Conversation:
     id: str
     account: str
     role: str | None
-    settings: Settings = Settings()
+    settings: SessionSettings = SessionSettings()
     history: History = field(default_factory=History)
-    hearing: Hearing | None = None
+    hearing: Transcripts | None = None
     leave: Callable[[], None] | None = None
     left_at: float = 0.0
 

@@ -10,7 +10,7 @@ from typing import NamedTuple, TypeAlias
 
 from echod.conversation.history import Item
 from echod.errors import EchodError
-from echod.speech.backend import HEAR_RATE
+from echod.sound.pcm import HEAR_RATE
 from echod.speech.calls import Calls
 
 BYTES_PER_SECOND = 2 * HEAR_RATE
@@ -30,7 +30,7 @@ class Said(NamedTuple):
     language: str | None
 
 
-class Hearing:
+class Transcripts:
     """By item. Sound is kept for models that take it, and until its words are known.
 
     Who is connected is told of each item: its seconds, and its words or why there are none. `at_work` is entered

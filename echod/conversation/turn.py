@@ -21,15 +21,16 @@ import msgspec
 from echod.conversation.history import Part, Playback, tokens
 from echod.errors import EchodError, gone
 from echod.host.directories import unstorable
-from echod.jobs import life as jobs
+from echod.inspection.facts import SpeechFacts
 from echod.jobs.desk import Desk, Draft
-from echod.jobs.life import Job
+from echod.jobs.job import CONVERSATION, Job
 from echod.jobs.options import check_options
-from echod.roles.store import Role
+from echod.roles.role import Role
 from echod.sound import flac
 from echod.sound.flac import SpeechFile
+from echod.sound.pcm import SPEAK_RATE
 from echod.speech import backend as base
-from echod.speech.backend import SPEAK_RATE, Voice
+from echod.speech.backend import Voice
 from echod.speech.calls import Calls, SpeechError
 from echod.speech.languages import language_of
 from echod.speech.sentences import Sentence, Sentences
@@ -96,14 +97,14 @@ class Timings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class TurnRequest:
     """What a turn is to do. `words` are said as they are, in place of a reply: a greeting.
 
     `heard` waits for the transcript of what was said; the words of `turn` are then those.
     """
 
     account: str
-    turn: base.Turn
+    turn: base.Question
     heard: Callable[[], Awaitable[str]] | None = None
     words: str | None = None
     modality: Modality = "audio"
@@ -118,7 +119,7 @@ class Turn:
 
     calls: Calls
     desk: Desk
-    request: Request
+    request: TurnRequest
     tell: Callable[[Happening], None]
     scratch: Path  # a directory for speech on its way into a job
     began: float
@@ -288,7 +289,7 @@ class Turn:
         self._clips.put_nowait(job)
         return speech.seconds
 
-    async def _written(self, sentence: Sentence, voice: Voice, path: Path) -> jobs.Speech | None:
+    async def _written(self, sentence: Sentence, voice: Voice, path: Path) -> SpeechFacts | None:
         """Speak a sentence into a file; None if it has no sound."""
         with SpeechFile(path) as file:
             async for piece in self._spoken(sentence, voice):
@@ -301,7 +302,7 @@ class Turn:
         finally:
             await asyncio.wait([publishing])  # a thread goes on when it is cancelled, and would leave the file behind
 
-    async def _accept(self, sentence: Sentence, voice: Voice, speech: jobs.Speech, path: Path) -> Job:
+    async def _accept(self, sentence: Sentence, voice: Voice, speech: SpeechFacts, path: Path) -> Job:
         role = self.request.role
         assert role is not None
         draft = Draft(
@@ -315,7 +316,7 @@ class Turn:
             prompt=sentence.spoken,
             spoken=True,
             voice=str(voice),
-            priority=jobs.CONVERSATION,
+            priority=CONVERSATION,
         )
         # Shielded, so that a job accepted while the turn is stopped is known to `stop`.
         accepting = asyncio.create_task(self.desk.accept(draft))

@@ -12,7 +12,7 @@ from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from numpy.typing import NDArray
 
-from .contract import InputError
+from .errors import InputError
 
 RATE = 16_000  # samples per second inside; the clip carries the recording at its own rate
 MIN_SECONDS = 0.1

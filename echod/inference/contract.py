@@ -6,14 +6,15 @@ clip's length. Shapes: n frames of a batch, H and W height and width in pixels; 
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+from .errors import InputError
+from .limits import MAX_FPS, MAX_SIDE, MIN_FPS, MIN_SIDE, SIDE_STEP
 
 if TYPE_CHECKING:
     from .audio import Speech
@@ -28,22 +29,9 @@ Rect: TypeAlias = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, inside 
 # raise (the job was cancelled) and may block for minutes (another job runs inside it): hold no lock across it.
 Checkpoint: TypeAlias = Callable[[str, int, int], None]
 
-ENGINES = ("preview", "echomimic", "echomimic-quality")
-
-MIN_SIDE, MAX_SIDE, SIDE_STEP = 128, 1024, 8
-MIN_FPS, MAX_FPS = 1, 60
-
 
 def no_checkpoint(stage: str, done: int, total: int) -> None:
     """The checkpoint of a caller that neither watches nor cancels."""
-
-
-class InputError(ValueError):
-    """What the caller gave cannot become a clip, however often it is tried. `code` is one of the error table's."""
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 @dataclass(frozen=True)
@@ -96,25 +84,6 @@ class Engine(Protocol):
         ...
 
 
-def load_engine(name: str, weights: Path | None, device: str, dtype: str | None = None) -> Engine:
-    """The engine `name` on a torch device, ready for its first job.
-
-    `weights` is the directory of model files; the preview needs none. `dtype` is torch's name of one; without it
-    float16 on CUDA and float32 elsewhere. Raises InputError (model_not_loaded), naming what is missing or wrong.
-    """
-    if name == "preview":
-        from .preview import PreviewEngine
-
-        return PreviewEngine()
-    if name in ENGINES:
-        if weights is None:
-            raise InputError("model_not_loaded", f"{name} needs a directory of weights; `echod weights pull {name}`")
-        from .echomimic.engine import EchoMimicEngine
-
-        return EchoMimicEngine.load(name, weights, device, dtype)
-    raise InputError("model_not_loaded", f"there is no engine {name!r}; engines: {', '.join(ENGINES)}")
-
-
 def check_size(size: Size) -> None:
     """Raises InputError(unsupported_size) unless both sides are in range and multiples of the step."""
     if not all(MIN_SIDE <= side <= MAX_SIDE and side % SIDE_STEP == 0 for side in size):
@@ -129,32 +98,3 @@ def check_options(options: Options) -> None:
     """Raises InputError(invalid_request) for a frame rate out of range."""
     if not MIN_FPS <= options.fps <= MAX_FPS:
         raise InputError("invalid_request", f"fps {options.fps} cannot be made: it must be {MIN_FPS} to {MAX_FPS}")
-
-
-PortraitKey: TypeAlias = tuple[str, Size, str]  # sha256 of the picture, size, engine
-
-
-class PortraitCache:
-    """Prepared portraits, least recently used out first, bounded in bytes."""
-
-    def __init__(self, limit: int = 1 << 30) -> None:
-        self._limit = limit
-        self._portraits: OrderedDict[PortraitKey, Portrait] = OrderedDict()
-
-    @property
-    def nbytes(self) -> int:
-        return sum(portrait.nbytes for portrait in self._portraits.values())
-
-    def get(self, key: PortraitKey) -> Portrait | None:
-        if key in self._portraits:
-            self._portraits.move_to_end(key)
-        return self._portraits.get(key)
-
-    def put(self, key: PortraitKey, portrait: Portrait) -> None:
-        self._portraits[key] = portrait
-        self._portraits.move_to_end(key)
-        while self.nbytes > self._limit:
-            self._portraits.popitem(last=False)
-
-    def clear(self) -> None:
-        self._portraits.clear()

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
 
-from .contract import InputError
+from .errors import InputError
 
 Tell = Callable[[str], None]
 

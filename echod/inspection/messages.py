@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from echod.jobs import life as jobs
+from echod.inspection.facts import PortraitFacts, SpeechFacts
 
 Kind: TypeAlias = Literal["portrait", "speech"]
 Want: TypeAlias = Literal["portrait", "speech", "any"]
@@ -33,8 +33,8 @@ class Inspected(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     kind: Kind
     prepared: Path
-    portrait: jobs.Portrait | None = None
-    speech: jobs.Speech | None = None
+    portrait: PortraitFacts | None = None
+    speech: SpeechFacts | None = None
 
 
 class Refused(msgspec.Struct, frozen=True, tag=True):

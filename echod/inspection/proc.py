@@ -14,6 +14,7 @@ from echod.errors import WAYS_OUT, EchodError
 from echod.host.directories import storage_code, unstorable
 from echod.host.process import die_with_parent
 from echod.inference.room import NoRoom, Room
+from echod.inspection.facts import PortraitFacts, SpeechFacts
 from echod.inspection.messages import (
     PREPARED,
     UNREADABLE,
@@ -26,7 +27,6 @@ from echod.inspection.messages import (
     encoder,
     request_decoder,
 )
-from echod.jobs import life as jobs
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -141,7 +141,7 @@ def _portrait(request: Request) -> Inspected:
         image.save(file, "PNG", compress_level=1)
         file.flush()
         os.fsync(file.fileno())
-    portrait = jobs.Portrait(width=image.width, height=image.height, faces=faces, box=box, sha256=sha256)
+    portrait = PortraitFacts(width=image.width, height=image.height, faces=faces, box=box, sha256=sha256)
     return Inspected(kind="portrait", prepared=target, portrait=portrait)
 
 
@@ -189,7 +189,7 @@ def _speech(request: Request, sha256: str) -> Inspected:
         raise EchodError(UNREADABLE[request.want], f"the file cannot be used: {error}; {reads} are read") from error
     with target.open("rb") as file:
         os.fsync(file.fileno())
-    speech = jobs.Speech(seconds=sound.seconds, rate=sound.rate, channels=sound.channels, sha256=sha256)
+    speech = SpeechFacts(seconds=sound.seconds, rate=sound.rate, channels=sound.channels, sha256=sha256)
     return Inspected(kind="speech", prepared=target, speech=speech)
 
 

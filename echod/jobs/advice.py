@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from echod.jobs.life import Options, Portrait
+from echod.inspection.facts import PortraitFacts
+from echod.jobs.job import Options
 
 # The picture is cut around the face, with half its size more on each side, and scaled to the clip. Scaled to twice its
 # size each of its pixels has become four: eyes and lips have lost their edges, and no engine brings them back.
@@ -12,7 +13,7 @@ SOFT = 2.0
 DEFAULT = Options()
 
 
-def warnings(portrait: Portrait | None, options: Options = DEFAULT) -> list[dict[str, str]]:
+def warnings(portrait: PortraitFacts | None, options: Options = DEFAULT) -> list[dict[str, str]]:
     """`code` and `message` of whatever will show in a clip with these options."""
     if portrait is None or portrait.box is None:
         return []
@@ -28,7 +29,7 @@ def warnings(portrait: Portrait | None, options: Options = DEFAULT) -> list[dict
     return [{"code": "face_small", "message": message}]
 
 
-def crop_side(portrait: Portrait) -> float:
+def crop_side(portrait: PortraitFacts) -> float:
     """Pixels of the picture that the shorter side of a clip shows, about as `inference.face.crop_rect` has it."""
     assert portrait.box
     x0, y0, x1, y1 = portrait.box

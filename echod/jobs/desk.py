@@ -22,10 +22,11 @@ from echod.errors import EchodError
 from echod.host import removal, strays
 from echod.host.clock import STEP
 from echod.host.directories import create_private, unstorable
+from echod.inspection.facts import PortraitFacts, SpeechFacts
 from echod.jobs import folder as job_files
 from echod.jobs import life as jobs
 from echod.jobs.feed import PROGRESS, Feed
-from echod.jobs.life import Job
+from echod.jobs.job import BATCH, CONVERSATION, Job, Options, new_job_id
 from echod.jobs.queue import JobQueue, Lane
 from echod.journal import Journal, Replayed
 from echod.uploads.quota import Quota
@@ -59,17 +60,17 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """A request whose inputs have been inspected; `accept` makes it a job. The two files are linked, not moved."""
 
     account: str
-    portrait: jobs.Portrait
+    portrait: PortraitFacts
     portrait_file: Path
-    speech: jobs.Speech | None = None  # None: the prompt is to be spoken
+    speech: SpeechFacts | None = None  # None: the prompt is to be spoken
     speech_file: Path | None = None
     engine: str | None = None
-    options: jobs.Options = jobs.Options()
+    options: Options = Options()
     prompt: str | None = None
     spoken: bool = False
     voice: str | None = None
     metadata: dict[str, str] = {}
-    priority: int = jobs.BATCH
+    priority: int = BATCH
     idempotency_key: str | None = None
     fingerprint: str | None = None
 
@@ -139,7 +140,7 @@ class Desk:
         again = self._advance(job, jobs.Requeued(job.attempt))
         if job.cancel_requested:
             again = self._advance(again, jobs.Cancelled())
-        elif job.priority == jobs.CONVERSATION:
+        elif job.priority == CONVERSATION:
             again = self._advance(again, jobs.Cancelled("the daemon ended, and with it the conversation of this clip"))
         if again is not job:
             await self.journal.save_job(again)
@@ -162,7 +163,7 @@ class Desk:
 
     # Accept
 
-    def check_open(self, account: str, priority: int = jobs.BATCH) -> None:
+    def check_open(self, account: str, priority: int = BATCH) -> None:
         """Refuse what would be refused anyway, before a byte of the request is read.
 
         A conversation goes before all batch jobs: however many there are, they are none of its concern.
@@ -171,7 +172,7 @@ class Desk:
             raise EchodError("draining", "this daemon is shutting down; try again when it is back")
         if refusal := self._dispatcher.refusal():
             raise refusal
-        queue: Lane | JobQueue = self.queue.conversation if priority >= jobs.CONVERSATION else self.queue
+        queue: Lane | JobQueue = self.queue.conversation if priority >= CONVERSATION else self.queue
         coming = [job.account for job in (*self.unspoken(), *self._accepting) if job.priority >= priority]
         waiting, limit = len(queue) + len(coming), self.config.queue_limit
         if waiting >= limit:
@@ -264,7 +265,7 @@ class Desk:
 
     def _job(self, draft: Draft) -> Job:
         return Job(
-            id=jobs.new_job_id(),
+            id=new_job_id(),
             account=draft.account,
             priority=draft.priority,
             engine=self.engine(draft.engine),

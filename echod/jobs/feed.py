@@ -13,7 +13,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 
 import msgspec
 
-from echod.jobs.life import Job
+from echod.jobs.job import Job
 
 PROGRESS = "job.progress"
 PROGRESS_INTERVAL = 0.1  # seconds between two progress events of one job to one watcher

@@ -12,121 +12,21 @@ and so does every event after a terminal status: whatever arrives late, a job en
 
 from __future__ import annotations
 
-import secrets
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
-Status: TypeAlias = Literal["queued", "in_progress", "completed", "failed", "cancelled"]
-Stage: TypeAlias = Literal["speak", "face", "audio", "reference", "denoise", "decode", "mux"]
-TERMINAL = frozenset({"completed", "failed", "cancelled"})
-
-BATCH, CONVERSATION = 0, 1  # a conversation job is dispatched first and runs on top of a batch job
+from echod.inspection.facts import SpeechFacts
+from echod.jobs.job import Failure, Job, Status
 
 MAX_EXCEPTIONS = 3  # attempts that may end in a transient exception of a living worker
 MAX_DEATHS = 2  # workers that may die under one job
-
-DEFAULT_SEED = 420
-TITLE = "title"  # the key of a job's metadata that says what it is called
-MAX_TITLE = 80  # characters
-
-
-class Options(msgspec.Struct, frozen=True, kw_only=True):
-    """What the caller may choose about a clip; None leaves the choice to the engine."""
-
-    width: int = 512
-    height: int = 512
-    fps: int = 24
-    steps: int | None = None
-    guidance: float | None = None
-    seed: int = DEFAULT_SEED
-    lossless: bool = False
-
-
-class Portrait(msgspec.Struct, frozen=True, kw_only=True):
-    """What inspection found in a picture: pixels, faces seen, the largest one's box (x0, y0, x1, y1) at full size."""
-
-    width: int
-    height: int
-    faces: int
-    box: tuple[float, float, float, float] | None
-    sha256: str
-
-
-class Speech(msgspec.Struct, frozen=True, kw_only=True):
-    """What inspection found in a recording."""
-
-    seconds: float
-    rate: int
-    channels: int
-    sha256: str
-
-
-class Failure(msgspec.Struct, frozen=True):
-    """Why a job failed: a code from `errors.TABLE` and a sentence."""
-
-    code: str
-    message: str
-
-
-class Job(msgspec.Struct, frozen=True, kw_only=True):
-    """One accepted request: a portrait and speech that becomes one clip. Times are seconds since the epoch."""
-
-    id: str
-    account: str
-    status: Status = "queued"
-    priority: int = BATCH
-    engine: str
-    options: Options = Options()
-    portrait: Portrait
-    speech: Speech | None  # None until the words of a text job are spoken
-    prompt: str | None = None
-    spoken: bool = False  # whether the speech is that of the prompt
-    voice: str | None = None
-    speak_ms: int | None = None
-    metadata: dict[str, str] = {}
-    created_at: float
-    started_at: float | None = None
-    finished_at: float | None = None
-    expires_at: float | None = None
-
-    attempt: int = 0
-    device: str | None = None
-    deaths: int = 0
-    exceptions: int = 0
-    out_of_memory: int = 0
-    cancel_requested: bool = False
-    error: Failure | None = None
-
-    # Progress of the running attempt: kept in memory, written to the journal only with the next status.
-    stage: str | None = None
-    progress: float = 0.0
-    windows_done: int = 0
-    windows_total: int = 0
-    streaming: bool = False
-    crop: tuple[int, int, int, int] | None = None
-    faces: int | None = None
-    frames: int = 0
-    timings_ms: dict[str, int] = {}
-
-    @property
-    def terminal(self) -> bool:
-        return self.status in TERMINAL
-
-    @property
-    def title(self) -> str | None:
-        """What the clip is called, in a line: by its title, by its recording, or by the first words said in it."""
-        line = " ".join((self.metadata.get(TITLE) or self.prompt or "").split())
-        if len(line) <= MAX_TITLE:
-            return line or None
-        start = line[: MAX_TITLE - 1]
-        return (start.rpartition(" ")[0] or start).rstrip(".,;:") + "…"
 
 
 class Spoken(msgspec.Struct, frozen=True):
     """The words of a text job have become speech, in `ms` milliseconds."""
 
-    speech: Speech
+    speech: SpeechFacts
     ms: int
 
 
@@ -215,10 +115,6 @@ Event: TypeAlias = (
     | CancelRequested
     | Cancelled
 )
-
-
-def new_job_id() -> str:
-    return f"video_{secrets.token_hex(16)}"
 
 
 def advance(job: Job, event: Event, now: float) -> Job:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from echod.errors import EchodError
-from echod.jobs.life import DEFAULT_SEED, Options
+from echod.jobs.job import DEFAULT_SEED, Options
 
 T = TypeVar("T")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import bisect
 from collections.abc import Callable
 
-from echod.jobs.life import CONVERSATION, Job
+from echod.jobs.job import CONVERSATION, Job
 
 
 class Lane:

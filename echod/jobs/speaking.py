@@ -14,10 +14,11 @@ from contextlib import aclosing
 from echod.errors import WAYS_OUT, EchodError
 from echod.host.directories import unstorable
 from echod.inference.room import NoRoom, Room
+from echod.inspection.facts import SpeechFacts
 from echod.jobs import folder as job_files
 from echod.jobs import life as jobs
 from echod.jobs.desk import Desk
-from echod.jobs.life import Job
+from echod.jobs.job import Job
 from echod.sound import flac
 from echod.sound.flac import SpeechFile
 from echod.speech.backend import Voice
@@ -81,7 +82,7 @@ class Speaking:
             event = jobs.Unspoken("internal", f"{type(error).__name__} while speaking; see the log")
         await self._desk.apply(job.id, event)
 
-    async def _speech(self, job: Job) -> jobs.Speech:
+    async def _speech(self, job: Job) -> SpeechFacts:
         path = self._desk.directory(job.id) / job_files.SPEECH
         if path.exists():
             return await asyncio.to_thread(flac.read, path)

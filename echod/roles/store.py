@@ -26,45 +26,19 @@ import msgspec
 from echod.config import Config
 from echod.errors import EchodError
 from echod.host.directories import create_private, storage_code, unstorable
+from echod.inspection.facts import PortraitFacts
 from echod.inspection.inspector import Inspector
 from echod.inspection.messages import PREPARED
-from echod.jobs import life as jobs
-from echod.jobs.options import check_options
 from echod.roles import folder as rolefolder
 from echod.roles.file import NAME, RoleFile, check_name, check_role
 from echod.roles.folder import PASSING, Stamp
-from echod.workers import messages
+from echod.roles.role import Role
 
 log = logging.getLogger("echod.roles")
 
 LOOK_INTERVAL = 5.0  # seconds between two looks, so that a new portrait is warm before somebody asks for it
 FACTS = "portrait.json"
 PICTURE = re.compile(r"\.(png|jpe?g|webp|avif|heic|bmp|tiff?|gif)$", re.IGNORECASE)
-
-
-class Role(msgspec.Struct, frozen=True, kw_only=True):
-    """A role that can be used. `picture` is the inspected portrait: 8-bit RGB, upright, full size."""
-
-    name: str
-    file: RoleFile
-    portrait: jobs.Portrait
-    picture: Path
-
-    @property
-    def title(self) -> str:
-        return self.file.title or self.name
-
-    def order(self, engine: str) -> messages.Prepare:
-        """What a worker needs to have this portrait warm for the role's clips."""
-        options = check_options(self.file.options)
-        return messages.Prepare(
-            engine=engine,
-            portrait=str(self.picture),
-            portrait_sha256=self.portrait.sha256,
-            box=self.portrait.box,
-            width=options.width,
-            height=options.height,
-        )
 
 
 class Known(NamedTuple):
@@ -199,7 +173,7 @@ class Roles:
                     raise EchodError(error.code, f"{folder / file.portrait}: {error.message}") from error
         return Role(name=name, file=file, portrait=facts, picture=self.cache / sha256 / PREPARED["portrait"])
 
-    async def _inspect(self, upload: Path, scratch: Path) -> jobs.Portrait:
+    async def _inspect(self, upload: Path, scratch: Path) -> PortraitFacts:
         """Have the picture inspected, and keep what came of it."""
         allowance = (None, self.config.min_free // 2)
         found = await self._inspector.inspect(upload, scratch, "portrait", allowance=lambda _: allowance)
@@ -293,10 +267,10 @@ def _broken(stamp: Stamp, error: Exception) -> Known:
     return Known(stamp, problem=str(error.strerror), passing=storage_code(error))
 
 
-def _facts(home: Path) -> jobs.Portrait | None:
+def _facts(home: Path) -> PortraitFacts | None:
     """What inspection once found in this picture; None if it has not seen it, or a power cut took half of it."""
     try:
-        return msgspec.json.decode((home / FACTS).read_bytes(), type=jobs.Portrait)
+        return msgspec.json.decode((home / FACTS).read_bytes(), type=PortraitFacts)
     except (OSError, msgspec.MsgspecError):
         return None
 

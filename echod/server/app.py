@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import partial
 from typing import Any, ClassVar
 
-import msgspec
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, JSONResponse, Response
-from prometheus_client import CONTENT_TYPE_LATEST
+from fastapi.responses import Response
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
@@ -17,13 +17,16 @@ from echod.errors import EchodError
 from echod.server import page
 from echod.server.admission import Admission
 from echod.server.answers import Responses, refusals
+from echod.server.events import events
+from echod.server.front.front import Handler
 from echod.server.methods import Methods, methods_of
 from echod.server.openapi import document
+from echod.server.realtime.socket import realtime
 from echod.server.refusals import error_response
 from echod.server.routes import accounts as people
-from echod.server.routes import capabilities, docs, examples, files, roles, speech, videos
-from echod.server.services import Calling, Served, Services
-from echod.workers.state import READY
+from echod.server.routes import capabilities, examples, files, roles, speech, videos
+from echod.server.routes.status import documentation, healthz, list_models, metrics, readyz
+from echod.server.services import Services
 
 __all__ = ["Services", "create_app"]
 
@@ -85,37 +88,6 @@ def _add_status_routes(app: FastAPI) -> None:
     app.add_api_route("/docs", documentation, include_in_schema=False)
 
 
-async def list_models(served: Served) -> dict[str, Any]:
-    await served.roles.look()
-    names = [*served.desk.engines, *(f"role:{role.name}" for role in served.roles.loaded)]
-    rows = [{"id": name, "object": "model", "created": 0, "owned_by": "echod"} for name in names]
-    return {"object": "list", "data": rows}
-
-
-async def healthz(served: Served, caller: Calling) -> dict[str, Any]:
-    """Who is let in is told the version; everybody, whether there are accounts to sign in to."""
-    known = {"version": __version__} if caller.account else {}
-    return {"status": "ok", **known, "sign_in": bool(served.accounts)}
-
-
-async def readyz(served: Served, caller: Calling) -> JSONResponse:
-    devices = served.devices()
-    ready = any(device.state in READY for device in devices) and not served.desk.draining
-    body = {"ready": ready, "draining": served.desk.draining}
-    if caller.admin:  # it names jobs and processes
-        body["devices"] = msgspec.to_builtins(devices)
-    return JSONResponse(body, 200 if ready else 503)
-
-
-async def metrics(served: Served, caller: Calling) -> Response:
-    caller.must_be_admin()
-    return Response(served.metrics.render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
-
-
-async def documentation(request: Request) -> HTMLResponse:
-    return docs.page(request.app.openapi())
-
-
 async def _http_exception(request: Request, exception: Exception) -> Response:
     assert isinstance(exception, HTTPException)
     method, path = request.method, request.url.path
@@ -136,3 +108,11 @@ async def _validation_error(_: Request, exception: Exception) -> Response:
     first = exception.errors()[0]
     name = str(first["loc"][-1])
     return error_response(EchodError("invalid_request", f"{name} = {first['input']!r}: {first['msg']}", param=name))
+
+
+def sockets(services: Services) -> Mapping[str, Handler]:
+    """Path -> what serves a connection to it."""
+    return {
+        "/v1/events": partial(events, services=services),
+        "/v1/realtime": partial(realtime, services=services),
+    }

@@ -16,8 +16,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from echod.accounts.store import LOCAL as LOCAL_ACCOUNT
-from echod.accounts.store import Accounts, Grant
+from echod.accounts.grants import LOCAL as LOCAL_ACCOUNT
+from echod.accounts.grants import Grant
+from echod.accounts.store import Accounts
 from echod.errors import EchodError
 from echod.host.network import is_loopback
 

@@ -11,13 +11,10 @@ from uvicorn.protocols.utils import get_local_addr
 from websockets.exceptions import ConnectionClosed
 
 from echod.jobs.feed import Event, Watcher
+from echod.server.front.closing import POLICY_VIOLATION, TRY_AGAIN_LATER, dismiss, let_go
 from echod.server.front.connection import Connection
 from echod.server.objects import video_object
 from echod.server.services import Addresses, Services
-
-POLICY_VIOLATION, TRY_AGAIN_LATER = 1008, 1013  # RFC 6455 and the IANA registry of close codes
-CLOSE_SECONDS = 5.0  # for a client to take leave
-LOOK_AGAIN = 60.0  # seconds until credentials are looked at again, for the clock may be set meanwhile
 
 
 async def events(connection: Connection, services: Services) -> None:
@@ -55,29 +52,6 @@ async def _read(connection: Connection) -> None:
     with contextlib.suppress(ConnectionClosed):
         async for _ in connection:
             pass
-
-
-async def let_go(connection: Connection, code: int, reason: str) -> None:
-    """Close, whether the client reads or not: `close` waits for what it has not read, and for ever."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(CLOSE_SECONDS):
-            await connection.close(code, reason)
-    connection.transport.abort()
-
-
-async def dismiss(connection: Connection, services: Services) -> None:
-    """Close the socket once what let its caller in is taken back, or expires."""
-    grant, ended = connection.caller.grant, asyncio.Event()
-    if grant is None:
-        await ended.wait()
-        return
-    with grant.telling(ended.set):
-        while grant.holds(now := services.accounts.clock()):
-            left = None if grant.expires_at is None else min(grant.expires_at - now, LOOK_AGAIN)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(left):
-                    await ended.wait()
-    await let_go(connection, POLICY_VIOLATION, "the credentials of this socket have ended")
 
 
 async def _send(connection: Connection, watcher: Watcher, services: Services) -> None:

@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 from echod import __version__
 from echod.jobs.feed import Feed
-from echod.jobs.life import Job, Stage
+from echod.jobs.job import Job, Stage
 from echod.speech.usage import SUMMED, Usage
 from echod.workers.state import DeviceState, WorkerState
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from echod.jobs import advice
 from echod.jobs.desk import Desk
-from echod.jobs.life import CONVERSATION, Job
+from echod.jobs.job import CONVERSATION, Job
 from echod.server.services import Addresses
 
 ETA_FROM = 0.05  # progress below which the time left cannot be told
@@ -82,3 +82,9 @@ def _seconds_left(job: Job, desk: Desk) -> float | None:
     if job.status != "in_progress" or elapsed is None or job.progress < ETA_FROM:
         return None
     return round(elapsed * (1 - job.progress) / job.progress, 1)
+
+
+def listing(rows: list[dict[str, Any]], more: bool) -> dict[str, Any]:
+    """A page in OpenAI's shape."""
+    first, last = (rows[0]["id"], rows[-1]["id"]) if rows else (None, None)
+    return {"object": "list", "data": rows, "first_id": first, "last_id": last, "has_more": more}

@@ -13,8 +13,8 @@ import av
 import numpy as np
 from av.audio.frame import AudioFrame
 
-from echod.jobs.life import Speech
-from echod.speech.backend import SPEAK_RATE
+from echod.inspection.facts import SpeechFacts
+from echod.sound.pcm import SPEAK_RATE
 
 
 class SpeechFile:
@@ -55,7 +55,7 @@ def part_of(path: Path) -> Path:
     return path.with_name(path.name + ".part")
 
 
-def publish(path: Path) -> Speech:
+def publish(path: Path) -> SpeechFacts:
     """Put a written file in place, synced."""
     with part_of(path).open("rb") as file:
         os.fsync(file.fileno())
@@ -63,7 +63,7 @@ def publish(path: Path) -> Speech:
     return read(path)
 
 
-def read(path: Path) -> Speech:
+def read(path: Path) -> SpeechFacts:
     """The facts of a published file."""
     with av.open(str(path)) as container:
         stream = container.streams.audio[0]
@@ -71,4 +71,4 @@ def read(path: Path) -> Speech:
         seconds = float(stream.duration * stream.time_base)
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return Speech(seconds=seconds, rate=SPEAK_RATE, channels=1, sha256=digest)
+    return SpeechFacts(seconds=seconds, rate=SPEAK_RATE, channels=1, sha256=digest)

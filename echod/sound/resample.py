@@ -6,9 +6,8 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
-from echod.speech.backend import SPEAK_RATE
+from echod.sound.pcm import SAMPLE, SPEAK_RATE
 
-SAMPLE = 2  # bytes
 SILENCE = 0.1  # seconds; longer than the filter
 
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import io
 import struct
-import wave
 
 from echod.sound.resample import Resampler
 
@@ -13,17 +11,6 @@ MAX_SIZE = 0x7FFF_0000  # bytes; a size above this, or 0, is what servers write 
 RATES = range(4_000, 192_001)
 COMPRESSED = (b"ID3", b"OggS", b"fLaC", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2", b"\xff\xf1")  # mp3, ogg, flac, mp3, aac
 PCM, EXTENSIBLE = 1, 0xFFFE
-
-
-def wav(sound: bytes, rate: int) -> bytes:
-    """A WAV file of pcm16, mono."""
-    file = io.BytesIO()
-    with wave.open(file, "wb") as writer:
-        writer.setnchannels(1)
-        writer.setsampwidth(2)
-        writer.setframerate(rate)
-        writer.writeframes(sound)
-    return file.getvalue()
 
 
 class Unwrapper:

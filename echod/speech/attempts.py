@@ -31,7 +31,7 @@ END = object()
 
 
 @dataclass
-class Run(Generic[T]):
+class Attempts(Generic[T]):
     """One call from its first attempt to its last. A `batch` one waits for its turn as long as that takes."""
 
     config: Config

@@ -16,9 +16,6 @@ from typing import Literal, Protocol, TypeAlias
 
 import msgspec
 
-HEAR_RATE = 16_000  # samples per second
-SPEAK_RATE = 24_000
-
 Function: TypeAlias = Literal["hear", "reply", "speak"]
 Kind: TypeAlias = Literal[
     "auth",  # the key is wrong, or missing
@@ -92,7 +89,7 @@ class Message(msgspec.Struct, frozen=True):
     text: str
 
 
-class Turn(msgspec.Struct, frozen=True, kw_only=True):
+class Question(msgspec.Struct, frozen=True, kw_only=True):
     """What to reply to: words, or the sound of them (pcm16, mono, HEAR_RATE); and who replies, after what history."""
 
     text: str | None = None
@@ -139,7 +136,7 @@ class Backend(Protocol):
 
     async def hear(self, sound: bytes, call: Call) -> str: ...
 
-    def reply(self, turn: Turn, call: Call) -> AsyncGenerator[str, None]: ...
+    def reply(self, turn: Question, call: Call) -> AsyncGenerator[str, None]: ...
 
     def speak(self, text: AsyncIterator[str], voice: Voice, call: Call) -> AsyncGenerator[bytes, None]: ...
 

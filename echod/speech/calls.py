@@ -14,8 +14,9 @@ from contextlib import aclosing
 from typing import Literal, TypeVar
 
 from echod.config import Config
-from echod.speech.attempts import Run
-from echod.speech.backend import HEAR_RATE, SPEAK_RATE, Backend, Call, Failure, Function, Turn, Voice
+from echod.sound.pcm import HEAR_RATE, SPEAK_RATE
+from echod.speech.attempts import Attempts
+from echod.speech.backend import Backend, Call, Failure, Function, Question, Voice
 from echod.speech.errors import SpeechError, code_of, lacking
 from echod.speech.script import Script
 from echod.speech.slots import Slots
@@ -62,7 +63,7 @@ class Calls:
         self._tell("heard", heard)
         return heard
 
-    async def reply(self, turn: Turn, *, account: str, language: str | None = None) -> AsyncGenerator[str, None]:
+    async def reply(self, turn: Question, *, account: str, language: str | None = None) -> AsyncGenerator[str, None]:
         """The words of a reply, as they come."""
         backend, said = self.backend("reply"), ""
 
@@ -136,8 +137,8 @@ class Calls:
         account: str,
         attempt: Callable[[Call], AsyncGenerator[T, None]],
         language: str | None,
-    ) -> Run[T]:
-        return Run(
+    ) -> Attempts[T]:
+        return Attempts(
             self.config, self.record, function, backend, model, account, attempt, language, self._slots[function],
             clock=self.clock,
         )  # fmt: skip

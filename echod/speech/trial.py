@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 from echod.config import Config
 from echod.errors import EchodError
+from echod.sound.pcm import HEAR_RATE, SPEAK_RATE
 from echod.sound.resample import Resampler
-from echod.speech.backend import HEAR_RATE, SPEAK_RATE, Function, Turn
+from echod.speech.backend import Function, Question
 from echod.speech.calls import Calls
 from echod.speech.plan import open_calls
 from echod.speech.usage import Usage
@@ -64,6 +65,6 @@ async def _hear(calls: Calls, sound: bytes) -> str:
 
 
 async def _reply(calls: Calls) -> str:
-    async with aclosing(calls.reply(Turn(text=SENTENCE), account=ACCOUNT, language="en")) as pieces:
+    async with aclosing(calls.reply(Question(text=SENTENCE), account=ACCOUNT, language="en")) as pieces:
         words = "".join([piece async for piece in pieces]).split()
     return f"{calls.backend('reply').name}/{calls.model('reply')} replied with {len(words)} words"

@@ -30,7 +30,7 @@ from echod.gpu_proc import Spec
 from echod.host.directories import create_private
 from echod.jobs import life as jobs
 from echod.jobs.desk import Desk
-from echod.jobs.life import Job
+from echod.jobs.job import CONVERSATION, Job
 from echod.workers import messages
 from echod.workers.state import DeviceState
 from echod.workers.worker import Main, Worker
@@ -72,7 +72,7 @@ def worker_spec(config: Config, devices: tuple[str, ...], engines: tuple[str, ..
     )
 
 
-class LocalFleet:
+class Fleet:
     """The workers of this host. Use inside a running event loop, in the main thread."""
 
     def __init__(self, config: Config, desk: Desk, devices: tuple[str, ...], main: Main = gpu_proc.main) -> None:
@@ -330,7 +330,7 @@ class LocalFleet:
             and worker.sent
             and worker.suspended is None
             and worker.running is not None
-            and worker.running.priority < jobs.CONVERSATION
+            and worker.running.priority < CONVERSATION
         )
 
     def _reserve(self, worker: Worker, job: Job) -> None:

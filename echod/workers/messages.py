@@ -10,7 +10,7 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
-from echod.jobs import life as jobs
+from echod.jobs.job import Options
 
 Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1.01)]  # a sum may be a little more than 1
@@ -27,7 +27,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     attempt: int
     priority: int
     engine: str
-    options: jobs.Options
+    options: Options
     directory: str
     box: tuple[float, float, float, float] | None
     portrait_sha256: str

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import zmq
 
 from echod import gpu_proc
-from echod.jobs.life import Job
+from echod.jobs.job import Job
 from echod.workers import messages
 from echod.workers.state import DeviceState, WorkerState
 

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from argon2 import PasswordHasher
 
+from echod.accounts.grants import LOCAL
 from echod.accounts.logins import BY_STRANGERS_FOR_ACCOUNT
 from echod.accounts.passwords import Passwords
-from echod.accounts.store import LOCAL, SESSION_SECONDS, Accounts
+from echod.accounts.store import SESSION_SECONDS, Accounts
 from echod.errors import EchodError
 from echod.journal import MIGRATIONS, Journal
 from tests.jobs.test_life import job

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from echod.conversation.history import Item
-from echod.conversation.transcripts import BYTES_PER_SECOND, Hearing, Tell
+from echod.conversation.transcripts import BYTES_PER_SECOND, Tell, Transcripts
 from echod.speech.backend import Call, Failure
 from tests.server.conftest import Daemon, until
 from tests.stand_ins.backend import fails, gives
@@ -29,13 +29,13 @@ def tell(told: list[str]) -> Tell:
 
 
 @pytest.fixture
-def hearing(daemon: Daemon, tell: Tell) -> Hearing:
-    hearing = Hearing(daemon.calls, "local", contextlib.nullcontext)
+def hearing(daemon: Daemon, tell: Tell) -> Transcripts:
+    hearing = Transcripts(daemon.calls, "local", contextlib.nullcontext)
     hearing.come(tell)
     return hearing
 
 
-def test_only_so_much_sound(hearing: Hearing) -> None:
+def test_only_so_much_sound(hearing: Transcripts) -> None:
     """Of what is never answered the newest is kept, as much as one turn may last, and the last in any case."""
     items = said(*map(str, range(100)))
     for number, item in enumerate(items):
@@ -46,7 +46,7 @@ def test_only_so_much_sound(hearing: Hearing) -> None:
     assert len(hearing.sound_of([*items, long])) == 4 * BYTES_PER_SECOND
 
 
-async def test_forgotten(daemon: Daemon, hearing: Hearing, told: list[str]) -> None:
+async def test_forgotten(daemon: Daemon, hearing: Transcripts, told: list[str]) -> None:
     """What has left the history is neither heard to its end nor kept; what is answered is heard to its end."""
     go_on = asyncio.Event()
 
@@ -68,7 +68,7 @@ async def test_forgotten(daemon: Daemon, hearing: Hearing, told: list[str]) -> N
     assert (gone.cancelled(), await answered, told) == (True, "yes", ["failed", "completed"])
 
 
-async def test_leaving(daemon: Daemon, hearing: Hearing, told: list[str], tell: Tell) -> None:
+async def test_leaving(daemon: Daemon, hearing: Transcripts, told: list[str], tell: Tell) -> None:
     """Nothing is heard while nobody is there, nor what was forgotten a moment before; who is back is heard again."""
 
     async def never(call: Call, text: AsyncIterator[str]) -> AsyncGenerator[str | bytes, None]:
@@ -91,7 +91,7 @@ async def test_leaving(daemon: Daemon, hearing: Hearing, told: list[str], tell: 
     assert hearing.kept == 0
 
 
-async def test_taken_over(daemon: Daemon, hearing: Hearing, tell: Tell) -> None:
+async def test_taken_over(daemon: Daemon, hearing: Transcripts, tell: Tell) -> None:
     """Where somebody else listens already, the one who leaves ends nothing."""
     heard = []
     hearing.come(lambda item, seconds, words: heard.append(words))
@@ -102,7 +102,7 @@ async def test_taken_over(daemon: Daemon, hearing: Hearing, tell: Tell) -> None:
     await until(lambda: heard == ["yes"])
 
 
-async def test_a_failure_nobody_waits_for(daemon: Daemon, hearing: Hearing, told: list[str]) -> None:
+async def test_a_failure_nobody_waits_for(daemon: Daemon, hearing: Transcripts, told: list[str]) -> None:
     """It is told once, and does not come up again as an exception that nobody looked at."""
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: complaints.append(context))

@@ -8,7 +8,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from echod.inference.audio import Speech
-from echod.inference.contract import InputError
+from echod.inference.errors import InputError
 from tests.making.media import write_picture, write_wav
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from echod.inference.audio import Speech
 from echod.inference.clip import make_clip
-from echod.inference.contract import Checkpoint, InputError, Options, no_checkpoint
+from echod.inference.contract import Checkpoint, Options, no_checkpoint
+from echod.inference.errors import InputError
 from echod.inference.preview import PreviewEngine
 from echod.inference.preview.engine import PreviewPortrait
 from echod.inference.room import NoRoom, Room

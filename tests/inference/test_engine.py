@@ -2,16 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from echod.inference.contract import (
-    InputError,
-    Options,
-    Portrait,
-    PortraitCache,
-    PortraitKey,
-    check_options,
-    check_size,
-    load_engine,
-)
+from echod.inference.contract import Options, Portrait, check_options, check_size
+from echod.inference.engines import load_engine
+from echod.inference.errors import InputError
+from echod.inference.portraits import PortraitCache, PortraitKey
 
 
 def key(number: int) -> PortraitKey:

@@ -9,7 +9,8 @@ from PIL import Image as Picture
 
 from echod.inference.audio import RATE, Speech
 from echod.inference.clip import make_clip
-from echod.inference.contract import Image, InputError, Options, no_checkpoint
+from echod.inference.contract import Image, Options, no_checkpoint
+from echod.inference.errors import InputError
 from echod.inference.preview import PreviewEngine, mesh
 from echod.inference.preview.engine import BATCH, PreviewPortrait
 from echod.inference.preview.puppet import Puppet

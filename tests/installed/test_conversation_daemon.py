@@ -19,8 +19,8 @@ from openai import AsyncOpenAI, OpenAI
 from openai.resources.realtime.realtime import RealtimeConnection
 from websockets.exceptions import ConnectionClosed
 
+from echod.sound.pcm import SPEAK_RATE
 from echod.sound.resample import Resampler
-from echod.speech.backend import SPEAK_RATE
 from tests.drivers.running import RunningDaemon
 from tests.drivers.talking import Talk, message, sound_of, words_of
 from tests.making.media import EXAMPLES

@@ -24,7 +24,7 @@ from echod.daemon import Daemon
 from echod.errors import EchodError
 from echod.host import strays
 from echod.host.directories import create_directory, owned
-from echod.jobs import life as jobs
+from echod.inspection.facts import PortraitFacts
 from echod.journal import Journal
 from tests.conftest import make_config
 from tests.jobs.test_desk import Idle
@@ -34,7 +34,7 @@ from tests.test_journal import RECORD
 ENDED, WAITING, FILE = "video_" + "1" * 32, "video_" + "2" * 32, "file_" + "3" * 32
 PICTURE = b"a picture"
 SHA256 = hashlib.sha256(PICTURE).hexdigest()
-PORTRAIT = jobs.Portrait(width=64, height=48, faces=1, box=(1, 2, 3, 4), sha256=SHA256)
+PORTRAIT = PortraitFacts(width=64, height=48, faces=1, box=(1, 2, 3, 4), sha256=SHA256)
 
 Act = Callable[[Path], object]
 

@@ -5,12 +5,13 @@ import random
 import pytest
 
 from echod.inference import face
+from echod.inspection.facts import PortraitFacts
 from echod.jobs.advice import DILATION, crop_side, warnings
-from echod.jobs.life import Options, Portrait
+from echod.jobs.job import Options
 
 
-def portrait(width: int, height: int, box: tuple[float, float, float, float] | None) -> Portrait:
-    return Portrait(width=width, height=height, faces=1, box=box, sha256="p")
+def portrait(width: int, height: int, box: tuple[float, float, float, float] | None) -> PortraitFacts:
+    return PortraitFacts(width=width, height=height, faces=1, box=box, sha256="p")
 
 
 def test_what_a_clip_shows() -> None:

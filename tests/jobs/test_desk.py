@@ -15,9 +15,10 @@ import pytest
 from echod.config import Config
 from echod.errors import EchodError
 from echod.host import strays
+from echod.inspection.facts import PortraitFacts, SpeechFacts
 from echod.jobs import life as jobs
 from echod.jobs.desk import Desk, Draft
-from echod.jobs.life import Job
+from echod.jobs.job import CONVERSATION, Job, new_job_id
 from echod.journal import Journal
 from tests.conftest import make_config
 from tests.making.media import write_picture, write_wav
@@ -87,9 +88,9 @@ async def open_office(config: Config, journal: Journal, inputs: Path) -> Office:
     await desk.open(fleet)
     draft = Draft(
         account="a",
-        portrait=jobs.Portrait(width=64, height=48, faces=1, box=None, sha256="p"),
+        portrait=PortraitFacts(width=64, height=48, faces=1, box=None, sha256="p"),
         portrait_file=write_picture(inputs / "in.png"),
-        speech=jobs.Speech(seconds=0.5, rate=16000, channels=1, sha256="s"),
+        speech=SpeechFacts(seconds=0.5, rate=16000, channels=1, sha256="s"),
         speech_file=write_wav(inputs / "in.wav"),
     )
     return Office(desk, fleet, clock, draft)
@@ -154,7 +155,7 @@ async def test_unstorable_inputs_leave_nothing(
 @pytest.mark.parametrize("limits", [{"queue_limit": 2}, {"jobs_per_account": 2}])
 async def test_a_conversation_is_not_held_up_by_a_full_queue(office: Office) -> None:
     """Its clips go before all batch jobs, and are counted among themselves."""
-    sentence = changed(office.draft, priority=jobs.CONVERSATION)
+    sentence = changed(office.draft, priority=CONVERSATION)
     for draft in (office.draft, office.draft, sentence, sentence):
         await office.desk.accept(draft)
     for draft in (office.draft, sentence):
@@ -386,7 +387,7 @@ async def test_next_start(office: Office, tmp_path: Path) -> None:
         await office.run(job)
     await office.run(ended, done())
     await office.desk.cancel(doomed.id, "a")
-    half, forgotten = (office.desk.root / jobs.new_job_id() for _ in range(2))
+    half, forgotten = (office.desk.root / new_job_id() for _ in range(2))
     strays.make(half)
     forgotten.mkdir()
     (forgotten / "clip.mp4").touch()
@@ -402,7 +403,7 @@ async def test_next_start(office: Office, tmp_path: Path) -> None:
 @pytest.mark.parametrize("running", [False, True])
 async def test_clips_of_a_conversation_end_with_the_daemon(office: Office, tmp_path: Path, running: bool) -> None:
     """Nobody waits for them after a restart: they are cancelled, which says why, and are swept like others."""
-    job = await office.desk.accept(changed(office.draft, priority=jobs.CONVERSATION))
+    job = await office.desk.accept(changed(office.draft, priority=CONVERSATION))
     if running:
         await office.run(job)
         (office.desk.directory(job.id) / "stream.1.mp4").touch()

@@ -3,8 +3,10 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from echod.inspection.facts import PortraitFacts, SpeechFacts
 from echod.jobs import life as jobs
-from echod.jobs.life import Job, advance
+from echod.jobs.job import Failure, Job
+from echod.jobs.life import advance
 
 
 def job(**fields: object) -> Job:
@@ -12,8 +14,8 @@ def job(**fields: object) -> Job:
         "id": "video_1",
         "account": "local",
         "engine": "preview",
-        "portrait": jobs.Portrait(width=8, height=8, faces=1, box=None, sha256="p"),
-        "speech": jobs.Speech(seconds=1.0, rate=16000, channels=1, sha256="s"),
+        "portrait": PortraitFacts(width=8, height=8, faces=1, box=None, sha256="p"),
+        "speech": SpeechFacts(seconds=1.0, rate=16000, channels=1, sha256="s"),
         "created_at": 100.0,
     }
     return msgspec.convert({**msgspec.to_builtins(Job(**(facts | fields)))}, Job)  # type: ignore[arg-type]
@@ -89,7 +91,7 @@ def test_transient_exceptions_get_three_attempts() -> None:
     third = after(second, jobs.Dispatched("cpu"), failed(2, transient=True), jobs.Dispatched("cpu"))
     assert third.attempt == 3
     end = after(third, failed(3, transient=True))
-    assert (end.status, end.error) == ("failed", jobs.Failure("internal", "broke"))
+    assert (end.status, end.error) == ("failed", Failure("internal", "broke"))
 
 
 def test_input_errors_are_never_retried() -> None:

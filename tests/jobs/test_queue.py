@@ -3,7 +3,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echod.jobs.life import BATCH, CONVERSATION, Job
+from echod.jobs.job import BATCH, CONVERSATION, Job
 from echod.jobs.queue import JobQueue
 from tests.jobs.test_life import job
 

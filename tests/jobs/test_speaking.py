@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from echod.config import Config
-from echod.jobs.life import Job
+from echod.jobs.job import Job
 from echod.speech.backend import Call, Failure
 from tests.conftest import make_config
 from tests.server.conftest import PORTRAIT, Daemon, Inspector

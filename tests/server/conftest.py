@@ -20,24 +20,25 @@ from fastapi import FastAPI
 from openai import AsyncOpenAI
 from websockets.asyncio.client import ClientConnection, connect
 
+from echod.accounts.grants import AccountRole
 from echod.accounts.passwords import Passwords
 from echod.accounts.signing import Signer
-from echod.accounts.store import AccountRole, Accounts
+from echod.accounts.store import Accounts
 from echod.config import Config
 from echod.conversation.store import Conversations
 from echod.errors import EchodError
+from echod.inspection.facts import PortraitFacts, SpeechFacts
 from echod.inspection.messages import PREPARED, Inspected
 from echod.jobs import life as jobs
 from echod.jobs.desk import Desk
-from echod.jobs.life import Job
+from echod.jobs.job import Job
 from echod.jobs.speaking import Speaking
 from echod.journal import Journal
 from echod.roles.store import Roles
-from echod.server.app import Services, create_app
+from echod.server.app import Services, create_app, sockets
 from echod.server.caller import caller
 from echod.server.front.front import Front
 from echod.server.metrics import Metrics
-from echod.server.sockets import sockets
 from echod.speech.calls import Calls
 from echod.speech.plan import FUNCTIONS
 from echod.speech.usage import UsageRecords
@@ -71,9 +72,9 @@ class Inspector:
         prepared.write_bytes(data)
         digest = hashlib.sha256(data).hexdigest()
         if kind == "portrait":
-            portrait = jobs.Portrait(width=640, height=480, faces=2, box=(1, 2, 3, 4), sha256=digest)
+            portrait = PortraitFacts(width=640, height=480, faces=2, box=(1, 2, 3, 4), sha256=digest)
             return Inspected(kind="portrait", prepared=prepared, portrait=portrait)
-        speech = jobs.Speech(seconds=1.5, rate=16000, channels=1, sha256=digest)
+        speech = SpeechFacts(seconds=1.5, rate=16000, channels=1, sha256=digest)
         return Inspected(kind="speech", prepared=prepared, speech=speech)
 
 

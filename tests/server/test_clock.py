@@ -12,7 +12,7 @@ from echod.accounts.signing import Signer
 from echod.host.clock import TrustedTime
 from echod.jobs import life as jobs
 from echod.journal import Journal
-from echod.server import events
+from echod.server.front import closing
 from echod.server.objects import video_object
 from echod.server.services import Addresses
 from tests.jobs.test_desk import Office, done, office, open_office
@@ -248,7 +248,7 @@ async def test_idempotency_key(daemon: Daemon, jump: float) -> None:
 
 async def test_a_socket_ends_with_its_token(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     """A token that expires because the clock was set forward takes its sockets with it, without an hour's delay."""
-    monkeypatch.setattr(events, "LOOK_AGAIN", 0.01)
+    monkeypatch.setattr(closing, "LOOK_AGAIN", 0.01)
     anna = await daemon.person("anna", "admin")
     _, token = await daemon.accounts.create_token("anna", "short", daemon.clock() + HOUR / 2)
     async with daemon.events(person=Person("anna", token, anna.http)) as ws:

@@ -13,7 +13,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from echod.conversation.ear import Began, Ear, Stopped
-from echod.jobs.life import Job
+from echod.jobs.job import Job
 from echod.server.realtime import session
 from echod.sound import flac
 from echod.speech.backend import Call

@@ -7,16 +7,16 @@ import asyncio
 import msgspec
 import pytest
 
-from echod.jobs import life as jobs
+from echod.inspection.facts import PortraitFacts, SpeechFacts
 from echod.jobs.feed import Feed
-from echod.jobs.life import Job
+from echod.jobs.job import Failure, Job
 from echod.server.metrics import Metrics
 from echod.workers.state import DeviceState
 
 
 def job(**fields: object) -> Job:
-    portrait = jobs.Portrait(width=1, height=1, faces=1, box=None, sha256="p")
-    speech = jobs.Speech(seconds=1, rate=16000, channels=1, sha256="s")
+    portrait = PortraitFacts(width=1, height=1, faces=1, box=None, sha256="p")
+    speech = SpeechFacts(seconds=1, rate=16000, channels=1, sha256="s")
     made = Job(id="video_1", account="local", engine="preview", portrait=portrait, speech=speech, created_at=0)
     for name, value in fields.items():
         made = msgspec.structs.replace(made, **{name: value})
@@ -33,7 +33,7 @@ def test_ended_jobs_are_counted_by_status_and_code() -> None:
     counted.finished(
         job(status="completed", started_at=10.0, finished_at=12.0, timings_ms={"decode": 1500, "total": 1600})
     )
-    counted.finished(job(status="failed", started_at=10.0, finished_at=99.0, error=jobs.Failure("poison", "why")))
+    counted.finished(job(status="failed", started_at=10.0, finished_at=99.0, error=Failure("poison", "why")))
     value = counted.registry.get_sample_value
     assert value("echod_jobs_total", {"status": "completed", "code": ""}) == 1
     assert value("echod_jobs_total", {"status": "failed", "code": "poison"}) == 1

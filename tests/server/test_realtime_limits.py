@@ -15,11 +15,13 @@ from websockets.exceptions import ConnectionClosed
 
 from echod.conversation.ear import Ear
 from echod.conversation.history import History
-from echod.server import events
+from echod.server.front import closing
 from echod.server.front.connection import Connection
+from echod.server.realtime import outbox
 from echod.server.realtime import socket as realtime
+from echod.server.realtime.outbox import Outbox
 from echod.server.realtime.session import SECOND as SECOND_BYTES
-from echod.server.realtime.socket import MAX_EVENT, Outbox
+from echod.server.realtime.socket import MAX_EVENT
 from echod.speech.backend import Call
 from tests.drivers.talking import Talk, message
 from tests.server.conftest import SECOND, Daemon, history, receive, until
@@ -220,7 +222,7 @@ LIMIT = 16 << 20  # bytes; more than the kernel takes in
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Connection, int]]:
     """At every event, to whom, and how much waited for them."""
-    monkeypatch.setattr(realtime, "MAX_PENDING", LIMIT)
+    monkeypatch.setattr(outbox, "MAX_PENDING", LIMIT)
     seen, send = [], Outbox.send
 
     def watched(self: Outbox, type: str, **fields: Any) -> None:
@@ -265,7 +267,7 @@ async def test_one_who_never_reads(
     daemon: Daemon, sent: list[tuple[Connection, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A client that does not even read the farewell is cut off, and its conversation waits for it."""
-    monkeypatch.setattr(events, "CLOSE_SECONDS", 0.0)
+    monkeypatch.setattr(closing, "CLOSE_SECONDS", 0.0)
     async with one_who_does_not_read(daemon) as client:
         await sent[0][0].wait_closed()
         with pytest.raises(ConnectionClosed) as closed:

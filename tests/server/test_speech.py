@@ -10,7 +10,7 @@ import httpx
 import msgspec
 import pytest
 
-from echod.jobs.life import Job
+from echod.jobs.job import Job
 from echod.speech.backend import Call, Failure
 from tests.server.conftest import PORTRAIT, Daemon, refusal
 from tests.stand_ins.backend import VOICE, fails, gives

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from echod.errors import EchodError
-from echod.jobs.life import Options
+from echod.jobs.job import Options
 from echod.server.routes.submission import Reference, check, nest
 
 BOTH = {"input_reference": {"file_id": "file_p"}, "audio_reference": {"file_id": "file_s"}}

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from echod.sound.flac import SpeechFile, part_of, publish
-from echod.speech.backend import SPEAK_RATE
+from echod.sound.pcm import SPEAK_RATE
 
 
 def test_speech_file(tmp_path: Path) -> None:

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from echod.sound.pcm import SPEAK_RATE
 from echod.sound.resample import Resampler
-from echod.speech.backend import SPEAK_RATE
 
 RATES = [8_000, 11_025, 16_000, 22_050, 24_000, 24_001, 44_100, 48_000]
 

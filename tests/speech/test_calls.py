@@ -12,7 +12,7 @@ import pytest
 
 from echod.host.secret import Secret
 from echod.speech import attempts as run
-from echod.speech.backend import PASSING, Call, Failure, Function, Kind, Turn
+from echod.speech.backend import PASSING, Call, Failure, Function, Kind, Question
 from echod.speech.calls import Calls, SpeechError
 from echod.speech.usage import Usage
 from tests.conftest import make_config
@@ -32,7 +32,7 @@ class Bench:
         self.calls = Calls(config, {"scripted": self.backend}, dict.fromkeys(FUNCTIONS, "scripted"), self.usage.append)
 
     async def reply(self) -> list[str]:
-        async with aclosing(self.calls.reply(Turn(text="hi"), account="a")) as pieces:
+        async with aclosing(self.calls.reply(Question(text="hi"), account="a")) as pieces:
             return [piece async for piece in pieces]
 
     async def speak(self, text: str | AsyncIterator[str] = "words") -> bytes:
@@ -116,7 +116,7 @@ async def test_no_retry_once_output_has_begun(tmp_path: Path) -> None:
     bench = Bench(tmp_path, fails(Failure("connection", "broken off"), "Hello"), gives("Hello there"))
     heard = []
     with pytest.raises(SpeechError, match="broken off"):
-        async with aclosing(bench.calls.reply(Turn(text="hi"), account="a")) as pieces:
+        async with aclosing(bench.calls.reply(Question(text="hi"), account="a")) as pieces:
             async for piece in pieces:
                 heard.append(piece)
     assert heard == ["Hello"] and len(bench.backend.attempts) == 1

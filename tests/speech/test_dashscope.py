@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from echod.speech.backend import HEAR_RATE, Call, Message, Turn, Voice
+from echod.sound.pcm import HEAR_RATE
+from echod.speech.backend import Call, Message, Question, Voice
 from echod.speech.dashscope.backend import DashScope
 from tests.stand_ins.dashscope_answers import THOUGHTS, sound_of, words_in
 from tests.stand_ins.dashscope_server import KEY, DashScopeServer, Frame
@@ -82,7 +83,7 @@ async def test_hears_in_a_language(
 
 async def test_replies_to_sound(dashscope: DashScope, dashscope_server: DashScopeServer) -> None:
     """Personality, history and sound arrive in the captured form, and the reply comes in pieces."""
-    turn = Turn(
+    turn = Question(
         text="Answer the speaker.",
         sound=SECOND,
         personality="You are Echo, an old innkeeper.",
@@ -98,7 +99,9 @@ async def test_replies_to_sound(dashscope: DashScope, dashscope_server: DashScop
 
 async def test_replies_to_text(dashscope: DashScope, dashscope_server: DashScopeServer) -> None:
     """Words alone go as plain text, and an absent personality is not sent."""
-    assert "".join([piece async for piece in dashscope.reply(Turn(text="Hello?"), reply_call())]) == "You said: Hello?"
+    assert (
+        "".join([piece async for piece in dashscope.reply(Question(text="Hello?"), reply_call())]) == "You said: Hello?"
+    )
     assert dashscope_server.sent(CHAT)[0]["messages"] == [{"role": "user", "content": "Hello?"}]
 
 
@@ -106,7 +109,7 @@ async def test_thinking_is_no_silence(dashscope: DashScope) -> None:
     """Whatever the server sends while it thinks says that it is alive."""
     signs: list[None] = []
     call = Call(model="qwen3.5-omni-flash@thinks", alive=lambda: signs.append(None))
-    assert "".join([piece async for piece in dashscope.reply(Turn(text="Hello?"), call)]) == "You said: Hello?"
+    assert "".join([piece async for piece in dashscope.reply(Question(text="Hello?"), call)]) == "You said: Hello?"
     assert len(signs) > THOUGHTS
 
 
@@ -127,14 +130,16 @@ async def test_thinking_is_off(
     modalities: list[str] | None,
 ) -> None:
     """Models that think by default are told not to, and only those with other modalities are asked for text."""
-    assert [piece async for piece in dashscope.reply(Turn(text="Hello?"), Call(model=model))]
+    assert [piece async for piece in dashscope.reply(Question(text="Hello?"), Call(model=model))]
     sent = dashscope_server.sent(CHAT)[0]
     assert (sent.get("enable_thinking"), sent.get("modalities")) == (thinking, modalities)
 
 
 async def test_a_reply_cut_for_length(dashscope: DashScope) -> None:
     """A reply as long as the model allows is a reply."""
-    pieces = [piece async for piece in dashscope.reply(Turn(text="Hello?"), Call(model="qwen3.5-omni-flash@length"))]
+    pieces = [
+        piece async for piece in dashscope.reply(Question(text="Hello?"), Call(model="qwen3.5-omni-flash@length"))
+    ]
     assert "".join(pieces) == "You said: Hello?"
 
 
@@ -199,7 +204,7 @@ async def test_fifty_at_once(dashscope: DashScope, dashscope_server: DashScopeSe
     """Fifty parallel calls of each function get each its own answer."""
 
     async def replied(text: str) -> str:
-        return "".join([piece async for piece in dashscope.reply(Turn(text=text), reply_call())])
+        return "".join([piece async for piece in dashscope.reply(Question(text=text), reply_call())])
 
     calls = range(50)
     heard, said, sound = await asyncio.gather(

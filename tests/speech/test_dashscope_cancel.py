@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from echod.host.secret import Secret
-from echod.speech.backend import Call, Turn, Voice
+from echod.speech.backend import Call, Question, Voice
 from echod.speech.dashscope.backend import DashScope
 from tests.drivers.leaks import nothing_left
 from tests.speech.test_dashscope import SECOND, TASKS, VOICE, captured, comparable, words
@@ -79,7 +79,7 @@ async def speak_while_text_waits(backend: DashScope, coming: Coming) -> None:
 
 
 def silent_reply(backend: DashScope, failure: str) -> AsyncGenerator[str, None]:
-    return backend.reply(Turn(text="Who goes there?"), Call(model=f"qwen3.5-omni-flash@{failure}"))
+    return backend.reply(Question(text="Who goes there?"), Call(model=f"qwen3.5-omni-flash@{failure}"))
 
 
 def silent_speech(backend: DashScope, failure: str) -> AsyncGenerator[bytes, None]:

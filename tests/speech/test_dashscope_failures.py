@@ -11,7 +11,7 @@ from email.utils import format_datetime
 import pytest
 
 from echod.host.secret import Secret
-from echod.speech.backend import Call, Failure, Kind, Turn, Voice
+from echod.speech.backend import Call, Failure, Kind, Question, Voice
 from echod.speech.dashscope.backend import DashScope
 from tests.speech.test_dashscope import SECOND, VOICE, spoken, words
 from tests.stand_ins.dashscope_answers import REFUSALS
@@ -79,7 +79,7 @@ async def hear(backend: DashScope, failure: str = "") -> None:
 
 
 async def reply(backend: DashScope, failure: str = "") -> None:
-    async for _ in backend.reply(Turn(text="Who goes there?"), Call(model=f"qwen3.5-omni-flash@{failure}")):
+    async for _ in backend.reply(Question(text="Who goes there?"), Call(model=f"qwen3.5-omni-flash@{failure}")):
         pass
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from echod.speech import attempts as run
-from echod.speech.backend import Function, Turn, Voice
+from echod.speech.backend import Function, Question, Voice
 from echod.speech.calls import Calls, SpeechError
 from echod.speech.plan import open_calls
 from echod.speech.usage import Usage
@@ -41,7 +41,7 @@ class Service:
                 return await calls.hear(SECOND, account="a")
             case "reply":
                 assert isinstance(text, str)
-                return "".join([piece async for piece in calls.reply(Turn(text=text), account="a")])
+                return "".join([piece async for piece in calls.reply(Question(text=text), account="a")])
             case "speak":
                 return words_in(b"".join([piece async for piece in calls.speak(text, self.voice, account="a")]))
 

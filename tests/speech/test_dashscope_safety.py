@@ -13,7 +13,7 @@ import pytest
 
 from echod.errors import ConfigurationError
 from echod.host.secret import Secret
-from echod.speech.backend import Call, Failure, Message, Turn, Voice
+from echod.speech.backend import Call, Failure, Message, Question, Voice
 from echod.speech.dashscope.backend import DashScope
 from tests.speech.test_dashscope import CHAT, SECOND, TASKS, VOICE, spoken, words
 from tests.stand_ins.dashscope_server import KEY, DashScopeServer
@@ -48,8 +48,8 @@ def canary(tmp_path: Path) -> Path:
 async def call_everything(backend: DashScope, name: str) -> None:
     """Call every function with the name for everything that can be named. What fails is part of it."""
     voice = Voice("dashscope", name, name)
-    turn = Turn(text=name, personality=name, history=[Message("user", name), Message("assistant", name)])
-    spoken_turn = Turn(text=name, sound=SECOND, personality=name)
+    turn = Question(text=name, personality=name, history=[Message("user", name), Message("assistant", name)])
+    spoken_turn = Question(text=name, sound=SECOND, personality=name)
     for model in (name, "qwen3.5-omni-flash"):
         await backend.hear(SECOND, Call(model=model, language=name))
         for said in (turn, spoken_turn):
@@ -93,7 +93,7 @@ async def test_keys_and_words_stay_private(
     caplog.set_level(logging.DEBUG)
     backend = DashScope(Secret(KEY), dashscope_server.url, dashscope_server.ws_url)
     shown = []
-    turn = Turn(text="The treasure is under the oak.", personality="You know of a treasure.")
+    turn = Question(text="The treasure is under the oak.", personality="You know of a treasure.")
     try:
         assert [piece async for piece in backend.reply(turn, Call(model=f"qwen3.5-omni-flash@{failure}"))]
     except Failure as error:

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from echod.sound.pcm import HEAR_RATE, SPEAK_RATE
 from echod.sound.resample import Resampler
-from echod.speech.backend import HEAR_RATE, SPEAK_RATE, Call, Failure, Message, Turn, Voice
+from echod.speech.backend import Call, Failure, Message, Question, Voice
 from echod.speech.local.backend import Local
 from tests.stand_ins.tiny_chat import write_chat_model
 
@@ -95,7 +96,7 @@ async def test_replies(local: Local, tmp_path: Path) -> None:
     await local.ready("reply", "chat")
     call = Call(model="chat")
     history = [Message("user", "a b"), Message("assistant", "c")]
-    turn = Turn(text="d", personality="e f", history=history)
+    turn = Question(text="d", personality="e f", history=history)
     assert [piece async for piece in local.reply(turn, call)] == ["hello", " there", " friend"]
     asked = "<system> e f <end> <user> a b <end> <assistant> c <end> <user> d <end> <assistant>"
     assert call.usage == {"input_tokens": len(asked.split()), "output_tokens": 4}
@@ -112,10 +113,10 @@ async def test_scripted_reply(local: Local, no_mind: None) -> None:
     model = local.default_model("reply")
     assert model == "scripted"
     await local.ready("reply", model)
-    pieces = [piece async for piece in local.reply(Turn(text="Is it late?"), Call(model=model))]
+    pieces = [piece async for piece in local.reply(Question(text="Is it late?"), Call(model=model))]
     assert "".join(pieces) == "This is a scripted reply: no language model is set up. You said: Is it late?"
     assert len(pieces) > 10
-    chinese = "".join([piece async for piece in local.reply(Turn(text="你好"), Call(model=model))])
+    chinese = "".join([piece async for piece in local.reply(Question(text="你好"), Call(model=model))])
     assert "没有设置语言模型" in chinese
     assert chinese.endswith("你好")
     assert local._models.pid is None

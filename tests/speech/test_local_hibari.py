@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from echod.config import Config
-from echod.speech.backend import SPEAK_RATE, Call, Failure, Voice
+from echod.sound.pcm import SPEAK_RATE
+from echod.speech.backend import Call, Failure, Voice
 from echod.speech.calls import Calls
 from echod.speech.local.backend import Local
 from echod.speech.local.hibari import HEART, hibari_names, hibari_voices

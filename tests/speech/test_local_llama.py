@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from echod.speech.backend import Call, Failure, Turn
+from echod.speech.backend import Call, Failure, Question
 from echod.speech.local import backend as local
 from echod.speech.local import smollm as local_smollm
 from echod.speech.local.backend import Local
@@ -32,7 +32,7 @@ async def box(tmp_path: Path) -> AsyncIterator[Local]:
 
 async def answer(box: Local, said: str, model: str = SMOLLM) -> tuple[str, Call]:
     call = Call(model=model)
-    turn = Turn(text=said, personality="You are Ada, a flight instructor.")
+    turn = Question(text=said, personality="You are Ada, a flight instructor.")
     return "".join([piece async for piece in box.reply(turn, call)]), call
 
 

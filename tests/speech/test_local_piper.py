@@ -10,7 +10,8 @@ from textwrap import dedent
 
 import pytest
 
-from echod.speech.backend import SPEAK_RATE, Call, Failure, Voice
+from echod.sound.pcm import SPEAK_RATE
+from echod.speech.backend import Call, Failure, Voice
 from echod.speech.local.voice import Loaded
 from echod.speech.local.voices import Voices
 

@@ -15,7 +15,8 @@ import numpy as np
 import pytest
 
 from echod.host.spawn import kill
-from echod.speech.backend import HEAR_RATE, Message
+from echod.sound.pcm import HEAR_RATE
+from echod.speech.backend import Message
 from echod.speech.local.hibari import hibari_names, hibari_voices
 from echod.speech.local.messages import LENGTH, Answer, Done, Hear, Piece, Reply, Request, Sound, Speak, Work, framed
 from echod.speech.local.programs import start

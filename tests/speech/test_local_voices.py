@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from echod.speech.backend import SPEAK_RATE, Call, Failure, Voice
+from echod.sound.pcm import SPEAK_RATE
+from echod.speech.backend import Call, Failure, Voice
 from echod.speech.local.voices import Voices
 from tests.drivers.leaks import nothing_left
 

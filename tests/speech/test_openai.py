@@ -13,7 +13,8 @@ from typing import Any, Literal
 import pytest
 
 from echod.host.secret import Secret
-from echod.speech.backend import HEAR_RATE, SPEAK_RATE, Call, Failure, Message, Turn, Voice
+from echod.sound.pcm import HEAR_RATE, SPEAK_RATE
+from echod.speech.backend import Call, Failure, Message, Question, Voice
 from echod.speech.openai.backend import OpenAI
 from tests.stand_ins.dashscope_answers import SAMPLES, THOUGHTS, sound_of, words_in
 from tests.stand_ins.openai_server import KEY, OpenAIServer
@@ -28,7 +29,7 @@ async def words(*pieces: str) -> AsyncIterator[str]:
         yield piece
 
 
-async def replied(backend: OpenAI, turn: Turn, model: str = "chat", call: Call | None = None) -> list[str]:
+async def replied(backend: OpenAI, turn: Question, model: str = "chat", call: Call | None = None) -> list[str]:
     return [piece async for piece in backend.reply(turn, call or Call(model=model))]
 
 
@@ -71,7 +72,7 @@ async def test_replies_to_text(openai: OpenAI, openai_server: OpenAIServer) -> N
     """Personality and history come first, words alone go as plain text, and the reply comes in pieces."""
     history = [Message("user", "Good evening."), Message("assistant", "Welcome.")]
     call = Call(model="chat")
-    turn = Turn(text="Who are\u2028you?", personality="You are Echo.", history=history)
+    turn = Question(text="Who are\u2028you?", personality="You are Echo.", history=history)
     pieces = await replied(openai, turn, call=call)
     assert "".join(pieces) == "You said: Who are\u2028you?"
     assert len(pieces) > 2
@@ -92,7 +93,7 @@ async def test_replies_to_text(openai: OpenAI, openai_server: OpenAIServer) -> N
 async def test_replies_to_sound(openai_server: OpenAIServer) -> None:
     """Sound goes in the captured form, as a data URI where the server wants one."""
     backend = OpenAI(openai_server.url, Secret(KEY), rate=SPEAK_RATE, sound="data_uri")
-    turn = Turn(text="Answer.", sound=SECOND, personality="You are Echo.")
+    turn = Question(text="Answer.", sound=SECOND, personality="You are Echo.")
     said = await replied(backend, turn, "qwen3-omni-flash")
     assert "".join(said) == "16000 samples at 16000. You said: Answer."
     body = re.sub(rb'(?<=base64,)[^"]+', b"<sound>", openai_server.requests[0].body)
@@ -102,7 +103,7 @@ async def test_replies_to_sound(openai_server: OpenAIServer) -> None:
 
 async def test_bare_sound(openai: OpenAI, openai_server: OpenAIServer) -> None:
     """By default sound is bare base64, as OpenAI has it."""
-    assert await replied(openai, Turn(sound=SECOND))
+    assert await replied(openai, Question(sound=SECOND))
     (part,) = openai_server.requests[0].json["messages"][-1]["content"]
     assert base64.b64decode(part["input_audio"]["data"], validate=True)[:4] == b"RIFF"
 
@@ -118,20 +119,20 @@ async def test_hears_turns(sound: Literal["base64", "data_uri", "none"], hears: 
 async def test_server_without_stream_options(openai: OpenAI, openai_server: OpenAIServer) -> None:
     """A server that does not know stream_options is asked again without, and never with them after."""
     for _ in range(2):
-        assert "".join(await replied(openai, Turn(text="Hello?"), "chat@options")) == "You said: Hello?"
+        assert "".join(await replied(openai, Question(text="Hello?"), "chat@options")) == "You said: Hello?"
     assert ["stream_options" in request.json for request in openai_server.requests] == [True, False, False]
 
 
 async def test_a_reply_cut_for_length(openai: OpenAI) -> None:
     """A reply as long as the model allows is a reply."""
-    assert "".join(await replied(openai, Turn(text="Hello?"), "chat@length")) == "You said: Hello?"
+    assert "".join(await replied(openai, Question(text="Hello?"), "chat@length")) == "You said: Hello?"
 
 
 async def test_thinking_is_no_silence(openai: OpenAI) -> None:
     """Whatever the server sends while it thinks says that it is alive."""
     signs: list[None] = []
     call = Call(model="chat@thinks", alive=lambda: signs.append(None))
-    assert "".join([piece async for piece in openai.reply(Turn(text="Hello?"), call)]) == "You said: Hello?"
+    assert "".join([piece async for piece in openai.reply(Question(text="Hello?"), call)]) == "You said: Hello?"
     assert len(signs) > THOUGHTS
 
 
@@ -249,6 +250,6 @@ async def test_without_a_key(openai_server: OpenAIServer) -> None:
     """Servers on one's own network want no key: none is sent."""
     openai_server.key = None
     backend = OpenAI(openai_server.url, None, rate=SPEAK_RATE, sound="none")
-    assert await replied(backend, Turn(text="Hello?"))
+    assert await replied(backend, Question(text="Hello?"))
     assert "authorization" not in openai_server.requests[0].headers
     await backend.close()

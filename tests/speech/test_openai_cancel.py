@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from echod.host.secret import Secret
-from echod.speech.backend import SPEAK_RATE, Call, Failure, Function, Turn, Voice
+from echod.sound.pcm import SPEAK_RATE
+from echod.speech.backend import Call, Failure, Function, Question, Voice
 from echod.speech.openai.backend import OpenAI
 from tests.drivers.leaks import nothing_left
 from tests.speech.test_openai_failures import FUNCTIONS, HANG, TEXT, use, words
@@ -99,7 +100,7 @@ async def test_closed_calls_leave_nothing(openai: OpenAI, openai_server: OpenAIS
     call, voice = Call(model="model@stall"), Voice("openai", "model@stall", "alloy")
     async with nothing_left():
         for _ in range(200):
-            spoken, said = openai.speak(words(TEXT), voice, call), openai.reply(Turn(text=TEXT), call)
+            spoken, said = openai.speak(words(TEXT), voice, call), openai.reply(Question(text=TEXT), call)
             async with aclosing(spoken), aclosing(said):
                 assert await anext(spoken if function == "speak" else said)
         await openai_server.until(lambda: openai_server.connections == 0)

@@ -13,7 +13,8 @@ import pytest
 
 from echod.host.redaction import redact
 from echod.host.secret import Secret
-from echod.speech.backend import HEAR_RATE, SPEAK_RATE, Call, Failure, Function, Kind, Message, Turn, Voice
+from echod.sound.pcm import HEAR_RATE, SPEAK_RATE
+from echod.speech.backend import Call, Failure, Function, Kind, Message, Question, Voice
 from echod.speech.calls import Calls, SpeechError
 from echod.speech.openai.backend import OpenAI
 from echod.speech.plan import open_calls
@@ -92,7 +93,7 @@ async def use(backend: OpenAI, function: Function, failure: str = "") -> str:
         case "hear":
             return await backend.hear(SECOND, call)
         case "reply":
-            return "".join([piece async for piece in backend.reply(Turn(text=TEXT), call)])
+            return "".join([piece async for piece in backend.reply(Question(text=TEXT), call)])
         case "speak":
             voice = Voice("openai", call.model, "alloy")
             return words_in(b"".join([piece async for piece in backend.speak(words(TEXT), voice, call)]))
@@ -152,7 +153,7 @@ async def used(calls: Calls, function: Function, model: str) -> None:
         case "hear":
             await calls.hear(SECOND, account="local")
         case "reply":
-            assert [piece async for piece in calls.reply(Turn(text="Hello?"), account="local")]
+            assert [piece async for piece in calls.reply(Question(text="Hello?"), account="local")]
         case "speak":
             assert [piece async for piece in calls.speak("Hi.", Voice("openai", model, "alloy"), account="local")]
 
@@ -215,7 +216,7 @@ async def test_servers_that_repeat_a_part(
     caplog.set_level(logging.DEBUG, "echod")
     config = make_config(tmp_path, openai_url=openai_server.url, reply_model="model@parrot")
     text = "Look behind the old inn for the treasure."
-    turn, voice = Turn(text=text), Voice("openai", "model@parrot", "alloy")
+    turn, voice = Question(text=text), Voice("openai", "model@parrot", "alloy")
     async with open_calls(config, {"ECHOD_OPENAI_KEY": KEY}) as calls:
         with pytest.raises(SpeechError, match="treasure"):
             if function == "reply":
@@ -254,7 +255,7 @@ async def test_nothing_that_is_said_is_a_file(openai: OpenAI, openai_server: Ope
     sys.addaudithook(lambda event, args: opened.append(event) if args and args[0] == path else None)
     canary.read_text()
     assert opened.count("open") == 1
-    turn, call = Turn(text=path, personality=path, history=[Message("user", path)]), Call(model=path, language=path)
+    turn, call = Question(text=path, personality=path, history=[Message("user", path)]), Call(model=path, language=path)
     assert "".join([piece async for piece in openai.reply(turn, call)]) == f"You said: {path}"
     assert await openai.hear(SECOND, call)
     assert [piece async for piece in openai.speak(words(path), Voice("openai", path, path), call)]

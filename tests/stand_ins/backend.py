@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Literal, TypeAlias
 
-from echod.speech.backend import Call, Failure, Function, Turn, Voice
+from echod.speech.backend import Call, Failure, Function, Question, Voice
 
 Attempt: TypeAlias = Callable[[Call, AsyncIterator[str]], AsyncGenerator[str | bytes, None]]
 
@@ -22,7 +22,7 @@ class Scripted:
     def __init__(self, *attempts: Attempt) -> None:
         self.attempts = list(attempts)
         self.calls: list[Call] = []
-        self.turns: list[Turn] = []
+        self.turns: list[Question] = []
         self.running = self.most = 0
         self.begun = asyncio.Event()
         self.missing: str | None = None
@@ -41,7 +41,7 @@ class Scripted:
     async def hear(self, sound: bytes, call: Call) -> str:
         return "".join([str(piece) async for piece in self._attempt(call, _nothing())])
 
-    async def reply(self, turn: Turn, call: Call) -> AsyncGenerator[str, None]:
+    async def reply(self, turn: Question, call: Call) -> AsyncGenerator[str, None]:
         self.turns.append(turn)
         async for piece in self._attempt(call, _once(turn.text or "")):
             assert isinstance(piece, str)
@@ -85,7 +85,7 @@ class Willing(Scripted):
     async def hear(self, sound: bytes, call: Call) -> str:
         return "words"
 
-    async def reply(self, turn: Turn, call: Call) -> AsyncGenerator[str, None]:
+    async def reply(self, turn: Question, call: Call) -> AsyncGenerator[str, None]:
         yield "Fine. "
 
     async def speak(self, text: AsyncIterator[str], voice: Voice, call: Call) -> AsyncGenerator[bytes, None]:

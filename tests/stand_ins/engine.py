@@ -19,9 +19,10 @@ import numpy as np
 import zmq
 
 from echod import gpu_proc
-from echod.inference import contract as engines
+from echod.inference import engines
 from echod.inference.audio import Speech
-from echod.inference.contract import Box, Checkpoint, Frames, Image, InputError, Options, Portrait, Size, no_checkpoint
+from echod.inference.contract import Box, Checkpoint, Frames, Image, Options, Portrait, Size, no_checkpoint
+from echod.inference.errors import InputError
 from echod.workers import messages
 
 GOOD, GATED, BROKEN, NO_FACE, NO_MEMORY, KILLED, SILENT, STICKY, FREES_MEMORY, DIES_ONCE, SLOW_START, GREEDY = range(12)

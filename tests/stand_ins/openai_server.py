@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
-from echod.sound.unwrap import wav
-from echod.speech.backend import SPEAK_RATE
+from echod.sound.pcm import SPEAK_RATE
+from echod.sound.wav import wav
 from tests.stand_ins.dashscope_answers import at_first, chunks, parroted, sound_of
 from tests.stand_ins.loopback import Exchange, LoopbackServer, Request
 

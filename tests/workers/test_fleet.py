@@ -15,12 +15,12 @@ import pytest
 
 from echod import gpu_proc
 from echod.errors import EchodError
-from echod.jobs import life as jobs
+from echod.inspection.facts import PortraitFacts, SpeechFacts
 from echod.jobs.desk import Desk, Draft
-from echod.jobs.life import CONVERSATION, Job, Options
+from echod.jobs.job import BATCH, CONVERSATION, Job, Options
 from echod.journal import Journal
 from echod.workers import fleet as fleets
-from echod.workers.fleet import LocalFleet, find_devices
+from echod.workers.fleet import Fleet, find_devices
 from echod.workers.state import DeviceState
 from tests.conftest import make_config
 from tests.making.media import write_picture, write_wav
@@ -32,20 +32,20 @@ TIMEOUT = 60.0
 class Bench:
     """A desk and a fleet with scripted workers."""
 
-    def __init__(self, desk: Desk, fleet: LocalFleet, inputs: Path) -> None:
+    def __init__(self, desk: Desk, fleet: Fleet, inputs: Path) -> None:
         self.desk = desk
         self.fleet = fleet
         self.inputs = inputs
 
     async def accept(
-        self, seed: int = scripted.GOOD, *, account: str = "a", priority: int = jobs.BATCH, engine: str = "preview"
+        self, seed: int = scripted.GOOD, *, account: str = "a", priority: int = BATCH, engine: str = "preview"
     ) -> Job:
         return await self.desk.accept(
             Draft(
                 account=account,
-                portrait=jobs.Portrait(width=64, height=48, faces=1, box=None, sha256=f"p{seed}"),
+                portrait=PortraitFacts(width=64, height=48, faces=1, box=None, sha256=f"p{seed}"),
                 portrait_file=self.inputs / "portrait.png",
-                speech=jobs.Speech(seconds=0.5, rate=16000, channels=1, sha256="s"),
+                speech=SpeechFacts(seconds=0.5, rate=16000, channels=1, sha256="s"),
                 speech_file=self.inputs / "speech.flac",
                 engine=engine,
                 options=Options(width=128, height=128, fps=10, seed=seed),
@@ -103,7 +103,7 @@ async def bench(
         journal.open()
         desk = Desk(config, journal, ("preview",), boot=await journal.boot())
         names = ("cpu",) * devices
-        fleet = LocalFleet(config, desk, names, main)
+        fleet = Fleet(config, desk, names, main)
         for worker in fleet.workers:
             worker.backoff_unit = 0.01
         await desk.open(fleet)
@@ -162,7 +162,7 @@ async def test_the_sockets_are_nobody_elses(tmp_path: Path) -> None:
     config = make_config(tmp_path)
     journal = Journal(tmp_path / "journal")
     journal.open()
-    LocalFleet(config, Desk(config, journal, ("preview",), boot=1), ("cpu",), scripted.main)
+    Fleet(config, Desk(config, journal, ("preview",), boot=1), ("cpu",), scripted.main)
     assert stat.S_IMODE((tmp_path / "run" / "workers").stat().st_mode) == 0o700
     await journal.close()
 

@@ -10,14 +10,14 @@ import torch
 from PIL import Image
 
 from echod.gpu_proc import Attempt, GpuProc, Spec, describe, read_portrait, refuse
-from echod.inference.contract import InputError
 from echod.inference.echomimic.pipeline import NotFiniteError
-from echod.jobs import life as jobs
+from echod.inference.errors import InputError
+from echod.jobs.job import BATCH, Options
 from echod.workers import messages
 from tests.stand_ins.engine import ScriptedEngine
 
 ORDER = messages.Run(
-    job="video_1", attempt=2, priority=jobs.BATCH, engine="preview", options=jobs.Options(), directory="/nowhere",
+    job="video_1", attempt=2, priority=BATCH, engine="preview", options=Options(), directory="/nowhere",
     box=None, portrait_sha256="p", speech_sha256="s",
 )  # fmt: skip
 
@@ -104,7 +104,7 @@ def recorder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Record
     made.close()
 
 
-def expected_step(worker: Recorder, options: jobs.Options) -> float:
+def expected_step(worker: Recorder, options: Options) -> float:
     """How long a step takes, as told before the first one of a job; then two pass."""
     attempt = Attempt(worker, msgspec.structs.replace(ORDER, options=options))
     worker.reports.clear()
@@ -120,7 +120,7 @@ def expected_step(worker: Recorder, options: jobs.Options) -> float:
 )
 def test_step_times_are_those_of_like_jobs(recorder: Recorder, other: dict[str, float]) -> None:
     """How long a step takes is not known from jobs of another size or guidance, whose steps may be much shorter."""
-    small = jobs.Options(width=128, height=128)
+    small = Options(width=128, height=128)
     assert expected_step(recorder, small) == 0
     assert expected_step(recorder, msgspec.structs.replace(small, seed=7)) > 0
     assert expected_step(recorder, msgspec.structs.replace(small, **other)) == 0

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from echod.jobs import life as jobs
+from echod.inspection.facts import PortraitFacts, SpeechFacts
 from echod.jobs.desk import Draft
-from echod.jobs.life import Job, Options
+from echod.jobs.job import Job, Options
 from echod.workers import messages
 from tests.making.media import write_picture
 from tests.stand_ins import engine as scripted
@@ -32,9 +32,9 @@ async def accept(bench: Bench, portrait: str, seed: int = scripted.GOOD) -> Job:
     return await bench.desk.accept(
         Draft(
             account="a",
-            portrait=jobs.Portrait(width=64, height=48, faces=1, box=None, sha256=portrait),
+            portrait=PortraitFacts(width=64, height=48, faces=1, box=None, sha256=portrait),
             portrait_file=bench.inputs / "portrait.png",
-            speech=jobs.Speech(seconds=0.5, rate=16000, channels=1, sha256="s"),
+            speech=SpeechFacts(seconds=0.5, rate=16000, channels=1, sha256="s"),
             speech_file=bench.inputs / "speech.flac",
             options=Options(width=128, height=128, fps=10, seed=seed),
         )

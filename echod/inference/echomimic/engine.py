@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,24 +9,11 @@ from typing import Self
 
 import numpy as np
 import torch
-from PIL import Image as Picture
-from PIL import ImageOps
 
 from .. import face
 from ..audio import Speech
-from ..clip import ClipFacts, make_clip
-from ..contract import (
-    Box,
-    Checkpoint,
-    Frames,
-    Image,
-    InputError,
-    Options,
-    Portrait,
-    Size,
-    check_options,
-    no_checkpoint,
-)
+from ..contract import Box, Checkpoint, Frames, Image, Options, Portrait, Size, check_options, no_checkpoint
+from ..errors import InputError
 from . import weights
 from .config import OVERLAP, PRESETS, WINDOW
 from .pipeline import Audio2VideoPipeline, Likeness, check_sides
@@ -120,37 +106,3 @@ def _shares(passes: int) -> Mapping[str, float]:
         "denoise": rest * denoise / (denoise + DECODE_COST),
         "decode": rest * DECODE_COST / (denoise + DECODE_COST),
     }
-
-
-def generate_video(
-    engine: EchoMimicEngine,
-    portrait: Path,
-    speech: Path,
-    output: Path,
-    *,
-    size: Size = (512, 512),
-    options: Options | None = None,
-    full_frame: bool = False,
-    lossless: bool = False,
-    checkpoint: Checkpoint = no_checkpoint,
-) -> ClipFacts:
-    """Make a clip: two files in, one out. It appears at `output` complete or not at all, and replaces what is there.
-
-    `full_frame` is for pictures without a face: the middle of the whole picture. Raises InputError, NotFiniteError and
-    whatever `checkpoint` raises.
-    """
-    with Picture.open(portrait) as picture:
-        image = np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
-    prepared = engine.prepare(image, size, checkpoint=checkpoint, full_frame=full_frame)
-    with tempfile.TemporaryDirectory(dir=output.parent, prefix=".echod-") as directory:
-        facts = make_clip(
-            engine,
-            prepared,
-            Speech.open(speech),
-            options or Options(),
-            Path(directory),
-            lossless=lossless,
-            checkpoint=checkpoint,
-        )
-        (Path(directory) / "clip.mp4").replace(output)
-    return facts

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..contract import InputError
 from ..download import Source, Tell, alone, check_space, digest, failures, fetch, partial_of, size_of
+from ..errors import InputError
 from .layout import CONFIG, REPOSITORY, Entry, Part, WeightsError, parts, read_record, write_record
 
 

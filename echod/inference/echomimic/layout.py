@@ -13,8 +13,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ..contract import InputError
 from ..download import digest
+from ..errors import InputError
 from .config import PRESETS, ModelConfig
 
 REPOSITORY = "BadToBest/EchoMimic"

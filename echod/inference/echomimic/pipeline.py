@@ -21,7 +21,8 @@ from torch import Tensor
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from ..audio import Speech
-from ..contract import Checkpoint, Frames, Image, InputError, Size, no_checkpoint
+from ..contract import Checkpoint, Frames, Image, Size, no_checkpoint
+from ..errors import InputError
 from . import audio_features
 from .config import FPS, LATENT_SCALE, NOISE_CLAMP, OVERLAP, VAE_FACTOR, WINDOW
 from .denoiser import BankKeys, Conditions, DenoisingUNet

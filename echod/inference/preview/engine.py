@@ -11,19 +11,8 @@ import numpy as np
 
 from .. import face
 from ..audio import Speech
-from ..contract import (
-    Box,
-    Checkpoint,
-    Frames,
-    Image,
-    InputError,
-    Options,
-    Portrait,
-    Size,
-    check_options,
-    check_size,
-    no_checkpoint,
-)
+from ..contract import Box, Checkpoint, Frames, Image, Options, Portrait, Size, check_options, check_size, no_checkpoint
+from ..errors import InputError
 from .mesh import find_landmarks
 from .motion import Motion
 from .mouth import WIDEST

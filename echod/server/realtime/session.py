@@ -12,17 +12,17 @@ from typing import Any
 
 from echod.conversation.ear import INPUT_RATE, Began, Ear, Stopped
 from echod.conversation.history import OPENING, Item, Playback, question
-from echod.conversation.store import Conversation, Settings
-from echod.conversation.transcripts import Hearing
-from echod.conversation.turn import SPOKEN_STYLE, Request, Turn
+from echod.conversation.store import Conversation, SessionSettings
+from echod.conversation.transcripts import Transcripts
+from echod.conversation.turn import SPOKEN_STYLE, Turn, TurnRequest
 from echod.errors import EchodError
-from echod.roles.store import Role
+from echod.roles.role import Role
 from echod.server.realtime.item_object import item_object, new_item_id, read_item
 from echod.server.realtime.response import Reason, Response, Send, Status
 from echod.server.realtime.session_object import changed, of_response, session_object
 from echod.server.refusals import body, invalid
 from echod.server.services import Addresses, Services
-from echod.sound.resample import SAMPLE
+from echod.sound.pcm import SAMPLE
 from echod.speech import backend as base
 from echod.speech.voices import find_voice
 
@@ -55,7 +55,7 @@ class Session:
         self._ear = Ear(conversation.settings.detection)
         self._utterance = new_item_id()  # of the item that what is being said will become
         at_work = partial(services.accounts.at_work, conversation.account)
-        self._hearing = conversation.hearing or Hearing(services.calls, conversation.account, at_work)
+        self._hearing = conversation.hearing or Transcripts(services.calls, conversation.account, at_work)
         conversation.hearing = self._hearing
         self._committed_at = 0.0
         self._turn: Turn | None = None
@@ -106,7 +106,7 @@ class Session:
             self._ear.detect(settings.detection)
         self._send("session.updated", session=self._object())
 
-    async def _check(self, settings: Settings) -> None:
+    async def _check(self, settings: SessionSettings) -> None:
         if settings.modality == "video" and self._role is None:
             raise invalid("video needs the portrait of a role: connect with ?model=role:<name>", "output_modalities")
         if settings.voice not in (None, self._conversation.settings.voice):
@@ -298,7 +298,7 @@ class Session:
             self._waiting = False
             self._answer(self._conversation.settings)
 
-    def _answer(self, settings: Settings, metadata: Any = None) -> None:
+    def _answer(self, settings: SessionSettings, metadata: Any = None) -> None:
         """Begin a turn with the settings of the session, or others for this once."""
         if self._services.desk.draining:
             raise EchodError("draining", "this daemon is shutting down; come back when it is up again")
@@ -319,7 +319,7 @@ class Session:
             run = self._run(self._turn, self._turn.start(), response, working.pop_all())
             self._running = asyncio.create_task(run)
 
-    def _renew_role(self, settings: Settings) -> None:
+    def _renew_role(self, settings: SessionSettings) -> None:
         """A role may have changed since the last turn; one that is gone goes on without its portrait."""
         if self._role is None:
             return
@@ -328,20 +328,20 @@ class Session:
             raise EchodError("not_found", f"role {self._role.name!r} is gone, or broken; `echod roles list` tells more")
         self._role = latest or self._role
 
-    def _request(self, settings: Settings) -> Request:
+    def _request(self, settings: SessionSettings) -> TurnRequest:
         said = self._history.unanswered()
         if not said and any(item.author == "assistant" for item in self._history.items):
             raise invalid("there is nothing to answer: create an item or commit sound first")
         limit = self._services.config.history_tokens
         hearing = self._hearing.of(said)
         greeting = self._role.file.greeting if self._role and not said else ""
-        turn = base.Turn(
+        turn = base.Question(
             text=question(said, limit) if said else OPENING,
             sound=self._hearing.sound_of(said) or None if self._omni else None,
             personality=self._personality(settings),
             history=self._history.messages(limit, said[0] if said else None),
         )
-        return Request(
+        return TurnRequest(
             account=self._conversation.account,
             turn=turn,
             heard=partial(self._all_heard, said, hearing) if hearing and not self._omni else None,
@@ -360,7 +360,7 @@ class Session:
                 each.result()
         return question(said, self._services.config.history_tokens)
 
-    def _personality(self, settings: Settings) -> str:
+    def _personality(self, settings: SessionSettings) -> str:
         style = SPOKEN_STYLE if settings.modality != "text" else ""
         language = f"Answer in this language: {self._language}." if self._language else ""
         own = self._role.file.personality if self._role else ""

@@ -7,9 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from echod.conversation.ear import INPUT_RATE, TurnDetection
-from echod.conversation.store import Conversation, Settings
+from echod.conversation.store import Conversation, SessionSettings
 from echod.server.refusals import invalid
-from echod.speech.backend import SPEAK_RATE
+from echod.sound.pcm import SPEAK_RATE
 
 MAX_INSTRUCTIONS = 20_000  # characters
 MODALITIES = ("text", "audio", "video")
@@ -41,7 +41,7 @@ def session_object(conversation: Conversation, model: str) -> dict[str, Any]:
     }
 
 
-def changed(settings: Settings, session: Any) -> Settings:
+def changed(settings: SessionSettings, session: Any) -> SessionSettings:
     """The settings after a session.update. EchodError invalid_request naming the field."""
     session = _object(session, "session")
     if session.get("type", "realtime") != "realtime":
@@ -51,7 +51,7 @@ def changed(settings: Settings, session: Any) -> Settings:
     })  # fmt: skip
 
 
-def of_response(settings: Settings, response: Any) -> Settings:
+def of_response(settings: SessionSettings, response: Any) -> SessionSettings:
     """The settings for one response, as far as a response.create asks for others; its instructions come on top."""
     return _apply(settings, response, "response", {
         "output_modalities": _modalities, "instructions": _more_instructions, "audio": _audio, "tools": _no_tools,
@@ -59,10 +59,10 @@ def of_response(settings: Settings, response: Any) -> Settings:
     })  # fmt: skip
 
 
-Change = Callable[[Settings, Any, str], Settings]
+Change = Callable[[SessionSettings, Any, str], SessionSettings]
 
 
-def _apply(settings: Settings, given: Any, name: str, changes: Mapping[str, Change]) -> Settings:
+def _apply(settings: SessionSettings, given: Any, name: str, changes: Mapping[str, Change]) -> SessionSettings:
     for key, value in _object(given, name).items():
         if key in changes:
             settings = changes[key](settings, value, f"{name}.{key}")
@@ -71,61 +71,61 @@ def _apply(settings: Settings, given: Any, name: str, changes: Mapping[str, Chan
     return settings
 
 
-def _modalities(settings: Settings, value: Any, name: str) -> Settings:
+def _modalities(settings: SessionSettings, value: Any, name: str) -> SessionSettings:
     if not (isinstance(value, list) and len(value) == 1 and value[0] in MODALITIES):
         raise invalid(f"{name} = {value!r}: it must be a list of one of {', '.join(MODALITIES)}", name)
     return replace(settings, modality=value[0])
 
 
-def _instructions(settings: Settings, value: Any, name: str) -> Settings:
+def _instructions(settings: SessionSettings, value: Any, name: str) -> SessionSettings:
     value = value or ""
     if not isinstance(value, str) or len(value) > MAX_INSTRUCTIONS:
         raise invalid(f"{name} must be text of at most {MAX_INSTRUCTIONS} characters", name)
     return replace(settings, instructions=value)
 
 
-def _more_instructions(settings: Settings, value: Any, name: str) -> Settings:
+def _more_instructions(settings: SessionSettings, value: Any, name: str) -> SessionSettings:
     both = settings.instructions, _instructions(settings, value, name).instructions
     return replace(settings, instructions="\n\n".join(filter(None, both)))
 
 
-def _in_this_conversation(settings: Settings, value: Any, name: str) -> Settings:
+def _in_this_conversation(settings: SessionSettings, value: Any, name: str) -> SessionSettings:
     if value not in (None, "auto"):
         raise invalid(f"{name} = {value!r}: every response here is part of the conversation; leave it out", name)
     return settings
 
 
-def _no_input(settings: Settings, value: Any, name: str) -> Settings:
+def _no_input(settings: SessionSettings, value: Any, name: str) -> SessionSettings:
     if value is not None:
         raise invalid(f"{name} is not supported here: create items first, and leave it out", name)
     return settings
 
 
-def _no_tools(settings: Settings, value: Any, name: str) -> Settings:
+def _no_tools(settings: SessionSettings, value: Any, name: str) -> SessionSettings:
     if value:
         raise invalid(f"{name}: roles here have no tools; leave it out", name)
     return settings
 
 
-def _audio(settings: Settings, value: Any, name: str) -> Settings:
+def _audio(settings: SessionSettings, value: Any, name: str) -> SessionSettings:
     return _apply(settings, value, name, {"input": _input, "output": _output})
 
 
-def _input(settings: Settings, value: Any, name: str) -> Settings:
+def _input(settings: SessionSettings, value: Any, name: str) -> SessionSettings:
     return _apply(settings, value, name, {
         "format": _format(INPUT_RATE), "transcription": _transcription, "turn_detection": _detection,
         "noise_reduction": lambda settings, value, name: settings,
     })  # fmt: skip
 
 
-def _output(settings: Settings, value: Any, name: str) -> Settings:
+def _output(settings: SessionSettings, value: Any, name: str) -> SessionSettings:
     return _apply(settings, value, name, {
         "format": _format(SPEAK_RATE), "voice": _voice, "speed": lambda settings, value, name: settings,
     })  # fmt: skip
 
 
 def _format(rate: int) -> Change:
-    def change(settings: Settings, value: Any, name: str) -> Settings:
+    def change(settings: SessionSettings, value: Any, name: str) -> SessionSettings:
         given = _object(value, name)
         if given.get("type", "audio/pcm") != "audio/pcm" or given.get("rate", rate) != rate:
             raise invalid(f'{name} = {value!r}: it must be {{"type": "audio/pcm", "rate": {rate}}}', name)
@@ -134,7 +134,7 @@ def _format(rate: int) -> Change:
     return change
 
 
-def _transcription(settings: Settings, value: Any, name: str) -> Settings:
+def _transcription(settings: SessionSettings, value: Any, name: str) -> SessionSettings:
     if value is None:
         return replace(settings, transcribe=False, language=None)
     language = _object(value, name).get("language")
@@ -143,7 +143,7 @@ def _transcription(settings: Settings, value: Any, name: str) -> Settings:
     return replace(settings, transcribe=True, language=language)
 
 
-def _voice(settings: Settings, value: Any, name: str) -> Settings:
+def _voice(settings: SessionSettings, value: Any, name: str) -> SessionSettings:
     if value is not None and not (isinstance(value, str) and 0 < len(value) <= 128):
         raise invalid(f"{name} must be the name of a voice; GET /v1/voices lists them", name)
     return replace(settings, voice=value)
@@ -152,7 +152,7 @@ def _voice(settings: Settings, value: Any, name: str) -> Settings:
 RANGES = {"threshold": (0.0, 1.0), "prefix_padding_ms": (0, 5000), "silence_duration_ms": (100, 10_000)}
 
 
-def _detection(settings: Settings, value: Any, name: str) -> Settings:
+def _detection(settings: SessionSettings, value: Any, name: str) -> SessionSettings:
     if value is None:
         return replace(settings, detection=None)
     given = dict(_object(value, name))

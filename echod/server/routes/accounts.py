@@ -7,9 +7,10 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 
+from echod.accounts.grants import LOCAL, Account, AccountRole, Grant, Token
 from echod.accounts.passwords import MAX_LENGTH, MIN_LENGTH
 from echod.accounts.removal import remove_account
-from echod.accounts.store import LOCAL, MAX_TOKEN_NAME, NAME, SESSION_SECONDS, Account, AccountRole, Grant, Token
+from echod.accounts.store import MAX_TOKEN_NAME, NAME, SESSION_SECONDS
 from echod.errors import EchodError
 from echod.host.network import peer
 from echod.server.answers import refusals

@@ -13,8 +13,8 @@ from echod.server.answers import FILE, PORTRAITS, RECORDINGS, refusals
 from echod.server.caller import Caller
 from echod.server.downloads import Download, download
 from echod.server.multipart import parts
+from echod.server.objects import listing
 from echod.server.refusals import blaming, invalid
-from echod.server.routes.videos import listing
 from echod.server.schemas import DEFAULT_PURPOSE, MAX_PURPOSE, UPLOAD_BODY
 from echod.server.services import Addresses, Addressing, Calling, Served, Services
 

@@ -14,14 +14,14 @@ from fastapi.responses import Response
 
 from echod.jobs.options import check_options
 from echod.roles.examples import example_role
-from echod.roles.store import Role
+from echod.roles.role import Role
 from echod.server.answers import FILE, OPTIONAL, PORTRAITS, refusals
 from echod.server.caller import Caller
 from echod.server.downloads import Download, download
 from echod.server.multipart import parts
+from echod.server.objects import listing
 from echod.server.refusals import blaming, invalid
 from echod.server.routes.submission import nest
-from echod.server.routes.videos import listing
 from echod.server.schemas import NAME_OF_ROLE, NEW_ROLE_BODY, ROLE_BODY
 from echod.server.services import Addresses, Addressing, Calling, Served, Services
 from echod.uploads.store import Receiving

@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from echod.errors import EchodError
 from echod.jobs.desk import Desk
-from echod.jobs.life import Job
+from echod.jobs.job import Job
 from echod.server.admission import abort
 from echod.server.downloads import Download, download
 from echod.uploads.store import display_name

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import msgspec
 
 from echod.errors import EchodError
-from echod.jobs.life import Options
+from echod.jobs.job import Options
 from echod.jobs.options import check_options
 from echod.server.refusals import invalid
 
 if TYPE_CHECKING:
-    from echod.roles.store import Role
+    from echod.roles.role import Role
 
 REFERENCES = ("input_reference", "audio_reference")  # the portrait and the speech, by OpenAI's and vLLM-Omni's names
 FIELDS = (*REFERENCES, "prompt", "model", "size", "seed", "fps", "steps", "guidance", "voice", "seconds", "lossless",

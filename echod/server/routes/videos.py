@@ -16,13 +16,13 @@ from echod.errors import EchodError
 from echod.inspection.messages import Inspected
 from echod.jobs.desk import Draft
 from echod.jobs.folder import PORTRAIT, SPEECH
-from echod.jobs.life import Job
-from echod.roles.store import Role
+from echod.jobs.job import Job
+from echod.roles.role import Role
 from echod.server.answers import FILE, OPTIONAL, PORTRAITS, RECORDINGS, refusals
 from echod.server.caller import Caller
 from echod.server.downloads import Download, download
 from echod.server.multipart import parts
-from echod.server.objects import video_object
+from echod.server.objects import listing, video_object
 from echod.server.refusals import blaming, invalid, json_object
 from echod.server.routes.stream import Stream, clip, stream_head, why_none
 from echod.server.routes.submission import REFERENCES, Submission, check, nest, no_file
@@ -143,12 +143,6 @@ def _speech(served: Services, job: Job) -> Path:
     if job.speech is None:
         raise EchodError("not_ready", f"job {job.id} has no speech: its words have not been spoken")
     return served.desk.directory(job.id) / SPEECH
-
-
-def listing(rows: list[dict[str, Any]], more: bool) -> dict[str, Any]:
-    """A page in OpenAI's shape."""
-    first, last = (rows[0]["id"], rows[-1]["id"]) if rows else (None, None)
-    return {"object": "list", "data": rows, "first_id": first, "last_id": last, "has_more": more}
 
 
 def _answer(job: Job, served: Services, addresses: Addresses) -> JSONResponse:

@@ -20,8 +20,9 @@ import httpx
 from echod.errors import ConfigurationError
 from echod.host.redaction import redact
 from echod.host.secret import Secret
-from echod.sound.unwrap import wav
-from echod.speech.backend import HEAR_RATE, SPEAK_RATE, USAGE, Backend, Call, Failure, Function, Turn, Voice
+from echod.sound.pcm import HEAR_RATE, SPEAK_RATE
+from echod.sound.wav import wav
+from echod.speech.backend import USAGE, Backend, Call, Failure, Function, Question, Voice
 from echod.speech.dashscope.chat import Chat
 from echod.speech.dashscope.errors import explained
 from echod.speech.dashscope.tts import Synthesis, Wire
@@ -94,7 +95,7 @@ class DashScope(Backend):
                 _check(choice.finish_reason)
                 return str(choice.message.content or "")
 
-    async def reply(self, turn: Turn, call: Call) -> AsyncGenerator[str, None]:
+    async def reply(self, turn: Question, call: Call) -> AsyncGenerator[str, None]:
         parameters: dict[str, Any] = {"modalities": ["text"]} if "omni" in call.model else {}
         if call.model.startswith(THINKING):
             parameters["enable_thinking"] = False
@@ -141,7 +142,7 @@ class DashScope(Backend):
         await self._chat.close()
 
 
-def _messages(turn: Turn) -> list[dict[str, Any]]:
+def _messages(turn: Question) -> list[dict[str, Any]]:
     """The conversation as chat completions have it, with sound as only DashScope has it: a data URI and its format."""
     messages = [{"role": "system", "content": turn.personality}] if turn.personality else []
     messages += [{"role": message.author, "content": message.text} for message in turn.history]

@@ -14,7 +14,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Literal
 
-from echod.speech.backend import Call, Failure, Function, Message, Turn, Voice
+from echod.speech.backend import Call, Failure, Function, Message, Question, Voice
 from echod.speech.local.messages import Hear, Reply
 from echod.speech.local.models import Models
 from echod.speech.local.smollm import INSTALL_READER, INSTALL_SMOLLM, SMOLLM, has_reader, smollm_file
@@ -65,7 +65,7 @@ class Local:
         async with aclosing(self._models.ask(work, call)) as pieces:
             return "".join([piece async for piece in pieces])
 
-    async def reply(self, turn: Turn, call: Call) -> AsyncGenerator[str, None]:
+    async def reply(self, turn: Question, call: Call) -> AsyncGenerator[str, None]:
         text = turn.text or ""
         if call.model == SCRIPTED:
             for piece in _scripted(text):

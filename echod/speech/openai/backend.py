@@ -16,8 +16,10 @@ from typing import Any, Literal
 import msgspec
 
 from echod.host.secret import Secret
-from echod.sound.unwrap import Unwrapper, wav
-from echod.speech.backend import HEAR_RATE, Backend, Call, Failure, Function, Turn, Voice
+from echod.sound.pcm import HEAR_RATE
+from echod.sound.unwrap import Unwrapper
+from echod.sound.wav import wav
+from echod.speech.backend import Backend, Call, Failure, Function, Question, Voice
 from echod.speech.openai.http import SPEECH, Server, decode, read
 from echod.speech.remote.refusals import refusal
 from echod.speech.sentences import lines
@@ -73,7 +75,7 @@ class OpenAI(Backend):
         call.usage = _counted(heard.usage)
         return heard.text.strip()
 
-    async def reply(self, turn: Turn, call: Call) -> AsyncGenerator[str, None]:
+    async def reply(self, turn: Question, call: Call) -> AsyncGenerator[str, None]:
         body = {"model": call.model, "messages": self._messages(turn), "stream": True}
         if turn.sound is not None:
             body["modalities"] = ["text"]
@@ -90,7 +92,7 @@ class OpenAI(Backend):
                     raise
                 self._asks_for_usage = False  # an older server, which does not know it
 
-    async def _reply(self, body: Mapping[str, Any], turn: Turn, call: Call) -> AsyncGenerator[str, None]:
+    async def _reply(self, body: Mapping[str, Any], turn: Question, call: Call) -> AsyncGenerator[str, None]:
         ended = None
         private = [turn.text or "", turn.personality, *(message.text for message in turn.history)]
         async with aclosing(self._server.events("chat/completions", body, call, private)) as events:
@@ -109,13 +111,13 @@ class OpenAI(Backend):
         if ended == "content_filter":
             raise Failure("moderated", "the server broke off the reply: content_filter")
 
-    def _messages(self, turn: Turn) -> list[dict[str, Any]]:
+    def _messages(self, turn: Question) -> list[dict[str, Any]]:
         messages: list[dict[str, Any]] = [{"role": message.author, "content": message.text} for message in turn.history]
         if turn.personality:
             messages.insert(0, {"role": "system", "content": turn.personality})
         return [*messages, {"role": "user", "content": self._content(turn)}]
 
-    def _content(self, turn: Turn) -> str | list[dict[str, Any]]:
+    def _content(self, turn: Question) -> str | list[dict[str, Any]]:
         if turn.sound is None:
             return turn.text or ""
         data = self._sound_prefix + base64.b64encode(wav(turn.sound, HEAR_RATE)).decode()

@@ -8,10 +8,13 @@ import numpy as np
 import pytest
 
 from echod.inference.audio import Speech
-from echod.inference.contract import Image, InputError, Options, load_engine, no_checkpoint
+from echod.inference.contract import Image, Options, no_checkpoint
 from echod.inference.echomimic import tiny
 from echod.inference.echomimic.config import PRESETS
-from echod.inference.echomimic.engine import EchoMimicEngine, generate_video
+from echod.inference.echomimic.engine import EchoMimicEngine
+from echod.inference.engines import load_engine
+from echod.inference.errors import InputError
+from echod.inference.generate import generate_video
 from tests.making.media import EXAMPLES, write_picture
 
 

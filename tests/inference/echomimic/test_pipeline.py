@@ -12,11 +12,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from echod.inference.audio import Speech
-from echod.inference.contract import InputError
 from echod.inference.echomimic import pipeline as stages
 from echod.inference.echomimic.pipeline import Audio2VideoPipeline, Likeness, NotFiniteError, denoise
 from echod.inference.echomimic.weights import Models
 from echod.inference.echomimic.windows import Call, Plan, step_by_step, wavefront
+from echod.inference.errors import InputError
 
 from .plain import PlainUNet, sample
 from .test_denoiser import distance, draw

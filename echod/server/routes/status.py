@@ -1,0 +1,46 @@
+"""What this daemon has, and whether it is well: models, health, readiness, metrics, the list of routes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST
+from starlette.requests import Request
+
+from echod import __version__
+from echod.server.routes import docs
+from echod.server.services import Calling, Served
+from echod.workers.state import READY
+
+
+async def list_models(served: Served) -> dict[str, Any]:
+    await served.roles.look()
+    names = [*served.desk.engines, *(f"role:{role.name}" for role in served.roles.loaded)]
+    rows = [{"id": name, "object": "model", "created": 0, "owned_by": "echod"} for name in names]
+    return {"object": "list", "data": rows}
+
+
+async def healthz(served: Served, caller: Calling) -> dict[str, Any]:
+    """Who is let in is told the version; everybody, whether there are accounts to sign in to."""
+    known = {"version": __version__} if caller.account else {}
+    return {"status": "ok", **known, "sign_in": bool(served.accounts)}
+
+
+async def readyz(served: Served, caller: Calling) -> JSONResponse:
+    devices = served.devices()
+    ready = any(device.state in READY for device in devices) and not served.desk.draining
+    body = {"ready": ready, "draining": served.desk.draining}
+    if caller.admin:  # it names jobs and processes
+        body["devices"] = msgspec.to_builtins(devices)
+    return JSONResponse(body, 200 if ready else 503)
+
+
+async def metrics(served: Served, caller: Calling) -> Response:
+    caller.must_be_admin()
+    return Response(served.metrics.render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
+
+
+async def documentation(request: Request) -> HTMLResponse:
+    return docs.page(request.app.openapi())
