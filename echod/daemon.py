@@ -38,8 +38,10 @@ from echod.host.terminal import plain
 from echod.inference.echomimic import layout
 from echod.inspection.inspector import Inspector
 from echod.jobs.desk import Desk
+from echod.jobs.options import check_options
 from echod.jobs.speaking import Speaking
 from echod.journal import Journal
+from echod.roles.role import Role
 from echod.roles.store import Roles
 from echod.server.app import Services, create_app, sockets
 from echod.server.front.front import Front
@@ -49,6 +51,7 @@ from echod.speech.usage import Usage, UsageRecords
 from echod.uploads.quota import Quota
 from echod.uploads.store import FileStore
 from echod.workers.fleet import Fleet, find_devices
+from echod.workers.messages import Prepare
 
 log = logging.getLogger("echod")
 
@@ -277,7 +280,7 @@ class Daemon:
         """Have workers prepare the portraits of roles, each for its own engine and size."""
         engines = self.desk.engines
         wanted = [(role, role.file.engine or engines[0]) for role in self.roles.loaded]
-        self.fleet.prepare(role.order(engine) for role, engine in wanted if engine in engines)
+        self.fleet.prepare(portrait_of(role, engine) for role, engine in wanted if engine in engines)
 
     def _announce(self) -> None:
         devices = ", ".join(worker.device for worker in self.fleet.workers)
@@ -332,6 +335,19 @@ class Daemon:
                 except Exception:
                     log.exception("what has expired could not be removed")
             await asyncio.sleep(SWEEP_INTERVAL)
+
+
+def portrait_of(role: Role, engine: str) -> Prepare:
+    """What a worker needs to have the role's portrait warm for its clips."""
+    options = check_options(role.file.options)
+    return Prepare(
+        engine=engine,
+        portrait=str(role.picture),
+        portrait_sha256=role.portrait.sha256,
+        box=role.portrait.box,
+        width=options.width,
+        height=options.height,
+    )
 
 
 def _counters(db: sqlite3.Connection) -> dict[str, int]:

@@ -47,7 +47,6 @@ BESIDES: Mapping[str, str] = {
     "inspection.proc": "inference.face inference.room",
     "inspection.recordings": "inference.room",
     "journal": "jobs.job inspection.facts",
-    "roles.role": "workers.messages",
     "server.routes.files": "journal",
     "commands.checks": "speech.openai.neighbours speech.plan",
     "commands.weights": "speech.local.registry",

@@ -7,9 +7,7 @@ from pathlib import Path
 import msgspec
 
 from echod.inspection.facts import PortraitFacts
-from echod.jobs.options import check_options
 from echod.roles.file import RoleFile
-from echod.workers import messages
 
 
 class Role(msgspec.Struct, frozen=True, kw_only=True):
@@ -23,15 +21,3 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def title(self) -> str:
         return self.file.title or self.name
-
-    def order(self, engine: str) -> messages.Prepare:
-        """What a worker needs to have this portrait warm for the role's clips."""
-        options = check_options(self.file.options)
-        return messages.Prepare(
-            engine=engine,
-            portrait=str(self.picture),
-            portrait_sha256=self.portrait.sha256,
-            box=self.portrait.box,
-            width=options.width,
-            height=options.height,
-        )

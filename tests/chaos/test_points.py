@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import httpx
 import pytest
 
+from echod.jobs.job import TERMINAL
 from tests.drivers.running import RunningDaemon, descendants, gone
 from tests.making.media import EXAMPLES, write_wav
 from tests.stand_ins.killed_at import POINTS
@@ -103,6 +104,6 @@ def test_killed_at(tmp_path: Path, point: str) -> None:
         while stray(daemon, id):  # sweeping is the background's work; the test's own time limit ends it
             pause.wait(0.05)
     lines = map(json.loads, daemon.log.read_text().splitlines())
-    ends = Counter(line.get("job") for line in lines if line["message"] in ("completed", "failed", "cancelled"))
+    ends = Counter(line.get("job") for line in lines if line["message"].split()[0] in TERMINAL)
     assert ends == ({} if point == "terminal" else {id: 1})
     print(f"point={point} jobs=1 attempts={fate.attempts}")

@@ -274,7 +274,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config(tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Config]:
     """Workers are left out: no start here gets as far as to need one."""
     monkeypatch.setattr(daemons, "find_devices", lambda wanted: ("cpu",))
-    monkeypatch.setattr(daemons, "LocalFleet", lambda *_: Fleet())
+    monkeypatch.setattr(daemons, "Fleet", lambda *_: Fleet())
     config = make_config(tmp_path)
     shutil.copytree(whole, config.state_dir, symlinks=True)
     yield config

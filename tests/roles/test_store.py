@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from echod.config import Config
+from echod.daemon import portrait_of
 from echod.errors import EchodError
 from echod.inspection.messages import Inspected
 from echod.roles import folder as rolefolder
@@ -82,7 +83,7 @@ async def test_added(bench: Bench) -> None:
     bench.put(text='title = "Ada"\nengine = "preview"\n[options]\nsize = "256x384"')
     role = await bench.roles.find("ada")
     assert (role.title, role.portrait.faces, role.picture.read_bytes()) == ("Ada", 2, PICTURE)
-    order = role.order("preview")
+    order = portrait_of(role, "preview")
     assert (order.width, order.height, order.portrait_sha256) == (256, 384, role.portrait.sha256)
     assert order.box == role.portrait.box
     assert bench.changes == 1

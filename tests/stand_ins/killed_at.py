@@ -76,7 +76,7 @@ def arm(point: str) -> None:
         case "sent":  # the worker is told, and may have begun
             the_worker.send = dying(the_worker.send, _is_run, after=True)
         case "publish":
-            vars(daemon)["LocalFleet"] = functools.partial(fleet.Fleet, main=publishing)
+            vars(daemon)["Fleet"] = functools.partial(fleet.Fleet, main=publishing)
         case "done":  # the daemon has been told, and has committed nothing
             the_desk.apply = dying(the_desk.apply, lambda _self, _job, event: isinstance(event, jobs.Done))
         case "terminal":  # the end is committed, and no client told

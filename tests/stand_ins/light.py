@@ -34,6 +34,6 @@ if __name__ == "__main__":
     from echod.inspection import inspector as inspection
     from echod.workers import fleet
 
-    vars(daemon)["LocalFleet"] = functools.partial(fleet.Fleet, main=scripted.main)
+    vars(daemon)["Fleet"] = functools.partial(fleet.Fleet, main=scripted.main)
     inspection.Inspector.start = start_later  # type: ignore[method-assign]
     main()
