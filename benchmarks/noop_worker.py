@@ -10,6 +10,7 @@ import time
 from functools import partial
 
 from echod import gpu_proc
+from echod.jobs import life
 from echod.workers import messages
 
 COMMAND = (sys.executable, "-m", "benchmarks.noop_worker")
@@ -24,9 +25,8 @@ class NoOp(gpu_proc.GpuProc):
     def run(self, order: messages.Run) -> None:
         began = {"began_ns": time.monotonic_ns()}
         self.report(messages.Began(order.job, order.attempt))
-        self.report(
-            messages.Done(job=order.job, attempt=order.attempt, frames=0, crop=(0, 0, 1, 1), faces=1, timings_ms=began)
-        )
+        done = life.Done(attempt=order.attempt, frames=0, crop=(0, 0, 1, 1), faces=1, timings_ms=began)
+        self.report(messages.Moved(job=order.job, event=done))
 
 
 def main(spec: gpu_proc.Spec) -> None:

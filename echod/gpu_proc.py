@@ -29,6 +29,7 @@ from echod.host import logs
 from echod.host.directories import storage_code
 from echod.host.process import die_with_parent, exit_at_once
 from echod.jobs import folder as job_files
+from echod.jobs import life
 from echod.workers import messages
 
 if TYPE_CHECKING:
@@ -193,9 +194,9 @@ class GpuProc:
         self.report(messages.Began(order.job, order.attempt, below))
         self.running.append(order)
         try:
-            self.report(Attempt(self, order).make())
+            self.report(messages.Moved(job=order.job, event=Attempt(self, order).make()))
         except CancelledAttempt:
-            self.report(messages.Cancelled(order.job, order.attempt))
+            self.report(messages.Moved(job=order.job, event=life.Cancelled()))
         except Exception as error:
             self._failed(order, error)
         finally:
@@ -203,12 +204,12 @@ class GpuProc:
             self.cancelled.discard((order.job, order.attempt))
 
     def _failed(self, order: messages.Run, error: Exception) -> None:
-        failed = describe(order, error)
+        failed, sticky = describe(order.attempt, error)
         log.warning("attempt failed: %s", failed.message, exc_info=error, extra={"job": order.job})
         if failed.code == "out_of_memory":
             self._release_memory()
-        self.report(failed)
-        if failed.sticky:
+        self.report(messages.Moved(job=order.job, event=failed, sticky=sticky))
+        if sticky:
             raise Stopped from error
 
     def _release_memory(self) -> None:
@@ -270,7 +271,7 @@ class Attempt:
         self._reported = 0.0
         self._passed = time.monotonic()
 
-    def make(self) -> messages.Done:
+    def make(self) -> life.Done:
         """Prepare, make the clip, write its manifest. Raises whatever the engine and the checkpoint raise."""
         from echod.inference import clip
         from echod.inference.audio import Speech
@@ -296,17 +297,19 @@ class Attempt:
             mark={"version": __version__},
             room=Room(directory, order.most, order.spare),
             checkpoint=self.checkpoint,
-            on_first_fragment=lambda: self.worker.report(messages.FirstFrame(order.job, order.attempt)),
+            on_first_fragment=lambda: self._report(life.FirstFrame(order.attempt)),
         )
         write_manifest(directory, order, portrait, facts.frames)
-        return messages.Done(
-            job=order.job,
+        return life.Done(
             attempt=order.attempt,
             frames=facts.frames,
             crop=portrait.crop,
             faces=portrait.faces,
             timings_ms={"face": prepare_ms, **facts.timings_ms},
         )
+
+    def _report(self, event: life.Progressed | life.FirstFrame, step_s: float = 0.0) -> None:
+        self.worker.report(messages.Moved(job=self.order.job, event=event, step_s=step_s))
 
     def checkpoint(self, stage: str, done: int, total: int) -> None:
         """Called by engines between windows, steps and batches: progress out, orders in."""
@@ -328,18 +331,15 @@ class Attempt:
         if stage == self._stage and timed and done < total and now - self._reported < REPORT_INTERVAL:
             return
         self._stage, self._reported = stage, now
-        self.worker.report(
-            messages.Progress(
-                job=self.order.job,
-                attempt=self.order.attempt,
-                stage=stage,
-                progress=sum(share * self._done.get(name, 0.0) for name, share in self.engine.shares.items()),
-                windows_done=self._windows[0],
-                windows_total=self._windows[1],
-                # What comes after the last step of a stage takes a time of its own.
-                step_s=self.worker.steps.get(key, 0.0) if done < total else 0.0,
-            )
+        progressed = life.Progressed(
+            attempt=self.order.attempt,
+            stage=stage,
+            progress=sum(share * self._done.get(name, 0.0) for name, share in self.engine.shares.items()),
+            windows_done=self._windows[0],
+            windows_total=self._windows[1],
         )
+        # What comes after the last step of a stage takes a time of its own.
+        self._report(progressed, self.worker.steps.get(key, 0.0) if done < total else 0.0)
 
 
 def read_portrait(path: Path) -> NDArray[np.uint8]:
@@ -352,8 +352,8 @@ def read_portrait(path: Path) -> NDArray[np.uint8]:
         return np.asarray(image.convert("RGB"))
 
 
-def describe(order: messages.Run, error: Exception) -> messages.Failed:
-    """What a raised exception means for the job: whose fault, and whether to try again."""
+def describe(attempt: int, error: Exception) -> tuple[life.Failed, bool]:
+    """What a raised exception means: whose fault, whether to try again, and whether it is sticky."""
     code, transient, sticky = "internal", True, False
     if is_out_of_memory(error):
         code, transient = "out_of_memory", False
@@ -366,9 +366,7 @@ def describe(order: messages.Run, error: Exception) -> messages.Failed:
     message = f"{type(error).__name__}: {error}" if code == "internal" else str(error)
     if code in WAYS_OUT:
         message = f"the clip cannot be written: {message}; {WAYS_OUT[code]}"
-    return messages.Failed(
-        job=order.job, attempt=order.attempt, code=code, message=message, transient=transient, sticky=sticky
-    )
+    return life.Failed(attempt=attempt, code=code, message=message, transient=transient), sticky
 
 
 def refuse(doing: str, error: Exception) -> messages.Refused:

@@ -7,12 +7,13 @@
       +-- of a text job: Spoken --> queued still, and now with speech; Unspoken --> failed
 
 `advance(job, event, now)` is the only way a job changes status. An event of another attempt leaves the job as it is,
-and so does every event after a terminal status: whatever arrives late, a job ends once.
+and so does every event after a terminal status: whatever arrives late, a job ends once. Tagged events are those that
+workers report.
 """
 
 from __future__ import annotations
 
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import msgspec
 
@@ -21,6 +22,8 @@ from echod.jobs.job import Failure, Job, Status
 
 MAX_EXCEPTIONS = 3  # attempts that may end in a transient exception of a living worker
 MAX_DEATHS = 2  # workers that may die under one job
+
+Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
 
 
 class Spoken(msgspec.Struct, frozen=True):
@@ -43,33 +46,33 @@ class Dispatched(msgspec.Struct, frozen=True):
     device: str
 
 
-class Progressed(msgspec.Struct, frozen=True, kw_only=True):
+class Progressed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Work done by the running attempt; `progress` is the share of all work, 0..1."""
 
     attempt: int
     stage: str
-    progress: float
-    windows_done: int = 0
-    windows_total: int = 0
+    progress: Annotated[float, msgspec.Meta(ge=0, le=1.01)]  # a sum may be a little more than 1
+    windows_done: Count = 0
+    windows_total: Count = 0
 
 
-class FirstFrame(msgspec.Struct, frozen=True):
-    """The growing clip can be played from its beginning."""
-
-    attempt: int
-
-
-class Done(msgspec.Struct, frozen=True, kw_only=True):
-    """The clip is published."""
+class FirstFrame(msgspec.Struct, frozen=True, tag=True):
+    """The growing clip holds its first fragment: it can be played from its beginning."""
 
     attempt: int
-    frames: int
+
+
+class Done(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """The clip is published: `clip.mp4` is in place and synced."""
+
+    attempt: int
+    frames: Count
     crop: tuple[int, int, int, int]
-    faces: int
+    faces: Count
     timings_ms: dict[str, int]
 
 
-class Failed(msgspec.Struct, frozen=True, kw_only=True):
+class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """The attempt raised; `transient` ones are tried again, and so is the first `out_of_memory`."""
 
     attempt: int
@@ -96,7 +99,7 @@ class CancelRequested(msgspec.Struct, frozen=True):
     """Somebody wants the job to end; a running attempt ends at its next checkpoint."""
 
 
-class Cancelled(msgspec.Struct, frozen=True):
+class Cancelled(msgspec.Struct, frozen=True, tag=True):
     """The job ended because somebody asked for it, or nobody waits for it any more."""
 
     message: str = "cancelled on request"

@@ -213,12 +213,8 @@ class Fleet:
                 self._ready(worker, ready)
             case messages.Refused() as refused:
                 worker.refused = refused
-            case messages.Progress() as progress:
-                self._progress(worker, progress)
-            case messages.FirstFrame(job=job, attempt=attempt):
-                self._do(self.desk.apply(job, jobs.FirstFrame(attempt)))
-            case messages.Done() | messages.Failed() | messages.Cancelled() as end:
-                self._ended(worker, end)
+            case messages.Moved() as moved:
+                self._moved(worker, moved)
             case messages.Began(job=job):
                 worker.step_s = None
                 worker.begun = worker.begun or (worker.running is not None and worker.running.id == job)
@@ -242,39 +238,27 @@ class Fleet:
         self._prepare_next(worker)
         self.wake()
 
-    def _progress(self, worker: Worker, report: messages.Progress) -> None:
-        worker.step_s = report.step_s or None
-        event = jobs.Progressed(
-            attempt=report.attempt,
-            stage=report.stage,
-            progress=report.progress,
-            windows_done=report.windows_done,
-            windows_total=report.windows_total,
-        )
-        self._do(self.desk.apply(report.job, event))
+    def _moved(self, worker: Worker, moved: messages.Moved) -> None:
+        if isinstance(moved.event, jobs.Progressed):
+            worker.step_s = moved.step_s or None
+        elif not isinstance(moved.event, jobs.FirstFrame) and not self._ended(worker, moved):
+            return
+        self._do(self.desk.apply(moved.job, moved.event))
 
-    def _ended(self, worker: Worker, end: messages.Done | messages.Failed | messages.Cancelled) -> None:
-        if worker.running and worker.running.id == end.job:
-            if isinstance(end, messages.Failed) and end.sticky:
+    def _ended(self, worker: Worker, moved: messages.Moved) -> bool:
+        """Whether the worker held the job that it says has ended."""
+        if worker.running and worker.running.id == moved.job:
+            if moved.sticky:
                 worker.running = None  # it is leaving: a job sent now would be lost with it
             else:
                 self._resume(worker)
-        elif worker.suspended and worker.suspended.id == end.job:
+        elif worker.suspended and worker.suspended.id == moved.job:
             worker.suspended = None  # it ended before the job on top of it arrived
         else:
-            return
-        self._avoid.pop(end.job, None)
+            return False
+        self._avoid.pop(moved.job, None)
         self.on_change()
-        match end:
-            case messages.Done():
-                event: jobs.Event = jobs.Done(
-                    attempt=end.attempt, frames=end.frames, crop=end.crop, faces=end.faces, timings_ms=end.timings_ms
-                )
-            case messages.Failed():
-                event = jobs.Failed(attempt=end.attempt, code=end.code, message=end.message, transient=end.transient)
-            case messages.Cancelled():
-                event = jobs.Cancelled()
-        self._do(self.desk.apply(end.job, event))
+        return True
 
     # Portraits kept warm
 

@@ -1,7 +1,8 @@
 """What daemon and workers say to each other over ipc: msgspec structs in MessagePack, never pickle.
 
 Daemon to worker, one inbox per incarnation: Run, Prepare, Cancel, Stop. Worker to daemon, one shared socket: an
-`Envelope` with the worker's number and epoch around one report. Pictures and sound never travel here, paths do.
+`Envelope` with the worker's number and epoch around one report; what befalls a job is told as the event that its life
+knows. Pictures and sound never travel here, paths do.
 """
 
 from __future__ import annotations
@@ -10,10 +11,10 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
+from echod.jobs import life
 from echod.jobs.job import Options
+from echod.jobs.life import Count
 
-Count: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
-Share: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1.01)]  # a sum may be a little more than 1
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
 
 
@@ -92,52 +93,17 @@ class Began(msgspec.Struct, frozen=True, tag=True):
     suspends: str | None = None
 
 
-class Progress(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """A checkpoint was passed. `step_s` is the rolling time of such a step in seconds, 0 if none was timed yet."""
+class Moved(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """What a worker's work means for the job.
+
+    With Progressed, `step_s` is the rolling time of such a step in seconds, 0 if none was timed yet. After a Failed
+    whose error is `sticky` the worker exits: its device context is lost.
+    """
 
     job: str
-    attempt: int
-    stage: str
-    progress: Share
-    windows_done: Count
-    windows_total: Count
-    step_s: Seconds
-
-
-class FirstFrame(msgspec.Struct, frozen=True, tag=True):
-    """The growing clip holds its first playable fragment."""
-
-    job: str
-    attempt: int
-
-
-class Done(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The clip is published: `clip.mp4` is in place and synced."""
-
-    job: str
-    attempt: int
-    frames: Count
-    crop: tuple[int, int, int, int]
-    faces: Count
-    timings_ms: dict[str, int]
-
-
-class Failed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """The attempt raised. After a `sticky` error the worker exits: its device context is lost."""
-
-    job: str
-    attempt: int
-    code: str
-    message: str
-    transient: bool = False
+    event: life.Progressed | life.FirstFrame | life.Done | life.Failed | life.Cancelled
+    step_s: Seconds = 0.0
     sticky: bool = False
-
-
-class Cancelled(msgspec.Struct, frozen=True, tag=True):
-    """The attempt ended because of a Cancel."""
-
-    job: str
-    attempt: int
 
 
 class Prepared(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -154,9 +120,7 @@ class Alive(msgspec.Struct, frozen=True, tag=True):
     doing: str
 
 
-Report: TypeAlias = (
-    Hello | Ready | Refused | Began | Progress | FirstFrame | Done | Failed | Cancelled | Prepared | Alive
-)
+Report: TypeAlias = Hello | Ready | Refused | Began | Moved | Prepared | Alive
 
 
 class Envelope(msgspec.Struct, frozen=True):

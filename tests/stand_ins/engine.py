@@ -175,8 +175,9 @@ def late(spec: gpu_proc.Spec) -> None:
             reports.connect(f"ipc://{spec.reports}")
             select.select([alive], [], [])  # until it is not
             time.sleep(0.05)  # as long as ZeroMQ's thread may take on a busy machine
-            error = InputError("no_face_detected", "as the picture says")
-            reports.send(messages.encode(messages.Envelope(spec.index, spec.epoch, gpu_proc.describe(order, error))))
+            failed, _ = gpu_proc.describe(order.attempt, InputError("no_face_detected", "as the picture says"))
+            moved = messages.Moved(job=order.job, event=failed)
+            reports.send(messages.encode(messages.Envelope(spec.index, spec.epoch, moved)))
         os._exit(0)
 
     if spec.epoch == 1:

@@ -49,7 +49,7 @@ def publishing(spec: gpu_proc.Spec) -> None:
     """A worker whose daemon dies when the clip is published and nobody has been told."""
     make = gpu_proc.Attempt.make
 
-    def make_and_die(self: gpu_proc.Attempt) -> messages.Done:
+    def make_and_die(self: gpu_proc.Attempt) -> jobs.Done:
         make(self)
         die(spec.parent)
         raise AssertionError("outlived its daemon")

@@ -13,6 +13,7 @@ from echod.gpu_proc import Attempt, GpuProc, Spec, describe, read_portrait, refu
 from echod.inference.echomimic.pipeline import NotFiniteError
 from echod.inference.errors import InputError
 from echod.jobs.job import BATCH, Options
+from echod.jobs.life import Progressed
 from echod.workers import messages
 from tests.stand_ins.engine import ScriptedEngine
 
@@ -38,9 +39,8 @@ ORDER = messages.Run(
 )
 def test_what_an_exception_means(error: Exception, code: str, transient: bool, sticky: bool) -> None:
     """Input, memory, disk and numbers are the job's own fault; what remains is tried again."""
-    failed = describe(ORDER, error)
-    assert (failed.job, failed.attempt) == ("video_1", 2)
-    assert (failed.code, failed.transient, failed.sticky) == (code, transient, sticky)
+    failed, lasts = describe(2, error)
+    assert (failed.attempt, failed.code, failed.transient, lasts) == (2, code, transient, sticky)
 
 
 def test_a_portrait_larger_than_pillow_likes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +111,7 @@ def expected_step(worker: Recorder, options: Options) -> float:
     for done in range(3):
         attempt.checkpoint("decode", done, 3)
     told = worker.reports[0]
-    assert isinstance(told, messages.Progress)
+    assert isinstance(told, messages.Moved) and isinstance(told.event, Progressed)
     return told.step_s
 
 

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 import zmq
 import zmq.asyncio
 
+from echod.jobs.life import Progressed
 from echod.workers import messages
+from echod.workers.worker import Worker
 from tests.workers.test_fleet import bench
+
+
+def report(told: dict[str, Any], worker: int = 0) -> bytes:
+    return msgspec.msgpack.encode({"worker": worker, "epoch": 1, "report": told})
 
 
 def reports() -> Iterator[tuple[str, bytes]]:
@@ -23,16 +30,15 @@ def reports() -> Iterator[tuple[str, bytes]]:
     yield "half", envelope[:-3]
     yield "more behind it", envelope + envelope
     yield "a list", msgspec.msgpack.encode([1, 2, 3])
-    yield "no report", msgspec.msgpack.encode({"worker": 0, "epoch": 1, "report": {"type": "Order"}})
+    yield "no report", report({"type": "Order"})
     for worker in (-1, 99, 2**63):
-        yield (
-            f"worker {worker}",
-            msgspec.msgpack.encode({"worker": worker, "epoch": 1, "report": {"type": "Alive", "doing": ""}}),
-        )
+        yield f"worker {worker}", report({"type": "Alive", "doing": ""}, worker)
     for progress in (float("nan"), float("inf"), -1.0, 1e308):
-        report = {"type": "Progress", "job": "j", "attempt": 1, "stage": "s", "progress": progress,
-                  "windows_done": 1, "windows_total": 1, "step_s": 0.0}  # fmt: skip
-        yield f"progress {progress}", msgspec.msgpack.encode({"worker": 0, "epoch": 1, "report": report})
+        event = {"type": "Progressed", "attempt": 1, "stage": "s", "progress": progress}
+        yield f"progress {progress}", report({"type": "Moved", "job": "j", "event": event})
+    for name in ("Lost", "Requeued"):  # which the daemon alone may say
+        event = {"type": name, "attempt": 1, "stalled": False, "reason": ""}
+        yield name, report({"type": "Moved", "job": "j", "event": event})
     yield "large", b"\xc6\xff\xff\xff\xff" + bytes(2 << 20)
 
 
@@ -59,11 +65,15 @@ async def test_report_that_breaks_its_taking(
 ) -> None:
     """A fault of the daemon's own under one report ends neither the reading nor goes unseen."""
 
-    def fail(*_: object) -> None:
-        raise KeyError("missing")
-
     async with bench(tmp_path) as it:
         await it.ready()
-        monkeypatch.setattr(it.fleet, "_progress", fail)
+        moved = it.fleet._moved
+
+        def fail(worker: Worker, report: messages.Moved) -> None:
+            if isinstance(report.event, Progressed):
+                raise KeyError("missing")
+            moved(worker, report)
+
+        monkeypatch.setattr(it.fleet, "_moved", fail)
         assert (await it.ended(await it.accept())).status == "completed"
     assert "a report could not be taken" in caplog.text
