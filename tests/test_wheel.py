@@ -19,7 +19,8 @@ import PIL.Image
 import echod
 from echod.inference.audio import Speech
 from echod.inference.clip import make_clip
-from echod.inference.contract import Options, load_engine
+from echod.inference.contract import Options
+from echod.inference.engines import load_engine
 from echod.roles import examples
 
 portrait, speech, out = examples.PORTRAIT, examples.SPEECH, Path(sys.argv[1])
@@ -58,6 +59,15 @@ def test_wheel_holds_what_it_needs(wheel: Path) -> None:
         "echod/inference/preview/LICENSE.face_landmark",
     } <= names
     assert {name.partition("/")[0] for name in names if ".dist-info" not in name} == {"echod"}
+
+
+def test_every_package_is_in(wheel: Path) -> None:
+    """A folder without an __init__.py works in a checkout, and is missing from the wheel."""
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "echod").rglob("*.py")}
+    assert modules <= set(zipfile.ZipFile(wheel).namelist())
+    assert {Path(module).parent.as_posix() for module in modules} == {
+        path.parent.relative_to(ROOT).as_posix() for path in (ROOT / "echod").rglob("__init__.py")
+    }
 
 
 def test_wheel_makes_a_clip_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
