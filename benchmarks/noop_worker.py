@@ -39,5 +39,5 @@ if __name__ == "__main__":
     from echod import cli, daemon
     from echod.workers.fleet import Fleet
 
-    daemon.Fleet = partial(Fleet, main=noop_worker.main)  # type: ignore[attr-defined, assignment]
+    daemon.Fleet = partial(Fleet, main=noop_worker.main)  # type: ignore[misc, assignment]
     cli.main()

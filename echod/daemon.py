@@ -12,12 +12,10 @@ import faulthandler
 import logging
 import os
 import signal
-import sqlite3
 import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
 from typing import Any
 
 from echod import __version__
@@ -39,6 +37,7 @@ from echod.inference.echomimic import layout
 from echod.inspection.inspector import Inspector
 from echod.jobs.desk import Desk
 from echod.jobs.options import check_options
+from echod.jobs.rows import JobRows
 from echod.jobs.speaking import Speaking
 from echod.journal import Journal
 from echod.roles.role import Role
@@ -49,6 +48,7 @@ from echod.server.metrics import Metrics
 from echod.speech.plan import open_calls, reloaded
 from echod.speech.usage import Usage, UsageRecords
 from echod.uploads.quota import Quota
+from echod.uploads.rows import FileRows
 from echod.uploads.store import FileStore
 from echod.workers.fleet import Fleet, find_devices
 from echod.workers.messages import Prepare
@@ -175,13 +175,14 @@ class Daemon:
                 await self._until_stopped()
 
     async def _open_journal(self, stack: AsyncExitStack) -> Journal:
-        journal = Journal(self.config.state_dir / "echod.sqlite3")
+        self.journal = journal = Journal(self.config.state_dir / "echod.sqlite3", JobRows, FileRows)
         journal.open()
         stack.push_async_callback(journal.close)
         self.accounts = Accounts(journal, clock=self.clock)
         await self.accounts.open()
-        self.trusted = TrustedTime(self.clock, known=await journal.do(_counters))
+        self.trusted = TrustedTime(self.clock, known=await journal.counters())
         check_bind(self.config, self.accounts)
+        self.usage = UsageRecords(journal)
         return journal
 
     async def _open_desk(self, stack: AsyncExitStack, journal: Journal) -> None:
@@ -219,16 +220,16 @@ class Daemon:
         await self.files.open()
         await self.desk.open(self.fleet)
         stack.push_async_callback(self.desk.close)
-        await finish_removals(self.accounts, self.desk, self.files)
+        await finish_removals(self.accounts, self.desk, self.files, self.usage)
 
     async def _open_services(self, stack: AsyncExitStack, journal: Journal) -> Services:
-        desk, usage = self.desk, UsageRecords(journal)
+        desk = self.desk
         metrics = Metrics(
             queued=lambda: len(desk.queue), watchers=lambda: len(desk.feed.watchers), devices=self.fleet.devices
         )
 
         def record(called: Usage) -> None:
-            usage.add(called)
+            self.usage.add(called)
             metrics.called(called)
 
         self.roles = Roles(self.config, self.inspector, self._warm_roles)
@@ -242,7 +243,7 @@ class Daemon:
         return Services(
             desk, self.files, self.fleet.devices, metrics, lambda: self.front.tcp_url,
             roles=self.roles, accounts=self.accounts, signer=signer,
-            calls=self.calls, usage=usage, conversations=self.conversations,
+            calls=self.calls, usage=self.usage, conversations=self.conversations,
         )  # fmt: skip
 
     async def _until_stopped(self) -> None:
@@ -320,13 +321,12 @@ class Daemon:
             await asyncio.to_thread(heap.trim)
 
     async def _sweep(self) -> None:
-        usage = UsageRecords(self.desk.journal)
         sweeps: tuple[Callable[[], Awaitable[None]], ...] = (
             lambda: self.files.sweep(self.trusted()),  # what frees bytes first: a full disk has no room for the others
             self.desk.sweep,
             lambda: self.accounts.sweep(self.trusted()),
-            lambda: usage.sweep(self.trusted() - self.config.keep_usage),
-            lambda: self.desk.journal.do(partial(_count, self.trusted.counters())),
+            lambda: self.usage.sweep(self.trusted() - self.config.keep_usage),
+            lambda: self.journal.set_counters(self.trusted.counters()),
         )
         while True:
             for sweep in sweeps:
@@ -348,12 +348,3 @@ def portrait_of(role: Role, engine: str) -> Prepare:
         width=options.width,
         height=options.height,
     )
-
-
-def _counters(db: sqlite3.Connection) -> dict[str, int]:
-    return dict(db.execute("SELECT name, value FROM counters").fetchall())
-
-
-def _count(counters: Mapping[str, int], db: sqlite3.Connection) -> None:
-    statement = "INSERT INTO counters VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
-    db.executemany(statement, counters.items())

@@ -12,24 +12,27 @@ import os
 import queue
 import sqlite3
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Generic, Literal, Protocol, TypeVar
 
 import msgspec
 
 from echod import journal_file
 from echod.errors import ConfigurationError, EchodError
-from echod.inspection.facts import PortraitFacts, SpeechFacts
-from echod.jobs.job import Job
+
+
+class Value(Protocol):
+    @property
+    def id(self) -> str: ...
+
 
 T = TypeVar("T")
-Row = TypeVar("Row", Job, "Record")
+Row = TypeVar("Row", bound=Value)
 Work = Callable[[sqlite3.Connection], T]
 Outcome = tuple[asyncio.Future[Any], Any, Exception | None]
 
-IDEMPOTENCY_SECONDS = 86400
 REMOVED = 10_000  # jobs, and files, whose place is remembered
 
 SCHEMA_VERSION = 3
@@ -79,35 +82,15 @@ PLACES = """
 """
 
 
-class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """One uploaded file. `filename` is what the client called it, for display only."""
-
-    id: str
-    account: str
-    filename: str
-    bytes: int
-    created_at: float
-    expires_at: float | None
-    purpose: str
-    kind: str
-    portrait: PortraitFacts | None = None
-    speech: SpeechFacts | None = None
-
-
-class Replayed(Exception):
-    """The idempotency key was used before: by `job`, for a request with `fingerprint`."""
-
-    def __init__(self, job: str, fingerprint: str) -> None:
-        super().__init__(job)
-        self.job = job
-        self.fingerprint = fingerprint
-
-
 class Journal:
-    """Open it inside a running event loop; every method may be awaited from that loop only."""
+    """Open it inside a running event loop; every method may be awaited from that loop only.
 
-    def __init__(self, path: Path) -> None:
+    `tables` are those whose rows are checked when it is opened.
+    """
+
+    def __init__(self, path: Path, *tables: type[Rows[Any]]) -> None:
         self.path = path
+        self._tables = tables
         self._work: queue.SimpleQueue[tuple[Work[Any], asyncio.Future[Any]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="journal", daemon=True)
         self._db: sqlite3.Connection
@@ -163,15 +146,8 @@ class Journal:
 
     def _check_rows(self) -> None:
         journal_file.check_rows(self.path, self._db)
-        kinds = (("jobs", partial(_decode, Job), "account, status"), ("files", partial(_decode, Record), "account"))
-        for table, decode, columns in kinds:
-            for row, id, data, *said in self._db.execute(f"SELECT rowid, id, data, {columns} FROM {table}"):
-                try:
-                    found = msgspec.structs.asdict(decode(id, data))
-                except EchodError as error:
-                    raise journal_file.damaged_row(self.path, table, row, error.message) from None
-                if said != [found[column] for column in columns.split(", ")]:
-                    raise journal_file.damaged_row(self.path, table, row, f"the columns of {id} belong to another")
+        for table in self._tables:
+            table.check(self.path, self._db)
 
     async def close(self) -> None:
         """Commit what waits, then close the file."""
@@ -226,7 +202,13 @@ class Journal:
         self._work.put((work, future))
         return future
 
-    # Jobs
+    def execute(self, statement: str, values: Sequence[Any] = ()) -> asyncio.Future[None]:
+        def work(db: sqlite3.Connection) -> None:
+            db.execute(statement, values)
+
+        return self.do(work)
+
+    # Counters
 
     def boot(self) -> asyncio.Future[int]:
         """Count this start of the daemon."""
@@ -238,111 +220,86 @@ class Journal:
 
         return self.do(work)
 
-    def add_job(
-        self, job: Job, key: str | None = None, fingerprint: str | None = None, now: float | None = None
-    ) -> asyncio.Future[None]:
-        """Accept a job. Raises Replayed if this account used the idempotency key within 24 hours before `now`."""
+    def counters(self) -> asyncio.Future[dict[str, int]]:
+        return self.do(lambda db: dict(db.execute("SELECT name, value FROM counters").fetchall()))
 
+    def set_counters(self, counters: Mapping[str, int]) -> asyncio.Future[None]:
         def work(db: sqlite3.Connection) -> None:
-            if key is not None:
-                since = (job.created_at if now is None else now) - IDEMPOTENCY_SECONDS
-                db.execute("DELETE FROM idempotency WHERE created_at < ?", (since,))
-                _claim(db, job, key, fingerprint or "")
-            db.execute(
-                "INSERT INTO jobs (id, account, status, expires_at, data) VALUES (?, ?, ?, ?, ?)",
-                (job.id, job.account, job.status, job.expires_at, _encode(job)),
-            )
+            statement = "INSERT INTO counters VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
+            db.executemany(statement, counters.items())
 
         return self.do(work)
 
-    def replayed(self, account: str, key: str, now: float) -> asyncio.Future[Replayed | None]:
-        """What this account used the idempotency key for within 24 hours."""
 
-        def work(db: sqlite3.Connection) -> Replayed | None:
-            query = "SELECT job, fingerprint FROM idempotency WHERE account = ? AND key = ? AND created_at >= ?"
-            row = db.execute(query, (account, key, now - IDEMPOTENCY_SECONDS)).fetchone()
-            return Replayed(*row) if row else None
+class Rows(Generic[Row]):
+    """A table of values, as JSON in its column `data`. Whose they are knows their SQL, beyond what is common to all."""
 
-        return self.do(work)
+    table: Literal["jobs", "files"]
+    kind: type[Row]
+    columns: tuple[str, ...]  # what else of a value stands in a column, and never differs from it
 
-    def save_job(self, job: Job) -> asyncio.Future[None]:
-        def work(db: sqlite3.Connection) -> None:
-            db.execute(
-                "UPDATE jobs SET status = ?, expires_at = ?, data = ? WHERE id = ?",
-                (job.status, job.expires_at, _encode(job), job.id),
-            )
+    def __init__(self, journal: Journal) -> None:
+        self.journal = journal
 
-        return self.do(work)
+    def get(self, row_id: str) -> asyncio.Future[Row | None]:
+        def work(db: sqlite3.Connection) -> Row | None:
+            row = db.execute(f"SELECT id, data FROM {self.table} WHERE id = ?", (row_id,)).fetchone()
+            return self.decode(*row) if row else None
 
-    def remove_job(self, job_id: str) -> asyncio.Future[None]:
-        def work(db: sqlite3.Connection) -> None:
-            _remove(db, "jobs", job_id)
-            db.execute("DELETE FROM idempotency WHERE job = ?", (job_id,))
+        return self.journal.do(work)
 
-        return self.do(work)
-
-    def job(self, job_id: str) -> asyncio.Future[Job | None]:
-        def work(db: sqlite3.Connection) -> Job | None:
-            row = db.execute("SELECT id, data FROM jobs WHERE id = ?", (job_id,)).fetchone()
-            return _decode(Job, *row) if row else None
-
-        return self.do(work)
-
-    def jobs(
+    def select(
         self, account: str | None = None, *, after: str | None = None, limit: int = -1, newest_first: bool = False
-    ) -> asyncio.Future[list[Job]]:
-        """Jobs in the order they were accepted, or the other way round, from the one behind `after` on."""
+    ) -> asyncio.Future[list[Row]]:
+        """In the order they came, or the other way round, from the one behind `after` on."""
         beyond, order = ("<", "DESC") if newest_first else (">", "ASC")
         query = (
-            "SELECT id, data FROM jobs WHERE (?1 IS NULL OR account = ?1) "
-            f"AND (?2 IS NULL OR seq {beyond} (SELECT seq FROM jobs_places WHERE id = ?2)) "
+            f"SELECT id, data FROM {self.table} WHERE (?1 IS NULL OR account = ?1) "
+            f"AND (?2 IS NULL OR seq {beyond} (SELECT seq FROM {self.table}_places WHERE id = ?2)) "
             f"ORDER BY seq {order} LIMIT ?3"
         )
-        return self.do(lambda db: [_decode(Job, *row) for row in db.execute(query, (account, after, limit))])
+        return self.read(query, account, after, limit)
 
-    def unfinished_jobs(self) -> asyncio.Future[list[Job]]:
-        query = "SELECT id, data FROM jobs WHERE status IN ('queued', 'in_progress') ORDER BY seq"
-        return self.do(lambda db: [_decode(Job, *row) for row in db.execute(query)])
+    def read(self, query: str, *values: object) -> asyncio.Future[list[Row]]:
+        """What a query for `id, data` finds."""
+        return self.journal.do(lambda db: [self.decode(*row) for row in db.execute(query, values)])
 
-    def finished_jobs(self) -> asyncio.Future[list[Job]]:
-        """Ended jobs, those that expire first in front."""
-        query = "SELECT id, data FROM jobs WHERE status NOT IN ('queued', 'in_progress') ORDER BY expires_at, seq"
-        return self.do(lambda db: [_decode(Job, *row) for row in db.execute(query)])
-
-    # Files
-
-    def add_file(self, record: Record) -> asyncio.Future[None]:
-        row = (record.id, record.account, msgspec.json.encode(record))
-        return self.do(lambda db: _run(db, "INSERT INTO files (id, account, data) VALUES (?, ?, ?)", row))
-
-    def file(self, file_id: str) -> asyncio.Future[Record | None]:
-        def work(db: sqlite3.Connection) -> Record | None:
-            row = db.execute("SELECT id, data FROM files WHERE id = ?", (file_id,)).fetchone()
-            return _decode(Record, *row) if row else None
-
-        return self.do(work)
-
-    def files(
-        self, account: str | None = None, *, after: str | None = None, newest_first: bool = False
-    ) -> asyncio.Future[list[Record]]:
-        """Files in the order they came, or the other way round, from the one behind `after` on."""
-        beyond, order = ("<", "DESC") if newest_first else (">", "ASC")
-        query = (
-            "SELECT id, data FROM files WHERE (?1 IS NULL OR account = ?1) "
-            f"AND (?2 IS NULL OR seq {beyond} (SELECT seq FROM files_places WHERE id = ?2)) ORDER BY seq {order}"
-        )
-        found = (account, after)
-        return self.do(lambda db: [_decode(Record, *row) for row in db.execute(query, found)])
-
-    def remove_file(self, file_id: str) -> asyncio.Future[None]:
-        return self.do(lambda db: _remove(db, "files", file_id))
-
-    # Both
-
-    def had(self, table: Literal["jobs", "files"], row_id: str, account: str | None) -> asyncio.Future[bool]:
+    def had(self, row_id: str, account: str | None) -> asyncio.Future[bool]:
         """Whether it is in the account's list (None: in anybody's), or was not long ago, to go on after it."""
-        query = f"SELECT 1 FROM {table}_places WHERE id = ?1 AND (?2 IS NULL OR account = ?2)"
-        return self.do(lambda db: db.execute(query, (row_id, account)).fetchone() is not None)
+        query = f"SELECT 1 FROM {self.table}_places WHERE id = ?1 AND (?2 IS NULL OR account = ?2)"
+        return self.journal.do(lambda db: db.execute(query, (row_id, account)).fetchone() is not None)
+
+    def remove(self, row_id: str) -> asyncio.Future[None]:
+        return self.journal.do(partial(self._remove, row_id))
+
+    def _remove(self, row_id: str, db: sqlite3.Connection) -> None:
+        removed = f"removed_{self.table}"
+        db.execute(f"INSERT INTO {removed} SELECT id, account, seq FROM {self.table} WHERE id = ?", (row_id,))
+        db.execute(f"DELETE FROM {removed} WHERE rowid <= (SELECT max(rowid) FROM {removed}) - ?", (REMOVED,))
+        db.execute(f"DELETE FROM {self.table} WHERE id = ?", (row_id,))
+
+    @classmethod
+    def check(cls, path: Path, db: sqlite3.Connection) -> None:
+        """Raises ConfigurationError for a row that is damaged."""
+        query = f"SELECT rowid, id, data, {', '.join(cls.columns)} FROM {cls.table}"
+        for row, id, data, *said in db.execute(query):
+            try:
+                found = cls.decode(id, data)
+            except EchodError as error:
+                raise journal_file.damaged_row(path, cls.table, row, error.message) from None
+            if said != [getattr(found, column) for column in cls.columns]:
+                raise journal_file.damaged_row(path, cls.table, row, f"the columns of {id} belong to another")
+
+    @classmethod
+    def decode(cls, id: str, data: bytes) -> Row:
+        try:
+            row = msgspec.json.decode(data, type=cls.kind)
+            why = "it names another"
+        except (msgspec.MsgspecError, ValueError, TypeError) as error:  # ValueError: no UTF-8
+            row, why = None, str(error)
+        if row is None or row.id != id:  # the directory of the one and of the other would be taken for a stray
+            raise EchodError("internal", f"the journal's row of {id} is damaged: {why}")
+        return row
 
 
 def _resolve(outcomes: list[Outcome]) -> None:
@@ -353,42 +310,6 @@ def _resolve(outcomes: list[Outcome]) -> None:
             future.set_exception(failure)
         else:
             future.set_result(value)
-
-
-def _claim(db: sqlite3.Connection, job: Job, key: str, fingerprint: str) -> None:
-    row = db.execute(
-        "SELECT job, fingerprint FROM idempotency WHERE account = ? AND key = ?", (job.account, key)
-    ).fetchone()
-    if row:
-        raise Replayed(*row)
-    db.execute(
-        "INSERT INTO idempotency VALUES (?, ?, ?, ?, ?)", (job.account, key, fingerprint, job.id, job.created_at)
-    )
-
-
-def _run(db: sqlite3.Connection, statement: str, values: tuple[Any, ...]) -> None:
-    db.execute(statement, values)
-
-
-def _remove(db: sqlite3.Connection, table: Literal["jobs", "files"], row_id: str) -> None:
-    db.execute(f"INSERT INTO removed_{table} SELECT id, account, seq FROM {table} WHERE id = ?", (row_id,))
-    db.execute(f"DELETE FROM removed_{table} WHERE rowid <= (SELECT max(rowid) FROM removed_{table}) - ?", (REMOVED,))
-    db.execute(f"DELETE FROM {table} WHERE id = ?", (row_id,))
-
-
-def _encode(job: Job) -> bytes:
-    return msgspec.json.encode(job)
-
-
-def _decode(kind: type[Row], id: str, data: bytes) -> Row:
-    try:
-        row = msgspec.json.decode(data, type=kind)
-        why = "it names another"
-    except (msgspec.MsgspecError, ValueError, TypeError) as error:  # ValueError: no UTF-8
-        row, why = None, str(error)
-    if row is None or row.id != id:  # the directory of the one and of the other would be taken for a stray
-        raise EchodError("internal", f"the journal's row of {id} is damaged: {why}")
-    return row
 
 
 def _journal_error(error: sqlite3.Error) -> EchodError:

@@ -46,8 +46,6 @@ MAY: Mapping[str, str] = {
 BESIDES: Mapping[str, str] = {
     "inspection.proc": "inference.face inference.room",
     "inspection.recordings": "inference.room",
-    "journal": "jobs.job inspection.facts",
-    "server.routes.files": "journal",
     "commands.checks": "speech.openai.neighbours speech.plan",
     "commands.weights": "speech.local.registry",
     "daemon": "inference.echomimic.layout",

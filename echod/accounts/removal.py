@@ -17,30 +17,30 @@ from echod.uploads.store import FileStore
 log = logging.getLogger("echod.accounts")
 
 
-async def remove_account(name: str, accounts: Accounts, desk: Desk, files: FileStore) -> None:
+async def remove_account(name: str, accounts: Accounts, desk: Desk, files: FileStore, usage: UsageRecords) -> None:
     """Raises EchodError: not_found, forbidden for the last admin while there are others."""
     await accounts.begin_removal(name)
-    await _clear(name, accounts, desk, files)
+    await _clear(name, accounts, desk, files, usage)
 
 
-async def finish_removals(accounts: Accounts, desk: Desk, files: FileStore) -> None:
+async def finish_removals(accounts: Accounts, desk: Desk, files: FileStore, usage: UsageRecords) -> None:
     """What an earlier daemon has begun. What cannot be removed now waits for the next start, and the name with it."""
     for name in accounts.leaving():
         try:
-            await _clear(name, accounts, desk, files)
+            await _clear(name, accounts, desk, files, usage)
         except EchodError as error:
             log.error("the removal of an account is not finished: %s", error.message, extra={"account": name})
 
 
-async def _clear(name: str, accounts: Accounts, desk: Desk, files: FileStore) -> None:
+async def _clear(name: str, accounts: Accounts, desk: Desk, files: FileStore, usage: UsageRecords) -> None:
     await accounts.at_rest(name)
-    jobs = await desk.journal.jobs(name)
+    jobs = await desk.rows.select(name)
     for act in (desk.cancel, desk.remove):  # all are told to end before the end of one is waited for
         for job in jobs:
             with gone():
                 await act(job.id, name)
-    for record in await desk.journal.files(name):
+    for record in await files.rows.select(name):
         with gone():
             await files.delete(record.id, name)
-    await UsageRecords(desk.journal).forget(name)
+    await usage.forget(name)
     await accounts.finish_removal(name)

@@ -28,7 +28,8 @@ from echod.jobs import life as jobs
 from echod.jobs.feed import PROGRESS, Feed
 from echod.jobs.job import BATCH, CONVERSATION, Job, Options, new_job_id
 from echod.jobs.queue import JobQueue, Lane
-from echod.journal import Journal, Replayed
+from echod.jobs.rows import JobRows
+from echod.journal import Journal
 from echod.uploads.quota import Quota
 
 log = logging.getLogger("echod.desk")
@@ -106,7 +107,7 @@ class Desk:
         trusted: Callable[[], float] | None = None,
     ) -> None:
         self.config = config
-        self.journal = journal
+        self.rows = JobRows(journal)
         self.engines = engines
         self.quota = quota or Quota(config)
         self.clock = clock
@@ -128,9 +129,9 @@ class Desk:
         """Take up what an earlier daemon left: jobs in progress are queued again, `strays` cleared away."""
         self._dispatcher = dispatcher
         create_private(self.root)  # what people sent is theirs
-        for job in await self.journal.unfinished_jobs():
+        for job in await self.rows.unfinished():
             await self._take_up(job)
-        known = {job.id: job for job in await self.journal.jobs()}
+        known = {job.id: job for job in await self.rows.select()}
         for job in known.values():
             self._count(job)
         unknown = [directory for directory in strays.directories(self.root) if directory.name not in known]
@@ -143,7 +144,7 @@ class Desk:
         elif job.priority == CONVERSATION:
             again = self._advance(again, jobs.Cancelled("the daemon ended, and with it the conversation of this clip"))
         if again is not job:
-            await self.journal.save_job(again)
+            await self.rows.save(again)
         if again.terminal:
             await self._tidy(again)
         else:
@@ -207,14 +208,13 @@ class Desk:
 
     async def knows(self, account: str, key: str) -> bool:
         """Whether an idempotency key was used: such a request makes no job, and is welcome whatever the queue."""
-        return await self.journal.replayed(account, key, self.trusted()) is not None
+        return await self.rows.replayed(account, key, self.trusted()) is not None
 
-    async def replay(self, account: str, key: str, fingerprint: str) -> Job | None:
+    async def replay(self, account: str, key: str, fingerprint: str | None) -> Job | None:
         """The job that an earlier request with this idempotency key made."""
-        earlier = await self.journal.replayed(account, key, self.trusted())
-        return await self._same(account, earlier, fingerprint) if earlier else None
-
-    async def _same(self, account: str, earlier: Replayed, fingerprint: str | None) -> Job:
+        earlier = await self.rows.replayed(account, key, self.trusted())
+        if earlier is None:
+            return None
         if earlier.fingerprint != fingerprint:
             raise EchodError(
                 "idempotency_conflict",
@@ -229,15 +229,12 @@ class Desk:
         Raises queue_full, quota_exceeded, draining, no_device, disk_full, model_not_loaded, idempotency_conflict.
         """
         self.check_open(draft.account, draft.priority)
-        job = self._job(draft)
+        job, key = self._job(draft), draft.idempotency_key
         directory = self.directory(job.id)
         self._accepting.append(job)
         try:
             await asyncio.to_thread(job_files.take_inputs, directory, draft.portrait_file, draft.speech_file)
-            await self.journal.add_job(job, draft.idempotency_key, draft.fingerprint, self.trusted())
-        except Replayed as earlier:
-            await asyncio.to_thread(strays.discard, directory)
-            return await self._same(draft.account, earlier, draft.fingerprint)
+            added = await self.rows.add(job, key, draft.fingerprint, self.trusted())
         except BaseException as error:
             strays.discard(directory)
             if isinstance(error, OSError):
@@ -245,6 +242,9 @@ class Desk:
             raise
         finally:
             self._accepting.remove(job)
+        if key and not added:  # another request with it was quicker
+            await asyncio.to_thread(strays.discard, directory)
+            return await self.replay(draft.account, key, draft.fingerprint) or await self.accept(draft)
         strays.accepted(directory)
         self._count(job)
         self._enter(job)
@@ -311,7 +311,7 @@ class Desk:
     async def find(self, job_id: str, account: str | None) -> Job:
         """A job as committed; not_found if there is none, or it belongs to another account (None: any will do)."""
         entry = self._live.get(job_id)
-        job = entry.shown if entry else await self.journal.job(job_id)
+        job = entry.shown if entry else await self.rows.get(job_id)
         if job is None or account not in (None, job.account):
             raise _no_job(job_id)
         return job
@@ -320,9 +320,9 @@ class Desk:
         self, account: str | None, *, after: str | None = None, limit: int = 20, newest_first: bool = True
     ) -> tuple[list[Job], bool]:
         """A page of jobs, and whether there are more."""
-        if after is not None and not await self.journal.had("jobs", after, account):
+        if after is not None and not await self.rows.had(after, account):
             raise _no_job(after)
-        rows = await self.journal.jobs(account, after=after, limit=limit + 1, newest_first=newest_first)
+        rows = await self.rows.select(account, after=after, limit=limit + 1, newest_first=newest_first)
         page = [self._live[row.id].shown if row.id in self._live else row for row in rows[:limit]]
         return page, len(rows) > limit
 
@@ -346,7 +346,7 @@ class Desk:
         await self.cancel(job_id, account)
         await self.ended(job_id)
         self.quota.forget(directory := self.directory(job_id))
-        await removal.remove(directory, lambda: self.journal.remove_job(job_id))
+        await removal.remove(directory, lambda: self.rows.remove(job_id))
         self.quota.forget(directory)  # which was perhaps just being tidied
 
     async def sweep(self) -> None:
@@ -354,7 +354,7 @@ class Desk:
 
         Of the others what their attempts left: at their end that may have failed.
         """
-        ended = await self.journal.finished_jobs()
+        ended = await self.rows.finished()
         doomed = await asyncio.to_thread(self._doomed, ended)
         for job in doomed:  # all of them before any row: the first may have nothing that makes room for the journal
             self.quota.forget(self.directory(job.id))
@@ -372,7 +372,7 @@ class Desk:
         """A clip that was made while the clock was ahead is not kept for as long as it was ahead."""
         latest = self.clock() + self.config.keep_clips
         if job.finished_at and job.expires_at and job.finished_at > self.clock() + STEP and job.expires_at > latest:
-            await self.journal.save_job(msgspec.structs.replace(job, expires_at=latest))
+            await self.rows.save(msgspec.structs.replace(job, expires_at=latest))
 
     def _doomed(self, ended: Sequence[Job]) -> Sequence[Job]:
         sizes = {job.id: job_files.size(self.directory(job.id)) for job in ended}
@@ -465,7 +465,7 @@ class Desk:
         """Write a step, however long that takes; False if the daemon ends first."""
         while True:
             try:
-                await self.journal.save_job(job)
+                await self.rows.save(job)
             except EchodError as error:
                 log.error("a step waits for the journal: %s", error.message, extra={"job": job.id})
                 if self.closing:

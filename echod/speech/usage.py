@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
@@ -55,7 +54,7 @@ class UsageRecords:
         sums = tuple(getattr(usage, name) for name in SUMMED)
         values = (*row, *sums, msgspec.json.encode(usage))
         statement = "INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        written = self._journal.do(_run(statement, values))
+        written = self._journal.execute(statement, values)
         written.add_done_callback(_log_failure)
         return written
 
@@ -80,17 +79,10 @@ class UsageRecords:
 
     def forget(self, account: str) -> asyncio.Future[None]:
         """Remove the records of an account that is gone: another may get its name."""
-        return self._journal.do(_run("DELETE FROM usage WHERE account = ?", (account,)))
+        return self._journal.execute("DELETE FROM usage WHERE account = ?", (account,))
 
     def sweep(self, before: float) -> asyncio.Future[None]:
-        return self._journal.do(_run("DELETE FROM usage WHERE at < ?", (before,)))
-
-
-def _run(statement: str, values: tuple[Any, ...]) -> Callable[[sqlite3.Connection], None]:
-    def work(db: sqlite3.Connection) -> None:
-        db.execute(statement, values)
-
-    return work
+        return self._journal.execute("DELETE FROM usage WHERE at < ?", (before,))
 
 
 def _log_failure(written: asyncio.Future[None]) -> None:

@@ -30,8 +30,9 @@ from echod.host.clock import STEP
 from echod.host.directories import create_private, unstorable
 from echod.inspection.inspector import Inspector
 from echod.inspection.messages import PREPARED, Inspected, Want
-from echod.journal import Journal, Record
+from echod.journal import Journal
 from echod.uploads.quota import Quota
+from echod.uploads.rows import FileRows, Record
 
 log = logging.getLogger("echod.uploads")
 
@@ -59,13 +60,13 @@ class FileStore:
         self.clock = clock
         self.trusted = trusted or clock  # for what expires
         self.inspector = inspector
-        self.journal = journal
+        self.rows = FileRows(journal)
         self.unfinished: set[str] = set()  # ids being received: their directories have no row yet
         create_private(root)  # what people sent is theirs
 
     async def open(self) -> None:
         """Count what is there."""
-        for record in await self.journal.files(None):
+        for record in await self.rows.select():
             self.quota.count(record.account, self.root / record.id)
 
     def receive(self, account: str) -> Receiving:
@@ -74,7 +75,7 @@ class FileStore:
 
     async def find(self, file_id: str, account: str | None) -> Record:
         """The file, if it is the account's (None: anybody's) and has not expired. Raises EchodError: not_found."""
-        record = await self.journal.file(file_id)
+        record = await self.rows.get(file_id)
         if record is None or account not in (None, record.account) or self._expired(record, self.trusted()):
             raise EchodError("not_found", f"there is no file {display_name(file_id)}; uploads expire, send it again")
         return record
@@ -83,9 +84,9 @@ class FileStore:
         self, account: str | None, after: str | None = None, limit: int = 20, order: Literal["asc", "desc"] = "desc"
     ) -> tuple[list[Record], bool]:
         """Up to `limit` files following `after`, and whether there are more. Raises EchodError: not_found."""
-        if after is not None and not await self.journal.had("files", after, account):
+        if after is not None and not await self.rows.had(after, account):
             raise EchodError("not_found", f"there is no file {display_name(after)} to list after", param="after")
-        now, rows = self.trusted(), await self.journal.files(account, after=after, newest_first=order == "desc")
+        now, rows = self.trusted(), await self.rows.select(account, after=after, newest_first=order == "desc")
         records = [record for record in rows if not self._expired(record, now)]
         return records[:limit], limit < len(records)
 
@@ -103,13 +104,13 @@ class FileStore:
 
     async def sweep(self, now: float) -> None:
         """Remove expired files and what an earlier daemon left half received; what has lost its row is set aside."""
-        records = await self.journal.files(None)
+        records = await self.rows.select()
         doomed = [record for record in records if self._expired(record, now) or self._cut_short(record)]
         for record in doomed:  # bytes before rows: the journal may need the room
             self.quota.forget(self.root / record.id)
             await asyncio.to_thread(removal.empty, self.root / record.id)
         for directory in await asyncio.to_thread(strays.directories, self.root):
-            if directory.name not in self.unfinished and await self.journal.file(directory.name) is None:
+            if directory.name not in self.unfinished and await self.rows.get(directory.name) is None:
                 await asyncio.to_thread(strays.clear, [directory])
         for record in records:
             await self._date_back(record)
@@ -123,8 +124,7 @@ class FileStore:
         """What was sent while the clock was ahead is not kept for as long as it was ahead."""
         latest = self.clock() + self.config.keep_uploads
         if record.created_at > self.clock() + STEP and record.expires_at and record.expires_at > latest:
-            row = (msgspec.json.encode(msgspec.structs.replace(record, expires_at=latest)), record.id)
-            await self.journal.do(lambda db: db.execute("UPDATE files SET data = ? WHERE id = ?", row))
+            await self.rows.save(msgspec.structs.replace(record, expires_at=latest))
 
     @staticmethod
     def _expired(record: Record, now: float) -> bool:
@@ -135,7 +135,7 @@ class FileStore:
 
     async def _remove(self, record: Record) -> None:
         self.quota.forget(self.root / record.id)
-        await removal.remove(self.root / record.id, lambda: self.journal.remove_file(record.id))
+        await removal.remove(self.root / record.id, lambda: self.rows.remove(record.id))
 
 
 class Receiving:
@@ -227,7 +227,7 @@ class Receiving:
         )
         self._kept = True  # from here on, even if this is cancelled, there may be a row; without one it is swept
         try:
-            await self._store.journal.add_file(record)
+            await self._store.rows.add(record)
         except EchodError:
             self._kept = False
             raise

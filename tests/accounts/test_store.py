@@ -16,6 +16,7 @@ from echod.accounts.logins import BY_STRANGERS_FOR_ACCOUNT
 from echod.accounts.passwords import Passwords
 from echod.accounts.store import SESSION_SECONDS, Accounts
 from echod.errors import EchodError
+from echod.jobs.rows import JobRows
 from echod.journal import MIGRATIONS, Journal
 from tests.jobs.test_life import job
 
@@ -244,6 +245,7 @@ async def test_jobs_from_before_accounts(tmp_path: Path) -> None:
         db.executescript(MIGRATIONS[1] + "PRAGMA user_version=1;")
     db.close()
     async with opened(tmp_path / "j") as store:
-        await store._journal.add_job(job(id="1"))
-        assert [found.account for found in await store._journal.jobs(LOCAL)] == [LOCAL]
+        jobs = JobRows(store._journal)
+        await jobs.add(job(id="1"))
+        assert [found.account for found in await jobs.select(LOCAL)] == [LOCAL]
         await store.add("anna", "admin", PASSWORD)

@@ -15,7 +15,8 @@ from echod.errors import TABLE, EchodError
 from echod.gpu_proc import read_portrait
 from echod.inspection.inspector import Inspector
 from echod.inspection.messages import Want
-from echod.journal import Journal, Record
+from echod.journal import Journal
+from echod.uploads.rows import Record
 from echod.uploads.store import FileStore
 from tests.conftest import make_config
 from tests.inspection.test_pictures import png_header

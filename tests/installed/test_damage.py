@@ -25,7 +25,9 @@ from echod.errors import EchodError
 from echod.host import strays
 from echod.host.directories import create_directory, owned
 from echod.inspection.facts import PortraitFacts
+from echod.jobs.rows import JobRows
 from echod.journal import Journal
+from echod.uploads.rows import FileRows
 from tests.conftest import make_config
 from tests.jobs.test_desk import Idle
 from tests.jobs.test_life import job
@@ -233,9 +235,10 @@ async def make(state: Path) -> None:
     journal.open()
     await journal.boot()
     done = {"status": "completed", "expires_at": 1e10, "attempt": 1}
-    await journal.add_job(job(id=ENDED, account="anna", **done), "key", "print")
-    await journal.add_job(job(id=WAITING, account="anna"))
-    await journal.add_file(msgspec.structs.replace(RECORD, id=FILE, account="anna", expires_at=1e10))
+    rows = JobRows(journal)
+    await rows.add(job(id=ENDED, account="anna", **done), "key", "print")
+    await rows.add(job(id=WAITING, account="anna"))
+    await FileRows(journal).add(msgspec.structs.replace(RECORD, id=FILE, account="anna", expires_at=1e10))
     await journal.do(
         lambda db: [
             db.execute("INSERT INTO accounts VALUES ('anna', 'admin', 'hash', 1.0, FALSE)"),
@@ -361,5 +364,5 @@ async def test_following_the_advice(config: Config) -> None:
     sql(command.split("'")[1])(config.state_dir)
     journal = Journal(config.state_dir / "echod.sqlite3")
     journal.open()
-    assert [found.id for found in await journal.jobs()] == [ENDED]
+    assert [found.id for found in await JobRows(journal).select()] == [ENDED]
     await journal.close()

@@ -18,6 +18,7 @@ import pytest
 from echod.errors import ConfigurationError
 from echod.host import strays
 from echod.journal import Journal
+from echod.uploads.rows import FileRows
 from tests.drivers.running import LIGHT, RunningDaemon
 from tests.jobs.test_life import job
 from tests.test_journal import RECORD, opened
@@ -52,9 +53,9 @@ LOSSES = pytest.mark.parametrize("loss", [missing, empty, another, emptied])
 async def make_state(directory: Path) -> Path:
     """A state directory with a job and an upload; its journal."""
     path = directory / "echod.sqlite3"
-    async with opened(path) as journal:
-        await journal.add_job(job(id=JOB))
-        await journal.add_file(RECORD)
+    async with opened(path) as rows:
+        await rows.add(job(id=JOB))
+        await FileRows(rows.journal).add(RECORD)
     for holding, id in (("jobs", JOB), ("files", FILE)):
         (directory / holding).mkdir()
         strays.make(directory / holding / id)
@@ -93,8 +94,8 @@ async def test_refused_until_somebody_decides(tmp_path: Path, loss: Callable[[Pa
     assert "1 jobs, 1 files" in message and "Put it back" in message
     assert contents(state) == before
     obey(message)
-    async with opened(path) as journal:
-        assert await journal.jobs() == []
+    async with opened(path) as rows:
+        assert await rows.select() == []
     left = {f"jobs/{JOB}/bytes", f"files/{FILE}/bytes", "signing.key"}
     assert contents(state / "aside") >= left
     assert not left & contents(state)
@@ -140,8 +141,8 @@ async def test_fresh_directories_are_no_loss(tmp_path: Path) -> None:
         (tmp_path / name).mkdir(parents=True)
     strays.make(tmp_path / "files" / FILE)
     (tmp_path / "echod.sqlite3").touch()
-    async with opened(tmp_path / "echod.sqlite3") as journal:
-        assert await journal.jobs() == []
+    async with opened(tmp_path / "echod.sqlite3") as rows:
+        assert await rows.select() == []
 
 
 async def test_a_damaged_journal_is_set_aside_with_all_it_knew(tmp_path: Path) -> None:
@@ -149,8 +150,8 @@ async def test_a_damaged_journal_is_set_aside_with_all_it_knew(tmp_path: Path) -
     path = await make_state(tmp_path)
     path.write_bytes(b"not a database, but longer than its header would be" * 100)
     obey(refusal(path))
-    async with opened(path) as journal:
-        assert await journal.jobs() == []
+    async with opened(path) as rows:
+        assert await rows.select() == []
     assert contents(tmp_path / "aside") == {"echod.sqlite3", f"jobs/{JOB}/bytes", f"files/{FILE}/bytes", "signing.key"}
 
 

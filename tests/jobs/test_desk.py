@@ -19,6 +19,7 @@ from echod.inspection.facts import PortraitFacts, SpeechFacts
 from echod.jobs import life as jobs
 from echod.jobs.desk import Desk, Draft
 from echod.jobs.job import CONVERSATION, Job, new_job_id
+from echod.jobs.rows import JobRows
 from echod.journal import Journal
 from tests.conftest import make_config
 from tests.making.media import write_picture, write_wav
@@ -103,7 +104,7 @@ def changed(draft: Draft, **fields: object) -> Draft:
 async def test_accepted_is_durable(office: Office) -> None:
     """When accept returns, the row is committed and the inputs are the job's own."""
     job = await office.desk.accept(office.draft)
-    assert await office.desk.journal.job(job.id) == job
+    assert await office.desk.rows.get(job.id) == job
     assert office.draft.speech_file is not None
     office.draft.portrait_file.unlink()
     office.draft.speech_file.unlink()
@@ -204,7 +205,7 @@ async def test_the_quota(office: Office) -> None:
     await office.run(second, jobs.Failed(attempt=1, code="no_face_detected", message="none"))
     await office.desk.sweep()
     assert quota.used("a") == inputs + 20_000
-    again = await open_office(office.desk.config, office.desk.journal, draft.portrait_file.parent)
+    again = await open_office(office.desk.config, office.desk.rows.journal, draft.portrait_file.parent)
     assert again.desk.quota.used("a") == inputs + 20_000
     await office.desk.remove(first.id, "a")
     assert quota.used("a") == inputs
@@ -247,7 +248,7 @@ async def test_clients_see_what_is_committed(office: Office, monkeypatch: pytest
     job = await office.desk.accept(office.draft)
     await office.run(job)
     full = asyncio.Event()
-    real, failures = office.desk.journal.save_job, 3
+    real, failures = office.desk.rows.save, 3
 
     def save_job(job: Job) -> asyncio.Future[None]:
         nonlocal failures
@@ -259,7 +260,7 @@ async def test_clients_see_what_is_committed(office: Office, monkeypatch: pytest
             return refused
         return real(job)
 
-    monkeypatch.setattr(office.desk.journal, "save_job", save_job)
+    monkeypatch.setattr(office.desk.rows, "save", save_job)
     watcher = office.desk.feed.watch_job(job)
     await anext(watcher)
     ending = asyncio.create_task(office.desk.apply(job.id, done()))
@@ -273,12 +274,12 @@ async def test_clients_see_what_is_committed(office: Office, monkeypatch: pytest
 class Stuck:
     """A journal whose disk is full for as long as `full` says."""
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, rows: JobRows) -> None:
         self.full = True
         self.refused = asyncio.Event()
-        self._save = journal.save_job
+        self._save = rows.save
 
-    def save_job(self, job: Job) -> asyncio.Future[None]:
+    def save(self, job: Job) -> asyncio.Future[None]:
         if not self.full:
             return self._save(job)
         refused = asyncio.get_running_loop().create_future()
@@ -292,15 +293,15 @@ async def test_a_late_commit_undoes_nothing(office: Office, monkeypatch: pytest.
     monkeypatch.setattr("echod.jobs.desk.COMMIT_RETRY", 0.01)
     job = await office.desk.accept(office.draft)
     await office.run(job)
-    stuck = Stuck(office.desk.journal)
-    monkeypatch.setattr(office.desk.journal, "save_job", stuck.save_job)
+    stuck = Stuck(office.desk.rows)
+    monkeypatch.setattr(office.desk.rows, "save", stuck.save)
     cancelling = asyncio.create_task(office.desk.cancel(job.id, "a"))
     await stuck.refused.wait()
     stuck.full = False
     await office.desk.apply(job.id, done())
     await cancelling
     assert (await office.desk.find(job.id, "a")).status == "completed"
-    assert await office.desk.journal.unfinished_jobs() == []
+    assert await office.desk.rows.unfinished() == []
 
 
 async def test_a_full_disk_does_not_hold_up_the_end(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -308,13 +309,13 @@ async def test_a_full_disk_does_not_hold_up_the_end(office: Office, monkeypatch:
     monkeypatch.setattr("echod.jobs.desk.COMMIT_RETRY", 0.01)
     job = await office.desk.accept(office.draft)
     await office.run(job)
-    stuck = Stuck(office.desk.journal)
-    monkeypatch.setattr(office.desk.journal, "save_job", stuck.save_job)
+    stuck = Stuck(office.desk.rows)
+    monkeypatch.setattr(office.desk.rows, "save", stuck.save)
     ending = asyncio.create_task(office.desk.apply(job.id, done()))
     await stuck.refused.wait()
     await asyncio.wait_for(office.desk.close(), 10)
     await ending
-    assert [left.id for left in await office.desk.journal.unfinished_jobs()] == [job.id]
+    assert [left.id for left in await office.desk.rows.unfinished()] == [job.id]
 
 
 async def test_only_the_owner_reads_what_people_sent(office: Office) -> None:
@@ -391,7 +392,7 @@ async def test_next_start(office: Office, tmp_path: Path) -> None:
     strays.make(half)
     forgotten.mkdir()
     (forgotten / "clip.mp4").touch()
-    next_office = await open_office(office.desk.config, office.desk.journal, tmp_path)
+    next_office = await open_office(office.desk.config, office.desk.rows.journal, tmp_path)
     statuses = [(await next_office.desk.find(job.id, None)).status for job in (running, doomed, ended)]
     assert statuses == ["queued", "cancelled", "completed"]
     assert next_office.desk.position(running.id) == 0
@@ -407,7 +408,7 @@ async def test_clips_of_a_conversation_end_with_the_daemon(office: Office, tmp_p
     if running:
         await office.run(job)
         (office.desk.directory(job.id) / "stream.1.mp4").touch()
-    desk = (await open_office(office.desk.config, office.desk.journal, tmp_path)).desk
+    desk = (await open_office(office.desk.config, office.desk.rows.journal, tmp_path)).desk
     found = await desk.find(job.id, None)
     assert found.status == "cancelled"
     assert found.error is not None
@@ -459,7 +460,7 @@ async def test_removal_frees_bytes_before_the_journal_is_written(
         raise EchodError("disk_full", "no room")
 
     with monkeypatch.context() as patch:
-        patch.setattr(office.desk.journal, "remove_job", full)
+        patch.setattr(office.desk.rows, "remove", full)
         with pytest.raises(EchodError, match="no room"):
             await office.desk.remove(job.id, "a")
     await office.desk.sweep()
@@ -532,7 +533,7 @@ async def test_end_that_cannot_be_tidied(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", read_only)
         await office.desk.apply(ended.id, jobs.Failed(attempt=1, code="internal", message="broke"))
-        desk = (await open_office(office.desk.config, office.desk.journal, tmp_path)).desk
+        desk = (await open_office(office.desk.config, office.desk.rows.journal, tmp_path)).desk
     warned = [record.job for record in caplog.records if record.levelname == "WARNING"]  # type: ignore[attr-defined]
     assert warned == [ended.id, doomed.id]
     await desk.sweep()

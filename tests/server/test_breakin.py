@@ -612,7 +612,7 @@ async def test_an_upload_while_its_account_is_removed(daemon: Daemon, anna: Pers
     with pytest.raises(httpx.TransportError):
         await uploading
     assert list((daemon.config.state_dir / "files").iterdir()) == []
-    assert await daemon.desk.journal.files("bert") == []
+    assert await daemon.files.rows.select("bert") == []
 
 
 async def test_removal_goes_on_after_a_restart(daemon: Daemon, anna: Person, bert: Person) -> None:
@@ -620,11 +620,11 @@ async def test_removal_goes_on_after_a_restart(daemon: Daemon, anna: Person, ber
     theirs, hers = await daemon.submit(bert), await daemon.submit(anna)
     await daemon.upload(PORTRAIT, person=bert)
     await daemon.accounts.begin_removal("bert")
-    again = Accounts(daemon.desk.journal)
+    again = Accounts(daemon.desk.rows.journal)
     await again.open()
     assert again.leaving() == ["bert"]
-    await finish_removals(again, daemon.desk, daemon.files)
+    await finish_removals(again, daemon.desk, daemon.files, daemon.usage)
     assert [account.name for account in again.all()] == ["anna"]
-    assert [job.id for job in await daemon.desk.journal.jobs()] == [hers]
+    assert [job.id for job in await daemon.desk.rows.select()] == [hers]
     assert not daemon.desk.directory(theirs).exists()
     assert list((daemon.config.state_dir / "files").iterdir()) == []

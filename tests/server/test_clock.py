@@ -56,7 +56,7 @@ async def test_order_after_a_restart(office: Office, tmp_path: Path, jump: float
         office.clock.now += jump
     office.desk.queue.discard(first[0])
     await office.desk.begin(first[0], "cpu")
-    await office.desk.journal.close()
+    await office.desk.rows.journal.close()
     journal = Journal(office.desk.config.state_dir / "journal")
     journal.open()
     again = await open_office(office.desk.config, journal, tmp_path)  # whose clock stands at its beginning

@@ -76,8 +76,8 @@ async def target(daemon: Daemon, caplog: pytest.LogCaptureFixture) -> AsyncItera
     print(f"ECHOD_CHAOS_SEED={SEED} {' '.join(f'{outcome}={times}' for outcome, times in sorted(outcomes.items()))}")
     assert (await anna.http.get("/v1/videos")).status_code == 200
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
-    known = {job.id for job in await daemon.desk.journal.jobs()}
-    known |= {record.id for record in await daemon.desk.journal.files()}
+    known = {job.id for job in await daemon.desk.rows.select()}
+    known |= {record.id for record in await daemon.files.rows.select()}
     kept = {path.name for root in ("jobs", "files") for path in (daemon.config.state_dir / root).iterdir()}
     assert kept <= known
     await anna.http.aclose()

@@ -86,14 +86,14 @@ async def publishing(daemon: Daemon, ada: Talk, monkeypatch: pytest.MonkeyPatch)
 
 
 async def accepting(daemon: Daemon, ada: Talk, monkeypatch: pytest.MonkeyPatch) -> Callable[[], object]:
-    begun, go_on, add_job = asyncio.Event(), asyncio.Event(), daemon.desk.journal.add_job
+    begun, go_on, add = asyncio.Event(), asyncio.Event(), daemon.desk.rows.add
 
-    async def slow(*job: Any) -> None:
+    async def slow(*job: Any) -> bool:
         begun.set()
         await go_on.wait()
-        await add_job(*job)
+        return await add(*job)
 
-    monkeypatch.setattr(daemon.desk.journal, "add_job", slow)
+    monkeypatch.setattr(daemon.desk.rows, "add", slow)
     await ada.ask("hi")
     await begun.wait()
     return go_on.set

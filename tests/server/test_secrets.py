@@ -71,7 +71,7 @@ async def test_when_something_breaks(
     anna = await daemon.person("anna", "admin")
     await daemon.person("bert")
     session = await daemon.accounts.login("anna", PASSWORD, "test")
-    journal = daemon.desk.journal
+    journal = daemon.desk.rows.journal
     targets: dict[str, list[tuple[Any, str, Any]]] = {
         "nothing": [],
         "journal": [(journal, "do", full)],

@@ -225,7 +225,7 @@ async def test_spoken_once(daemon: Daemon) -> None:
     video = (await say(daemon, prompt="hi")).json()
     job = await spoken(daemon, video["id"])
     # As a daemon leaves it that ends between the file and the commit.
-    await daemon.desk.journal.save_job(msgspec.structs.replace(job, speech=None, stage="speak"))
+    await daemon.desk.rows.save(msgspec.structs.replace(job, speech=None, stage="speak"))
     daemon.desk._live.clear()
     daemon.desk.queue.discard(job.id)
     await daemon.desk.open(daemon.hands)

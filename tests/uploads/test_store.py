@@ -14,7 +14,8 @@ import pytest_asyncio
 
 from echod.errors import EchodError
 from echod.inspection.inspector import Inspector
-from echod.journal import Journal, Record
+from echod.journal import Journal
+from echod.uploads.rows import Record
 from echod.uploads.store import BLOCK, FileStore, display_name
 from tests.conftest import make_config
 from tests.making.media import EXAMPLES, write_wav
@@ -252,7 +253,7 @@ async def test_no_room_for_the_rest(bench: Bench, monkeypatch: pytest.MonkeyPatc
     def full(*_: object, **__: object) -> None:
         raise OSError(errno.ENOSPC, "full") if place == "directory" else EchodError("disk_full", "full")
 
-    monkeypatch.setattr(*((Path, "touch", full) if place == "directory" else (bench.journal, "add_file", full)))
+    monkeypatch.setattr(*((Path, "touch", full) if place == "directory" else (bench.store.rows, "add", full)))
     assert (await refusal(bench.upload(PORTRAIT))).code == "disk_full"
     assert bench.left == []
 
@@ -304,7 +305,7 @@ async def test_expiry(bench: Bench, speech: bytes) -> None:
     assert await bench.store.list("ann") == ([young], False)
     await bench.store.sweep(bench.now)
     assert bench.left == [young.id]
-    assert await bench.journal.files() == [young]
+    assert await bench.store.rows.select() == [young]
 
 
 async def test_removal_that_was_cut_short(bench: Bench, speech: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -316,10 +317,10 @@ async def test_removal_that_was_cut_short(bench: Bench, speech: bytes, monkeypat
         raise EchodError("disk_full", "no room")
 
     with monkeypatch.context() as patch:
-        patch.setattr(bench.journal, "remove_file", full)
+        patch.setattr(bench.store.rows, "remove", full)
         assert (await refusal(bench.store.delete(record.id, "ann"))).code == "disk_full"
     await bench.store.sweep(bench.now)
-    assert await bench.journal.files() == [kept]
+    assert await bench.store.rows.select() == [kept]
     assert bench.left == [kept.id]
 
 
@@ -361,7 +362,7 @@ async def test_what_a_death_left_is_swept(bench: Bench, speech: bytes) -> None:
 async def test_what_lost_its_row_is_set_aside(bench: Bench, speech: bytes) -> None:
     """A journal that was restored from an older copy does not delete what was uploaded since."""
     record = await bench.upload(speech)
-    await bench.journal.remove_file(record.id)
+    await bench.store.rows.remove(record.id)
     await bench.store.sweep(bench.now)
     assert bench.left == ["aside"]
     assert (bench.store.root / "aside" / record.id / "upload").read_bytes() == speech

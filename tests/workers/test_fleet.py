@@ -345,7 +345,7 @@ async def test_idle_worker_is_not_stalled(tmp_path: Path, monkeypatch: pytest.Mo
     """A worker that was idle for long is not ended while its next job is being committed."""
     async with bench(tmp_path) as one:
         await one.ready()
-        real, asked = one.desk.journal.save_job, asyncio.Event()
+        real, asked = one.desk.rows.save, asyncio.Event()
         committed = asyncio.Event()
 
         async def slow(job: Job) -> None:
@@ -353,7 +353,7 @@ async def test_idle_worker_is_not_stalled(tmp_path: Path, monkeypatch: pytest.Mo
             await committed.wait()
             await real(job)
 
-        monkeypatch.setattr(one.desk.journal, "save_job", slow)
+        monkeypatch.setattr(one.desk.rows, "save", slow)
         (worker,) = one.fleet.workers
         worker.last_report -= 3600.0
         job = await one.accept()

@@ -239,7 +239,7 @@ async def set_password(name: str, request: Request, served: Served, caller: Cert
 )
 async def remove(name: str, served: Served, caller: Certain) -> dict[str, Any]:
     caller.must_be_admin()
-    await remove_account(name, served.accounts, served.desk, served.files)
+    await remove_account(name, served.accounts, served.desk, served.files, served.usage)
     served.conversations.forget_account(name)
     return {"name": name, "object": "account.deleted", "deleted": True}
 

@@ -8,7 +8,6 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from echod.jobs import advice
-from echod.journal import Record
 from echod.server.answers import FILE, PORTRAITS, RECORDINGS, refusals
 from echod.server.caller import Caller
 from echod.server.downloads import Download, download
@@ -17,6 +16,7 @@ from echod.server.objects import listing
 from echod.server.refusals import blaming, invalid
 from echod.server.schemas import DEFAULT_PURPOSE, MAX_PURPOSE, UPLOAD_BODY
 from echod.server.services import Addresses, Addressing, Calling, Served, Services
+from echod.uploads.rows import Record
 
 router = APIRouter(prefix="/v1/files", tags=["files"])
 
