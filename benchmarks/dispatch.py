@@ -36,6 +36,7 @@ from websockets.asyncio.client import ClientConnection, unix_connect
 from benchmarks import noop_worker
 from benchmarks.machine import file_system, machine
 from benchmarks.redis_protocol import BlockingConnection, Connection, connect, redis_server
+from echod.config import Settings
 from echod.inspection.facts import PortraitFacts, SpeechFacts
 from echod.jobs.desk import Desk, Draft
 from echod.journal import Journal
@@ -118,11 +119,12 @@ class Echod:
 async def echod(directory: Path) -> AsyncIterator[Echod]:
     directory.mkdir()
     config = make_config(directory, jobs_per_account=2 * WINDOW)
+    settings = Settings(config)
     config.state_dir.mkdir()
     journal = Journal(config.state_dir / "journal")
     journal.open()
-    desk = Desk(config, journal, ("preview",), boot=await journal.boot())
-    fleet = Fleet(config, desk, ("cpu",), noop_worker.main)
+    desk = Desk(settings, journal, ("preview",), boot=await journal.boot())
+    fleet = Fleet(settings, desk, ("cpu",), noop_worker.main)
     await desk.open(fleet)
     await fleet.start()
     try:

@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from benchmarks.machine import machine
+from echod.config import Settings
 from echod.sound.pcm import HEAR_RATE, SPEAK_RATE
 from echod.sound.resample import Resampler
 from echod.speech.backend import Voice
@@ -104,7 +105,7 @@ async def measure(voice: Voice, weights: Path, hear: Path | None, rounds: int) -
     with tempfile.TemporaryDirectory() as directory:
         config = make_config(Path(directory), weights_dir=weights, hear_model=str(hear or ""))
         local = Local(weights)
-        calls = Calls(config, {"local": local}, {"speak": "local", "hear": "local"})
+        calls = Calls(Settings(config), {"local": local}, {"speak": "local", "hear": "local"})
         try:
             cold, _, _ = await speak(calls, voice, SENTENCES[0])
             before = cpu_seconds(local)

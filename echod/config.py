@@ -283,6 +283,13 @@ class Config:
         return self.runtime_dir / "echod.sock"
 
 
+@dataclass
+class Settings:
+    """The settings in force, for all that lives as long as the daemon: a reload replaces `now`."""
+
+    now: Config
+
+
 SETTINGS: dict[str, Field[Any]] = {item.name: item for item in fields(Config) if item.metadata}
 SECTIONS = tuple(dict.fromkeys(item.metadata["section"] for item in SETTINGS.values()))
 FLAG_NAMES = {"weights_dir": "--weights"}  # the others are spelled like their setting

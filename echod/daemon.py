@@ -22,7 +22,7 @@ from echod import __version__
 from echod.accounts.removal import finish_removals
 from echod.accounts.signing import Signer, load_key
 from echod.accounts.store import Accounts
-from echod.config import Config
+from echod.config import Config, Settings
 from echod.conversation.store import Conversations
 from echod.errors import ConfigurationError, EchodError
 from echod.host import heap, logs
@@ -139,7 +139,7 @@ class Daemon:
         clock: Callable[[], float] = time.time,
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        self.config = config
+        self.settings = Settings(config)
         self._environ = environ
         self.clock = clock
         self._reload = reload
@@ -152,13 +152,13 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled)
-        create_directory(self.config.runtime_dir)
+        create_directory(self.settings.now.runtime_dir)
         async with AsyncExitStack() as stack:
             journal = await self._open_journal(stack)
             await self._open_desk(stack, journal)
             services = await self._open_services(stack, journal)
             self.front = Front(create_app(services), sockets(services), services.caller)
-            await self.front.start(self.config.host, self.config.port, self.config.socket)
+            await self.front.start(self.settings.now.host, self.settings.now.port, self.settings.now.socket)
             stack.push_async_callback(self.front.close)
             # Before systemd hears READY and may send one.
             loop.add_signal_handler(signal.SIGHUP, self._reload_settings)
@@ -175,45 +175,40 @@ class Daemon:
                 await self._until_stopped()
 
     async def _open_journal(self, stack: AsyncExitStack) -> Journal:
-        self.journal = journal = Journal(self.config.state_dir / "echod.sqlite3", JobRows, FileRows)
+        self.journal = journal = Journal(self.settings.now.state_dir / "echod.sqlite3", JobRows, FileRows)
         journal.open()
         stack.push_async_callback(journal.close)
         self.accounts = Accounts(journal, clock=self.clock)
         await self.accounts.open()
         self.trusted = TrustedTime(self.clock, known=await journal.counters())
-        check_bind(self.config, self.accounts)
+        check_bind(self.settings.now, self.accounts)
         self.usage = UsageRecords(journal)
         return journal
 
     async def _open_desk(self, stack: AsyncExitStack, journal: Journal) -> None:
-        config = self.config
+        config, settings = self.settings.now, self.settings
         devices = find_devices(config.devices)
         engines = choose_engines(config, devices)
-        self.quota = Quota(config)
+        quota = Quota(settings)
         self.desk = Desk(
-            config,
+            settings,
             journal,
             engines,
             boot=await journal.boot(),
-            quota=self.quota,
+            quota=quota,
             clock=self.clock,
             trusted=self.trusted,
         )
-        self.fleet = Fleet(config, self.desk, devices)
+        self.fleet = Fleet(settings, self.desk, devices)
         self.fleet.on_change = self._changed.set
-        self.inspector = Inspector(
-            timeout=config.inspect_timeout,
-            memory=config.inspect_memory,
-            max_seconds=config.max_seconds,
-            max_pixels=config.max_pixels,
-        )
+        self.inspector = Inspector(settings)
         stack.push_async_callback(self.inspector.close)
         self.files = FileStore(
             config.state_dir / "files",
             journal,
             self.inspector,
-            config,
-            quota=self.quota,
+            settings,
+            quota=quota,
             clock=self.clock,
             trusted=self.trusted,
         )
@@ -232,18 +227,17 @@ class Daemon:
             self.usage.add(called)
             metrics.called(called)
 
-        self.roles = Roles(self.config, self.inspector, self._warm_roles)
+        self.roles = Roles(self.settings, self.inspector, self._warm_roles)
         self.calls = await stack.enter_async_context(
-            open_calls(self.config, self._environ, record=record, clock=self.clock)
+            open_calls(self.settings, self._environ, record=record, clock=self.clock)
         )
         self.speaking = Speaking(desk, self.calls)
-        self.conversations = Conversations(self.config)
         stack.push_async_callback(self.speaking.close)
-        signer = Signer(load_key(self.config.state_dir / "signing.key"), self.clock)
+        signer = Signer(load_key(self.settings.now.state_dir / "signing.key"), self.clock)
         return Services(
             desk, self.files, self.fleet.devices, metrics, lambda: self.front.tcp_url,
             roles=self.roles, accounts=self.accounts, signer=signer,
-            calls=self.calls, usage=self.usage, conversations=self.conversations,
+            calls=self.calls, usage=self.usage, conversations=Conversations(self.settings),
         )  # fmt: skip
 
     async def _until_stopped(self) -> None:
@@ -253,9 +247,10 @@ class Daemon:
         self._draining_since = time.monotonic()
         notify(STOPPING=1, STATUS="draining")
         log.info(
-            "draining: running jobs may finish for %.0f s; a second signal ends them at once", self.config.drain_timeout
+            "draining: running jobs may finish for %.0f s; a second signal ends them at once",
+            self.settings.now.drain_timeout,
         )
-        await self.fleet.drain(self.config.drain_timeout, self._hurry)
+        await self.fleet.drain(self.settings.now.drain_timeout, self._hurry)
 
     def _signalled(self) -> None:
         if self._stop.is_set():
@@ -265,14 +260,11 @@ class Daemon:
     def _reload_settings(self) -> None:
         self.roles.reload()
         try:
-            config, waiting = reloaded(self._reload(), self.config)
+            config, waiting = reloaded(self._reload(), self.settings.now)
         except EchodError as error:
             log.error("settings not reloaded: %s", error.message)
             return
-        self.config = self.desk.config = self.fleet.config = self.files.config = self.roles.config = config
-        self.quota.config = self.calls.config = self.conversations.config = config
-        self.inspector.timeout, self.inspector.memory = config.inspect_timeout, config.inspect_memory
-        self.inspector.max_seconds, self.inspector.max_pixels = config.max_seconds, config.max_pixels
+        self.settings.now = config
         logs.set_up(config.log_level, config.log_json)
         log.info("settings reloaded%s", f"; after a restart also {', '.join(waiting)}" if waiting else "")
         self.fleet.revive()
@@ -290,7 +282,7 @@ class Daemon:
             f"echod {__version__} listens on {', '.join(self.front.addresses)}",
             f"devices {devices}; engines {', '.join(self.desk.engines)}",
             f"speech: {chosen}",
-            f"state in {self.config.state_dir}",
+            f"state in {self.settings.now.state_dir}",
         ]
         for line in lines if self.accounts else [*lines, NO_ACCOUNTS]:
             log.info(line)
@@ -325,7 +317,7 @@ class Daemon:
             lambda: self.files.sweep(self.trusted()),  # what frees bytes first: a full disk has no room for the others
             self.desk.sweep,
             lambda: self.accounts.sweep(self.trusted()),
-            lambda: self.usage.sweep(self.trusted() - self.config.keep_usage),
+            lambda: self.usage.sweep(self.trusted() - self.settings.now.keep_usage),
             lambda: self.journal.set_counters(self.trusted.counters()),
         )
         while True:

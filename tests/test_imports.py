@@ -26,7 +26,7 @@ MAY: Mapping[str, str] = {
     "journal_file": "host",
     "client": "",
     "config": "inference.limits host",
-    "inspection": "host",
+    "inspection": "config host",
     "sound": "inspection.facts",
     "uploads": "config host inspection journal",
     "speech": "config host journal sound",

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from echod.config import Config
+from echod.config import Settings
 from echod.conversation.ear import TurnDetection
 from echod.conversation.history import History
 from echod.conversation.transcripts import Transcripts
@@ -50,11 +50,11 @@ class Conversation:
 class Conversations:
     """All of them, by id. In `scratch` lies speech on its way into a job."""
 
-    def __init__(self, config: Config, clock: Callable[[], float] = time.monotonic) -> None:
-        self.config = config
+    def __init__(self, settings: Settings, clock: Callable[[], float] = time.monotonic) -> None:
+        self._settings = settings
         self._clock = clock
         self._all: dict[str, Conversation] = {}
-        self.scratch = config.state_dir / "cache" / "speech"
+        self.scratch = settings.now.state_dir / "cache" / "speech"
         shutil.rmtree(self.scratch, ignore_errors=True)  # of a daemon that was killed while somebody spoke
         create_private(self.scratch.parent)
         create_private(self.scratch)
@@ -71,11 +71,12 @@ class Conversations:
         """One that this account had before. EchodError not_found if it is forgotten, or somebody else's."""
         self._forget()
         conversation = self._all.get(conversation_id)
+        keep = self._settings.now.keep_conversations
         if conversation is None or conversation.account != account or conversation.role != role:
             raise EchodError(
                 "not_found",
                 f"there is no conversation {conversation_id!r} of yours with this role any more; they are kept for "
-                f"keep_conversations = {self.config.keep_conversations:g} s, and end with the daemon: begin a new one",
+                f"keep_conversations = {keep:g} s, and end with the daemon: begin a new one",
                 param="conversation",
             )
         if conversation.leave is not None:
@@ -103,7 +104,7 @@ class Conversations:
 
     def _forget(self) -> None:
         left = self._left()
-        due = self._clock() - self.config.keep_conversations
+        due = self._clock() - self._settings.now.keep_conversations
         surplus = len(left) - MAX_KEPT
         for number, conversation in enumerate(left):
             if number < surplus or conversation.left_at <= due:

@@ -12,6 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeAlias
 
+from echod.config import Settings
 from echod.errors import EchodError
 from echod.inspection.child import Child
 from echod.inspection.messages import PREPARED, Inspected, Kind, NoPicture, Refused, Reply, Request, Want
@@ -25,16 +26,10 @@ def unlimited(account: str) -> tuple[None, int]:
 
 
 class Inspector:
-    """All inspection children. `timeout` is seconds per file, `memory` bytes beyond what an idle child has.
+    """All inspection children. New settings hold from the next file on, `inspect_memory` from the next child on."""
 
-    All four limits may be changed: `memory` holds from the next child on, the others from the next file on.
-    """
-
-    def __init__(self, *, timeout: float, memory: int, max_seconds: float, max_pixels: int) -> None:
-        self.timeout = timeout
-        self.memory = memory
-        self.max_seconds = max_seconds
-        self.max_pixels = max_pixels
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._lanes: dict[Kind, Lane] = {"portrait": Lane("portrait"), "speech": Lane("speech")}
 
     def pids(self, kind: Kind) -> list[int]:
@@ -47,7 +42,8 @@ class Inspector:
         Others are started by the first file that needs them, which takes seconds.
         """
         for number in range(2 if shared else 1):
-            await asyncio.gather(*(lane.children[number].start(self.memory) for lane in self._lanes.values()))
+            memory = self._settings.now.inspect_memory
+            await asyncio.gather(*(lane.children[number].start(memory) for lane in self._lanes.values()))
 
     async def close(self) -> None:
         """End all children; files under inspection are given up."""
@@ -65,12 +61,12 @@ class Inspector:
 
         async def ask(kind: Kind) -> Reply:
             async with self._lanes[kind].child(account) as child:
-                most, spare = allowance(account)
+                config, (most, spare) = self._settings.now, allowance(account)
                 request = Request(
-                    path=path, into=into, want=want, max_seconds=self.max_seconds, max_pixels=self.max_pixels,
+                    path=path, into=into, want=want, max_seconds=config.max_seconds, max_pixels=config.max_pixels,
                     most=most, spare=spare,
                 )  # fmt: skip
-                return await child.ask(request, self.timeout, self.memory)
+                return await child.ask(request, config.inspect_timeout, config.inspect_memory)
 
         try:
             # Whether it is a picture is soon told; for whatever else it may be, portraits must not wait.

@@ -17,7 +17,7 @@ from typing import Protocol
 
 import msgspec
 
-from echod.config import Config
+from echod.config import Settings
 from echod.errors import EchodError
 from echod.host import removal, strays
 from echod.host.clock import STEP
@@ -96,7 +96,7 @@ class Desk:
 
     def __init__(
         self,
-        config: Config,
+        settings: Settings,
         journal: Journal,
         engines: tuple[str, ...],
         *,
@@ -106,14 +106,14 @@ class Desk:
         ticks: Callable[[], float] = time.monotonic,
         trusted: Callable[[], float] | None = None,
     ) -> None:
-        self.config = config
+        self.settings = settings
         self.rows = JobRows(journal)
         self.engines = engines
-        self.quota = quota or Quota(config)
+        self.quota = quota or Quota(settings)
         self.clock = clock
         self.ticks = ticks
         self.trusted = trusted or clock
-        self.root = config.state_dir / "jobs"
+        self.root = settings.now.state_dir / "jobs"
         self.queue = JobQueue(lambda job: self._live[job.id].place)
         self.feed = Feed(boot, lambda: [entry.shown for entry in self._live.values()], clock)
         self.draining = False
@@ -154,7 +154,7 @@ class Desk:
     def _advance(self, job: Job, event: jobs.Event) -> Job:
         after = jobs.advance(job, event, self.clock())
         if after.terminal and after.expires_at is None:
-            after = msgspec.structs.replace(after, expires_at=self.clock() + self.config.keep_clips)
+            after = msgspec.structs.replace(after, expires_at=self.clock() + self.settings.now.keep_clips)
         return after
 
     async def close(self) -> None:
@@ -175,17 +175,17 @@ class Desk:
             raise refusal
         queue: Lane | JobQueue = self.queue.conversation if priority >= CONVERSATION else self.queue
         coming = [job.account for job in (*self.unspoken(), *self._accepting) if job.priority >= priority]
-        waiting, limit = len(queue) + len(coming), self.config.queue_limit
+        waiting, limit = len(queue) + len(coming), self.settings.now.queue_limit
         if waiting >= limit:
             raise EchodError("queue_full", f"{waiting} jobs are queued and queue_limit is {limit}; try again later")
         waiting = queue.waiting(account) + coming.count(account)
-        if waiting >= (limit := self.config.jobs_per_account):
+        if waiting >= (limit := self.settings.now.jobs_per_account):
             raise EchodError(
                 "quota_exceeded",
                 f"{waiting} jobs of this account are queued and jobs_per_account is {limit}; try again later",
             )
         self.quota.check(account)
-        limit = self.config.min_free
+        limit = self.settings.now.min_free
         if (free := shutil.disk_usage(self.root).free) < limit:
             raise EchodError(
                 "disk_full",
@@ -370,7 +370,7 @@ class Desk:
 
     async def _date_back(self, job: Job) -> None:
         """A clip that was made while the clock was ahead is not kept for as long as it was ahead."""
-        latest = self.clock() + self.config.keep_clips
+        latest = self.clock() + self.settings.now.keep_clips
         if job.finished_at and job.expires_at and job.finished_at > self.clock() + STEP and job.expires_at > latest:
             await self.rows.save(msgspec.structs.replace(job, expires_at=latest))
 
@@ -380,7 +380,7 @@ class Desk:
         doomed = []
         for job in ended:
             expired = job.expires_at is not None and job.expires_at <= now
-            if expired or total > self.config.clips_cap or removal.is_cut_short(self.directory(job.id)):
+            if expired or total > self.settings.now.clips_cap or removal.is_cut_short(self.directory(job.id)):
                 total -= sizes[job.id]
                 doomed.append(job)
         return doomed
@@ -458,7 +458,7 @@ class Desk:
         """Why a job has failed, for the log: without what a speech server says to the words, which it may repeat."""
         if job.error is None:
             return {}
-        private = job.error.code.startswith("upstream_") and not self.config.log_content
+        private = job.error.code.startswith("upstream_") and not self.settings.now.log_content
         return {"code": job.error.code} | ({} if private else {"why": job.error.message})
 
     async def _save(self, job: Job) -> bool:

@@ -87,7 +87,7 @@ class Speaking:
         if path.exists():
             return await asyncio.to_thread(flac.read, path)
         assert job.prompt is not None and job.voice is not None
-        voice, limit = Voice.parse(job.voice), self._desk.config.max_seconds
+        voice, limit = Voice.parse(job.voice), self._desk.settings.now.max_seconds
         room = Room(path.parent, *self._desk.quota.allowance(job.account))
         with SpeechFile(path) as file:
             async with aclosing(self._calls.speak(job.prompt, voice, account=job.account, batch=True)) as pieces:

@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from echod.config import Config
+from echod.config import Settings
 from echod.errors import EchodError
 from echod.host.directories import create_private, storage_code, unstorable
 from echod.inspection.facts import PortraitFacts
@@ -53,11 +53,11 @@ class Known(NamedTuple):
 class Roles:
     """`on_change` is called when a role came, went or changed."""
 
-    def __init__(self, config: Config, inspector: Inspector, on_change: Callable[[], None] = lambda: None) -> None:
-        self.config = config
+    def __init__(self, settings: Settings, inspector: Inspector, on_change: Callable[[], None] = lambda: None) -> None:
+        self._settings = settings
         self.on_change = on_change
-        self.root = config.state_dir / "roles"
-        self.cache = config.state_dir / "cache" / "roles"
+        self.root = settings.now.state_dir / "roles"
+        self.cache = settings.now.state_dir / "cache" / "roles"
         self._inspector = inspector
         self._known: dict[str, Known] = {}
         self._unreadable = ""  # why, as long as that is so
@@ -160,7 +160,7 @@ class Roles:
         return Known(stamp, role)
 
     async def _read(self, name: str) -> Role:
-        folder, limit = self.root / check_name(name), self.config.max_upload
+        folder, limit = self.root / check_name(name), self._settings.now.max_upload
         file, sha256 = await asyncio.to_thread(rolefolder.look_at_portrait, folder, limit)
         facts = _facts(self.cache / sha256)
         if facts is None:
@@ -175,7 +175,7 @@ class Roles:
 
     async def _inspect(self, upload: Path, scratch: Path) -> PortraitFacts:
         """Have the picture inspected, and keep what came of it."""
-        allowance = (None, self.config.min_free // 2)
+        allowance = (None, self._settings.now.min_free // 2)
         found = await self._inspector.inspect(upload, scratch, "portrait", allowance=lambda _: allowance)
         facts = found.portrait
         assert facts is not None

@@ -57,8 +57,8 @@ class Services:
 
     @property
     def config(self) -> Config:
-        """The settings in force: SIGHUP gives the desk new ones."""
-        return self.desk.config
+        """The settings in force."""
+        return self.desk.settings.now
 
     @cached_property
     def budget(self) -> Budget:

@@ -13,7 +13,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from typing import Literal, TypeVar
 
-from echod.config import Config
+from echod.config import Settings
 from echod.sound.pcm import HEAR_RATE, SPEAK_RATE
 from echod.speech.attempts import Attempts
 from echod.speech.backend import Backend, Call, Failure, Function, Question, Voice
@@ -35,19 +35,19 @@ class Calls:
 
     def __init__(
         self,
-        config: Config,
+        settings: Settings,
         backends: Mapping[str, Backend],
         chosen: Mapping[Function, str],
         record: Callable[[Usage], object] = lambda usage: None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.config = config
+        self.settings = settings
         self.backends = backends
         self.chosen = chosen
         self.record = record
         self.clock = clock
         functions: tuple[Function, ...] = ("hear", "reply", "speak")
-        self._slots = {function: Slots(config.speech_calls) for function in functions}
+        self._slots = {function: Slots(settings.now.speech_calls) for function in functions}
 
     async def hear(self, sound: bytes, *, account: str, language: str | None = None) -> str:
         """The words in `sound`: pcm16, mono, HEAR_RATE."""
@@ -122,7 +122,7 @@ class Calls:
 
     def model(self, function: Literal["hear", "reply"]) -> str:
         """The model in use for hearing or replying."""
-        named = self.config.hear_model if function == "hear" else self.config.reply_model
+        named = self.settings.now.hear_model if function == "hear" else self.settings.now.reply_model
         try:
             return named or self.backend(function).default_model(function)
         except Failure as failure:
@@ -139,12 +139,12 @@ class Calls:
         language: str | None,
     ) -> Attempts[T]:
         return Attempts(
-            self.config, self.record, function, backend, model, account, attempt, language, self._slots[function],
+            self.settings.now, self.record, function, backend, model, account, attempt, language, self._slots[function],
             clock=self.clock,
         )  # fmt: skip
 
     def _tell(self, what: str, text: str) -> None:
-        if self.config.log_content:
+        if self.settings.now.log_content:
             log.info("%s: %s", what, text)
 
 

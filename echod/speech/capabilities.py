@@ -48,7 +48,7 @@ class Speaks(Hears, frozen=True, kw_only=True):
 
 async def hears(calls: Calls) -> Hears:
     """Where the model that replies takes sound itself, nothing else need hear."""
-    omni = calls.config.understanding == "omni" and calls.backend("reply").hears_turns
+    omni = calls.settings.now.understanding == "omni" and calls.backend("reply").hears_turns
     by, reason = await _model(calls, "reply" if omni else "hear")
     return Hears(available=reason is None, by=by, reason=reason)
 
@@ -60,7 +60,7 @@ async def replies(calls: Calls) -> Replies:
 
 async def speaks(calls: Calls) -> Speaks:
     backend = calls.backend("speak")
-    if lack := await backend.lacks("speak", calls.config.voice):
+    if lack := await backend.lacks("speak", calls.settings.now.voice):
         reason = _reason("speak", lack)
         return Speaks(available=False, by=None, reason=reason, languages=[], default_voice=None)
     voice = await default_voice(calls)

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
-from echod.config import Config
+from echod.config import Config, Settings
 from echod.errors import ConfigurationError
 from echod.host.secret import Secret, find_secret
 from echod.speech.backend import Backend, Function, Voice
@@ -137,12 +137,13 @@ def reloaded(config: Config, running: Config) -> tuple[Config, list[str]]:
 
 @asynccontextmanager
 async def open_calls(
-    config: Config,
+    settings: Settings,
     environ: Mapping[str, str] = os.environ,
     record: Callable[[Usage], object] = lambda usage: None,
     clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Calls]:
     """Everything that can be called. Raises ConfigurationError."""
+    config = settings.now
     made = plan(config, environ)
     async with AsyncExitStack() as stack:
         backends = {name: _open(name, made, config) for name in made.usable}
@@ -154,7 +155,7 @@ async def open_calls(
                 "one that hears (dashscope, or openai with openai_sound), or understanding = asr+reply",
                 param="understanding",
             )
-        yield Calls(config, backends, made.chosen, record, clock)
+        yield Calls(settings, backends, made.chosen, record, clock)
 
 
 def _open(name: str, made: Plan, config: Config) -> Backend:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable
 from contextlib import aclosing
 from typing import NamedTuple
 
-from echod.config import Config
+from echod.config import Config, Settings
 from echod.errors import EchodError
 from echod.sound.pcm import HEAR_RATE, SPEAK_RATE
 from echod.sound.resample import Resampler
@@ -32,7 +32,7 @@ class Trial(NamedTuple):
 async def try_speech(config: Config) -> list[Trial]:
     """A sentence spoken, heard and replied to, with what is configured. Raises ConfigurationError."""
     records: list[Usage] = []
-    async with open_calls(config, record=records.append) as calls:
+    async with open_calls(Settings(config), record=records.append) as calls:
         sound = bytearray()
         spoken = await _trial("speak", _speak(calls, sound), records)
         heard = await _trial("hear", _hear(calls, bytes(sound) or SILENCE), records)

@@ -14,14 +14,14 @@ async def list_voices(calls: Calls, backend: str | None = None) -> list[Voice]:
     """Every voice known by name, of that backend or of all; a server may have more, which are named in full."""
     asked = [each for name, each in calls.backends.items() if backend in (None, name)]
     found = await asyncio.gather(*(each.voices() for each in asked))
-    named = [Voice.parse(voice) for voice in (calls.config.voice, *calls.config.voices) if voice]
+    named = [Voice.parse(voice) for voice in (calls.settings.now.voice, *calls.settings.now.voices) if voice]
     return list(dict.fromkeys([*named, *(voice for voices in found for voice in voices)]))
 
 
 async def default_voice(calls: Calls, text: str = "", language: str | None = None) -> Voice:
     """The voice for words of nobody's choice. EchodError voice_not_installed, saying what to install or set."""
-    if calls.config.voice:
-        return Voice.parse(calls.config.voice)
+    if calls.settings.now.voice:
+        return Voice.parse(calls.settings.now.voice)
     try:
         return await calls.backend("speak").default_voice(spoken_language(text, language))
     except Failure as failure:

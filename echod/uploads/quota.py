@@ -10,7 +10,7 @@ import os
 from collections import Counter, defaultdict
 from pathlib import Path
 
-from echod.config import Config
+from echod.config import Settings
 from echod.errors import EchodError
 
 MiB = 2**20
@@ -19,8 +19,8 @@ MiB = 2**20
 class Quota:
     """Counts directories; use it in one thread."""
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
         self._directories: dict[Path, tuple[str, dict[int, int]]] = {}  # its account, size by inode
         self._holders: defaultdict[str, Counter[int]] = defaultdict(Counter)  # directories of an account by inode
         self._used: Counter[str] = Counter()
@@ -54,7 +54,7 @@ class Quota:
 
     def check(self, account: str, coming: int = 1) -> None:
         """Raises EchodError: quota_exceeded, if the account may not take so many bytes more."""
-        used, limit = self.used(account), self.config.disk_per_account
+        used, limit = self.used(account), self._settings.now.disk_per_account
         if used + coming > limit:
             more = f", and {coming / MiB:.1f} MiB more are sent" if coming > 1 else ""
             raise EchodError(
@@ -68,7 +68,7 @@ class Quota:
 
         What was accepted may go on below `min_free`, where nothing new is accepted, but not to the last byte.
         """
-        return max(0, self.config.disk_per_account - self.used(account)), self.config.min_free // 2
+        return max(0, self._settings.now.disk_per_account - self.used(account)), self._settings.now.min_free // 2
 
 
 def _sizes(directory: Path) -> dict[int, int]:

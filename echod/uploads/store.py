@@ -23,7 +23,7 @@ from typing import Literal, Self
 
 import msgspec
 
-from echod.config import Config
+from echod.config import Settings
 from echod.errors import EchodError
 from echod.host import removal, strays
 from echod.host.clock import STEP
@@ -48,15 +48,15 @@ class FileStore:
         root: Path,
         journal: Journal,
         inspector: Inspector,
-        config: Config,
+        settings: Settings,
         *,
         quota: Quota | None = None,
         clock: Callable[[], float] = time.time,
         trusted: Callable[[], float] | None = None,
     ) -> None:
         self.root = root
-        self.quota = quota or Quota(config)
-        self.config = config
+        self.quota = quota or Quota(settings)
+        self.settings = settings
         self.clock = clock
         self.trusted = trusted or clock  # for what expires
         self.inspector = inspector
@@ -122,7 +122,7 @@ class FileStore:
 
     async def _date_back(self, record: Record) -> None:
         """What was sent while the clock was ahead is not kept for as long as it was ahead."""
-        latest = self.clock() + self.config.keep_uploads
+        latest = self.clock() + self.settings.now.keep_uploads
         if record.created_at > self.clock() + STEP and record.expires_at and record.expires_at > latest:
             await self.rows.save(msgspec.structs.replace(record, expires_at=latest))
 
@@ -177,7 +177,7 @@ class Receiving:
     async def write(self, data: bytes) -> None:
         """Append to the file. Raises EchodError: payload_too_large, disk_full, quota_exceeded."""
         self.bytes += len(data)
-        limit = self._store.config.max_upload
+        limit = self._store.settings.now.max_upload
         if self.bytes > limit:
             raise EchodError(
                 "payload_too_large", f"the file has more than {limit} bytes (setting max_upload); send a smaller one"
@@ -219,7 +219,7 @@ class Receiving:
             filename=display_name(filename),
             bytes=self.bytes,
             created_at=now,
-            expires_at=now + self._store.config.keep_uploads,
+            expires_at=now + self._store.settings.now.keep_uploads,
             purpose=purpose,
             kind=inspected.kind,
             portrait=inspected.portrait,
@@ -239,7 +239,7 @@ class Receiving:
 
     def _check_room(self, coming: int = 1) -> None:
         self._store.quota.check(self._account, coming)
-        free, least = shutil.disk_usage(self._store.root).free, self._store.config.min_free
+        free, least = shutil.disk_usage(self._store.root).free, self._store.settings.now.min_free
         if free < least:
             raise EchodError(
                 "disk_full",

@@ -24,7 +24,7 @@ import zmq
 import zmq.asyncio
 
 from echod import gpu_proc
-from echod.config import Config
+from echod.config import Config, Settings
 from echod.errors import EchodError
 from echod.gpu_proc import Spec
 from echod.host.directories import create_private
@@ -75,10 +75,10 @@ def worker_spec(config: Config, devices: tuple[str, ...], engines: tuple[str, ..
 class Fleet:
     """The workers of this host. Use inside a running event loop, in the main thread."""
 
-    def __init__(self, config: Config, desk: Desk, devices: tuple[str, ...], main: Main = gpu_proc.main) -> None:
-        spec = worker_spec(config, devices, desk.engines)
+    def __init__(self, settings: Settings, desk: Desk, devices: tuple[str, ...], main: Main = gpu_proc.main) -> None:
+        spec = worker_spec(settings.now, devices, desk.engines)
         create_private(Path(spec.directory))
-        self.config = config
+        self._settings = settings
         self.desk = desk
         self.workers = [Worker(index, device, spec, main) for index, device in enumerate(devices)]
         self.draining = False
@@ -396,8 +396,8 @@ class Fleet:
 
     def _patience(self, worker: Worker) -> float:
         if worker.step_s is not None:
-            return max(self.config.stall_timeout, STALL_FACTOR * worker.step_s)
-        return self.config.stall_timeout_first or STALL_FIRST[worker.device.partition(":")[0]]
+            return max(self._settings.now.stall_timeout, STALL_FACTOR * worker.step_s)
+        return self._settings.now.stall_timeout_first or STALL_FIRST[worker.device.partition(":")[0]]
 
     def _end_stalled(self, worker: Worker, silence: float) -> None:
         if worker.stalled:

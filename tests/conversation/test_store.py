@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
-from echod.config import Config
+from echod.config import Settings
 from echod.conversation.store import MAX_KEPT, Conversations
 from echod.errors import EchodError
 from tests.conftest import make_config
@@ -21,38 +24,43 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def conversations(config: Config, clock: Clock) -> Conversations:
-    return Conversations(config, clock)
+def settings(tmp_path: Path) -> Settings:
+    return Settings(make_config(tmp_path))
 
 
-def test_speech_of_a_killed_daemon(config: Config) -> None:
+@pytest.fixture
+def conversations(settings: Settings, clock: Clock) -> Conversations:
+    return Conversations(settings, clock)
+
+
+def test_speech_of_a_killed_daemon(settings: Settings) -> None:
     """What was being spoken when a daemon was killed is gone after the next start, and only its owner reads what is."""
-    left = config.state_dir / "cache" / "speech" / "0123456789abcdef.flac.part"
+    left = settings.now.state_dir / "cache" / "speech" / "0123456789abcdef.flac.part"
     left.parent.mkdir(parents=True)
     left.write_bytes(b"half a sentence")
-    scratch = Conversations(config).scratch
+    scratch = Conversations(settings).scratch
     assert (scratch, list(scratch.iterdir()), scratch.stat().st_mode & 0o777) == (left.parent, [], 0o700)
 
 
-def test_kept_for_a_while(conversations: Conversations, clock: Clock) -> None:
+def test_kept_for_a_while(conversations: Conversations, settings: Settings, clock: Clock) -> None:
     """A conversation waits keep_conversations for its person, counted from when they left, and no longer."""
     left = conversations.open("ann", "ada")
     clock.now += 10_000
     conversations.left(left)
-    clock.now += conversations.config.keep_conversations - 1
+    clock.now += settings.now.keep_conversations - 1
     assert conversations.resume(left.id, "ann", "ada") is left
     conversations.left(left)
-    clock.now += conversations.config.keep_conversations
+    clock.now += settings.now.keep_conversations
     with pytest.raises(EchodError, match="keep_conversations = 1800 s") as refused:
         conversations.resume(left.id, "ann", "ada")
     assert refused.value.code == "not_found"
 
 
-def test_kept_while_connected(conversations: Conversations, clock: Clock) -> None:
+def test_kept_while_connected(conversations: Conversations, settings: Settings, clock: Clock) -> None:
     """However long somebody talks, and whatever the limit is set to meanwhile, they are not forgotten."""
     talking, quiet = conversations.open("ann", None), conversations.open("bob", None)
     talking.leave = lambda: None
-    conversations.config = make_config(conversations.config.state_dir, keep_conversations=1)
+    settings.now = replace(settings.now, keep_conversations=1)
     clock.now += 100
     conversations.open("ann", None)
     assert conversations.resume(talking.id, "ann", None) is talking

@@ -11,6 +11,7 @@ import pytest
 import pytest_asyncio
 from PIL import Image
 
+from echod.config import Settings, load
 from echod.errors import TABLE, EchodError
 from echod.gpu_proc import read_portrait
 from echod.inspection.inspector import Inspector
@@ -33,7 +34,7 @@ TEXT = b"This is no picture, whatever its name says.\n"
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def inspector() -> AsyncIterator[Inspector]:
-    inspector = Inspector(timeout=60.0, memory=3 * 2**29, max_seconds=2.0, max_pixels=50_000_000)
+    inspector = Inspector(Settings(load({"inspect_timeout": 60, "max_seconds": 2}, {}, [])))
     yield inspector
     await inspector.close()
 
@@ -42,7 +43,7 @@ async def inspector() -> AsyncIterator[Inspector]:
 async def store(tmp_path: Path, inspector: Inspector) -> AsyncIterator[FileStore]:
     journal = Journal(tmp_path / "echod.sqlite3")
     journal.open()
-    yield FileStore(tmp_path / "files", journal, inspector, make_config(tmp_path))
+    yield FileStore(tmp_path / "files", journal, inspector, Settings(make_config(tmp_path)))
     await journal.close()
 
 

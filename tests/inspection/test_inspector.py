@@ -15,6 +15,7 @@ import pytest
 import pytest_asyncio
 from PIL import Image
 
+from echod.config import Settings, load
 from echod.errors import EchodError
 from echod.inspection.inspector import Inspector
 from echod.inspection.messages import Inspected, Kind, Want
@@ -26,7 +27,8 @@ PORTRAIT = EXAMPLES / "portrait.png"
 
 
 def make_inspector(timeout: float = 60.0, memory: int = 3 * 2**29) -> Inspector:
-    return Inspector(timeout=timeout, memory=memory, max_seconds=60.0, max_pixels=50_000_000)
+    flags = {"inspect_timeout": timeout, "inspect_memory": memory, "max_seconds": 60.0}
+    return Inspector(Settings(load(flags, {}, [])))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -368,9 +370,10 @@ async def test_the_child_dies_with_its_daemon(tmp_path: Path) -> None:
     script = (
         "import asyncio, sys\n"
         "from pathlib import Path\n"
+        "from echod.config import Settings, load\n"
         "from echod.inspection.inspector import Inspector\n"
         "async def main():\n"
-        "    inspector = Inspector(timeout=60, memory=2**30, max_seconds=60, max_pixels=10**6)\n"
+        "    inspector = Inspector(Settings(load({}, {}, [])))\n"
         "    await inspector.start()\n"
         "    print(inspector.pids('portrait')[0], flush=True)\n"
         "    await asyncio.sleep(600)\n"

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from echod.config import Settings
 from echod.errors import TABLE, EchodError
 from echod.inspection.inspector import Inspector
 from echod.journal import Journal
@@ -32,10 +33,12 @@ SOUNDS = (
 @pytest_asyncio.fixture(loop_scope="module")
 async def store(tmp_path: Path) -> AsyncIterator[FileStore]:
     """With limits under which a file that takes too much is given up soon."""
-    inspector = Inspector(timeout=5.0, memory=2**29, max_seconds=20.0, max_pixels=4_000_000)
+    limits = {"inspect_timeout": 5, "inspect_memory": 2**29, "max_seconds": 20, "max_pixels": 4_000_000}
+    settings = Settings(make_config(tmp_path, **limits))
+    inspector = Inspector(settings)
     journal = Journal(tmp_path / "echod.sqlite3")
     journal.open()
-    yield FileStore(tmp_path / "files", journal, inspector, make_config(tmp_path))
+    yield FileStore(tmp_path / "files", journal, inspector, settings)
     await journal.close()
     await inspector.close()
 

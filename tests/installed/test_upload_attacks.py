@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
+from echod.config import Settings
 from echod.errors import TABLE, EchodError
 from echod.inspection.inspector import Inspector
 from echod.journal import Journal
@@ -30,11 +31,12 @@ QUOTA = 40_000_000  # bytes
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def store(tmp_path: Path) -> AsyncIterator[FileStore]:
-    inspector = Inspector(timeout=60.0, memory=3 * 2**29, max_seconds=700.0, max_pixels=50_000_000)
+    settings = Settings(make_config(tmp_path, disk_per_account=QUOTA, inspect_timeout=60, max_seconds=700))
+    inspector = Inspector(settings)
     await inspector.start()
     journal = Journal(tmp_path / "echod.sqlite3")
     journal.open()
-    yield FileStore(tmp_path / "files", journal, inspector, make_config(tmp_path, disk_per_account=QUOTA))
+    yield FileStore(tmp_path / "files", journal, inspector, settings)
     await journal.close()
     await inspector.close()
 

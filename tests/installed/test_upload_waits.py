@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from echod.config import Settings
 from echod.errors import EchodError
 from echod.inspection.inspector import Inspector
+from tests.conftest import make_config
 from tests.inspection.test_pictures import scans
 from tests.making.media import EXAMPLES
 from tests.making.sounds import tone, write_sound
@@ -39,7 +41,9 @@ async def test_waiting_for_another_account(tmp_path: Path) -> None:
         large = portrait.convert("RGB").resize((SIDE, SIDE))
     large.save(tmp_path / "large.jpg", progressive=True)
     (tmp_path / "scans.jpg").write_bytes(scans(large.resize((2000, 2000)), 2000))
-    inspector = Inspector(timeout=60.0, memory=3 * 2**29, max_seconds=SECONDS, max_pixels=SIDE * SIDE)
+    inspector = Inspector(
+        Settings(make_config(tmp_path, inspect_timeout=60, max_seconds=SECONDS, max_pixels=SIDE * SIDE))
+    )
     await inspector.start(shared=True)
     order: list[str] = []
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
-from echod.config import Config
+from echod.config import Config, Settings
 from echod.errors import EchodError
 from echod.host import strays
 from echod.inspection.facts import PortraitFacts, SpeechFacts
@@ -85,7 +85,7 @@ async def office(tmp_path: Path, limits: dict[str, object]) -> AsyncIterator[Off
 
 async def open_office(config: Config, journal: Journal, inputs: Path) -> Office:
     fleet, clock = Idle(), Clock()
-    desk = Desk(config, journal, ("preview", "other"), boot=await journal.boot(), clock=clock)
+    desk = Desk(Settings(config), journal, ("preview", "other"), boot=await journal.boot(), clock=clock)
     await desk.open(fleet)
     draft = Draft(
         account="a",
@@ -205,7 +205,7 @@ async def test_the_quota(office: Office) -> None:
     await office.run(second, jobs.Failed(attempt=1, code="no_face_detected", message="none"))
     await office.desk.sweep()
     assert quota.used("a") == inputs + 20_000
-    again = await open_office(office.desk.config, office.desk.rows.journal, draft.portrait_file.parent)
+    again = await open_office(office.desk.settings.now, office.desk.rows.journal, draft.portrait_file.parent)
     assert again.desk.quota.used("a") == inputs + 20_000
     await office.desk.remove(first.id, "a")
     assert quota.used("a") == inputs
@@ -325,7 +325,7 @@ async def test_only_the_owner_reads_what_people_sent(office: Office) -> None:
 
 async def test_settings_of_another_state_directory(office: Office, tmp_path: Path) -> None:
     """A reload that names another state directory does not break accepting: this daemon keeps its own."""
-    office.desk.config = make_config(tmp_path, state_dir=tmp_path / "elsewhere")
+    office.desk.settings.now = make_config(tmp_path, state_dir=tmp_path / "elsewhere")
     await office.desk.accept(office.draft)
 
 
@@ -392,7 +392,7 @@ async def test_next_start(office: Office, tmp_path: Path) -> None:
     strays.make(half)
     forgotten.mkdir()
     (forgotten / "clip.mp4").touch()
-    next_office = await open_office(office.desk.config, office.desk.rows.journal, tmp_path)
+    next_office = await open_office(office.desk.settings.now, office.desk.rows.journal, tmp_path)
     statuses = [(await next_office.desk.find(job.id, None)).status for job in (running, doomed, ended)]
     assert statuses == ["queued", "cancelled", "completed"]
     assert next_office.desk.position(running.id) == 0
@@ -408,12 +408,12 @@ async def test_clips_of_a_conversation_end_with_the_daemon(office: Office, tmp_p
     if running:
         await office.run(job)
         (office.desk.directory(job.id) / "stream.1.mp4").touch()
-    desk = (await open_office(office.desk.config, office.desk.rows.journal, tmp_path)).desk
+    desk = (await open_office(office.desk.settings.now, office.desk.rows.journal, tmp_path)).desk
     found = await desk.find(job.id, None)
     assert found.status == "cancelled"
     assert found.error is not None
     assert "the daemon ended" in found.error.message
-    assert found.expires_at == office.clock.now + desk.config.keep_clips
+    assert found.expires_at == office.clock.now + desk.settings.now.keep_clips
     assert {path.name for path in desk.directory(job.id).iterdir()} == {"portrait.png", "speech.flac"}
     assert len(desk.queue) == 0
 
@@ -423,7 +423,7 @@ async def test_clips_expire(office: Office) -> None:
     old, waiting = await office.desk.accept(office.draft), await office.desk.accept(office.draft)
     await office.run(old, done())
     expires_at = (await office.desk.find(old.id, None)).expires_at
-    assert expires_at == office.clock.now + office.desk.config.keep_clips
+    assert expires_at == office.clock.now + office.desk.settings.now.keep_clips
     await office.desk.sweep()
     assert [job.id for job in (await office.desk.list(None))[0]] == [waiting.id, old.id]
     office.clock.now = expires_at + 1
@@ -486,7 +486,7 @@ async def test_removal_that_the_disk_refuses(
     with pytest.raises(EchodError, match="Read-only file system") as refused:
         await office.desk.remove(stuck.id, "a")
     assert (refused.value.code, refused.value.status) == ("disk_failed", 507)
-    office.clock.now += office.desk.config.keep_clips + 1
+    office.clock.now += office.desk.settings.now.keep_clips + 1
     await office.desk.sweep()
     assert [job.id for job in (await office.desk.list(None))[0]] == [stuck.id]
     assert "cannot be removed" in caplog.text
@@ -533,7 +533,7 @@ async def test_end_that_cannot_be_tidied(
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", read_only)
         await office.desk.apply(ended.id, jobs.Failed(attempt=1, code="internal", message="broke"))
-        desk = (await open_office(office.desk.config, office.desk.rows.journal, tmp_path)).desk
+        desk = (await open_office(office.desk.settings.now, office.desk.rows.journal, tmp_path)).desk
     warned = [record.job for record in caplog.records if record.levelname == "WARNING"]  # type: ignore[attr-defined]
     assert warned == [ended.id, doomed.id]
     await desk.sweep()

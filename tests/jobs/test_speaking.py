@@ -84,7 +84,7 @@ async def test_a_conversation_does_not_wait_for_jobs(tmp_path: Path) -> None:
         return gives(sound * 24_000)
 
     async with Daemon(settings(tmp_path), Inspector()).run() as daemon:
-        daemon.calls.config = daemon.changed(speak_timeout=HANG)
+        daemon.settings.now = daemon.changed(speak_timeout=HANG)
         daemon.backend.attempts = [held, named(b"\1\0"), named(b"\2\0")]
         jobs = [await say(daemon, "Good evening.") for _ in range(2)]
         await daemon.backend.begun.wait()

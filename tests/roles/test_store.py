@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from echod.config import Config
+from echod.config import Config, Settings
 from echod.daemon import portrait_of
 from echod.errors import EchodError
 from echod.inspection.messages import Inspected
@@ -44,7 +44,7 @@ class Bench:
 
     def start(self) -> None:
         """As when the daemon starts."""
-        self.roles = Roles(self.config, self.inspector, self._changed)  # type: ignore[arg-type]
+        self.roles = Roles(Settings(self.config), self.inspector, self._changed)  # type: ignore[arg-type]
 
     def _changed(self) -> None:
         self.changes += 1

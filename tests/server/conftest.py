@@ -24,7 +24,7 @@ from echod.accounts.grants import AccountRole
 from echod.accounts.passwords import Passwords
 from echod.accounts.signing import Signer
 from echod.accounts.store import Accounts
-from echod.config import Config
+from echod.config import Config, Settings
 from echod.conversation.store import Conversations
 from echod.errors import EchodError
 from echod.inspection.facts import PortraitFacts, SpeechFacts
@@ -148,7 +148,7 @@ class Daemon:
     """What tests talk to, and `hands` to make things happen behind it."""
 
     def __init__(self, config: Config, inspector: Any) -> None:
-        self.config = config
+        self.config, self.settings = config, Settings(config)
         self.inspector = inspector
         self.hands = Hands()
         self.backend = Scripted()  # hears, replies and speaks
@@ -163,23 +163,23 @@ class Daemon:
         journal = Journal(self.config.state_dir / "echod.sqlite3")
         journal.open()
         engines, boot = ("preview", "other"), await journal.boot()
-        self.desk = self.hands.desk = Desk(self.config, journal, engines, boot=boot, clock=self.now)
+        self.desk = self.hands.desk = Desk(self.settings, journal, engines, boot=boot, clock=self.now)
         await self.desk.open(self.hands)
-        self.files = FileStore(self.config.state_dir / "files", journal, self.inspector, self.config, clock=self.now)
+        self.files = FileStore(self.config.state_dir / "files", journal, self.inspector, self.settings, clock=self.now)
         self.metrics = Metrics(
             queued=lambda: len(self.desk.queue),
             watchers=lambda: len(self.desk.feed.watchers),
             devices=lambda: self.states,
         )
-        self.roles = Roles(self.config, self.inspector)
+        self.roles = Roles(self.settings, self.inspector)
         self.accounts = Accounts(journal, Passwords(CHEAP), clock=self.now, ticks=self.now)
         await self.accounts.open()
         self.signer = Signer(b"k" * 32, clock=self.now)
         self.usage = UsageRecords(journal)
         chosen = dict.fromkeys(FUNCTIONS, "scripted")
-        self.calls = Calls(self.config, {"scripted": self.backend}, chosen, self.usage.add, self.now)
+        self.calls = Calls(self.settings, {"scripted": self.backend}, chosen, self.usage.add, self.now)
         self.speaking = Speaking(self.desk, self.calls)
-        self.conversations = Conversations(self.config)
+        self.conversations = Conversations(self.settings)
         services = Services(
             self.desk, self.files, lambda: self.states, self.metrics, lambda: self.base,
             roles=self.roles, accounts=self.accounts, signer=self.signer,

@@ -277,7 +277,7 @@ async def test_cookie(daemon: Daemon, anna: Person) -> None:
     assert {"httponly", "samesite=strict", "path=/"} <= parts
     assert "secure" not in parts
     assert answer.json() == (await anna.http.get("/v1/account/me")).json()
-    daemon.desk.config = daemon.changed(public_url="https://clips.example.org")
+    daemon.settings.now = daemon.changed(public_url="https://clips.example.org")
     for headers in ({"X-Forwarded-Proto": "https"}, {"Host": "clips.example.org"}):
         assert "secure" in (await log_in(daemon, "anna", headers=headers)).headers["set-cookie"].lower()
 
@@ -286,7 +286,7 @@ async def test_behind_a_proxy(daemon: Daemon, anna: Person) -> None:
     """Behind a proxy credentials decide, and the page may be that of public_url."""
     session = await cookie(daemon, "anna") | {"X-Forwarded-For": "10.0.0.7", "Origin": "https://clips.example.org"}
     assert (await daemon.post(headers=session)).status_code == 403
-    daemon.desk.config = daemon.changed(public_url="https://clips.example.org/echod")
+    daemon.settings.now = daemon.changed(public_url="https://clips.example.org/echod")
     assert (await daemon.post(headers=session)).status_code == 200
     assert await handshake(daemon, **session) == 101
     assert (await daemon.post(headers=session | {"Origin": EVIL})).status_code == 403
@@ -472,7 +472,7 @@ async def test_sessions_end(daemon: Daemon, anna: Person, bert: Person) -> None:
 
 async def test_hoarding(daemon: Daemon, anna: Person, bert: Person) -> None:
     """Neither tokens nor sessions can be made without end, by whomever, and a setting says how many may be."""
-    daemon.desk.config = daemon.changed(tokens_per_account=3, sessions_per_account=2)
+    daemon.settings.now = daemon.changed(tokens_per_account=3, sessions_per_account=2)
     made = [(await bert.http.post("/v1/account/tokens", json={"name": "x"})).status_code for _ in range(4)]
     assert made == [200, 200, 429, 429]
     refused = await anna.http.post("/v1/account/tokens", json={"name": "x", "account": "bert"})

@@ -50,7 +50,7 @@ async def test_what_is_there(daemon: Daemon) -> None:
 async def test_what_is_missing(daemon: Daemon) -> None:
     """What cannot be done says why, by code, and with the commands that help; a limit that changes is the new one."""
     daemon.backend.missing = "there is none: run `apt install espeak-ng`"
-    daemon.desk.config = daemon.changed(max_seconds=5)
+    daemon.settings.now = daemon.changed(max_seconds=5)
     found = await look(daemon)
     for part, code in (("hears", "hearing"), ("replies", "reply"), ("speaks", "voice")):
         assert (found[part]["available"], found[part]["by"]) == (False, None)

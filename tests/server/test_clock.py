@@ -57,9 +57,9 @@ async def test_order_after_a_restart(office: Office, tmp_path: Path, jump: float
     office.desk.queue.discard(first[0])
     await office.desk.begin(first[0], "cpu")
     await office.desk.rows.journal.close()
-    journal = Journal(office.desk.config.state_dir / "journal")
+    journal = Journal(office.desk.settings.now.state_dir / "journal")
     journal.open()
-    again = await open_office(office.desk.config, journal, tmp_path)  # whose clock stands at its beginning
+    again = await open_office(office.desk.settings.now, journal, tmp_path)  # whose clock stands at its beginning
     last = (await again.desk.accept(again.draft)).id
     assert await order_of_dispatch(again) == [*first, last]
     await journal.close()
@@ -77,7 +77,7 @@ async def test_times_of_a_job(office: Office, jump: float) -> None:
     ended = await office.desk.find(job.id, None)
     assert ended.started_at is not None and ended.finished_at is not None
     assert ended.created_at <= ended.started_at <= ended.finished_at
-    assert ended.expires_at == office.clock.now + office.desk.config.keep_clips
+    assert ended.expires_at == office.clock.now + office.desk.settings.now.keep_clips
     await office.desk.sweep()
     assert await office.desk.find(job.id, None) == ended
 

@@ -13,6 +13,7 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 from openai.types import Video
 
+from echod.config import Settings
 from echod.inspection.inspector import Inspector
 from tests.conftest import make_config
 from tests.making.media import EXAMPLES
@@ -31,12 +32,7 @@ PORTRAIT, SPEECH = EXAMPLES / "portrait.png", EXAMPLES / "speech.wav"
 async def inspecting(directory: Path) -> AsyncIterator[Daemon]:
     """A daemon with the real inspection child."""
     config = make_config(directory)
-    inspector = Inspector(
-        timeout=config.inspect_timeout,
-        memory=config.inspect_memory,
-        max_seconds=config.max_seconds,
-        max_pixels=config.max_pixels,
-    )
+    inspector = Inspector(Settings(config))
     async with Daemon(config, inspector).run() as running:
         yield running
     await inspector.close()

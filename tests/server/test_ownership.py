@@ -87,7 +87,7 @@ async def test_keys_of_strangers(daemon: Daemon) -> None:
 
 async def test_quota(daemon: Daemon) -> None:
     """An account that fills its own queue is refused by value and setting before its body is read; others go on."""
-    daemon.desk.config = daemon.changed(jobs_per_account=2)
+    daemon.settings.now = daemon.changed(jobs_per_account=2)
     anna, bert = await daemon.person("anna", "admin"), await daemon.person("bert")
     for _ in range(2):
         await daemon.submit(bert)

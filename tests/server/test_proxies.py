@@ -113,10 +113,10 @@ async def test_a_proxy_that_is_not_trusted(daemon: Daemon, monkeypatch: pytest.M
     """What it says of others is not believed; the setting counts as soon as it is read again."""
     await daemon.person("anna", "admin")
     monkeypatch.setattr(daemon, "clock", lambda: 1e9)
-    daemon.desk.config = daemon.changed(trusted_proxies=())
+    daemon.settings.now = daemon.changed(trusted_proxies=())
     told = [await guesses(daemon, "anna", [f"192.0.2.{number}"], 1) for number in range(12)]
     assert told == [[401]] * 10 + [[429]] * 2
-    daemon.desk.config = daemon.config
+    daemon.settings.now = daemon.config
     assert await guesses(daemon, "anna", ["192.0.2.1"], 1) == [401]
 
 
@@ -135,7 +135,7 @@ async def test_the_owner_is_not_locked_out(daemon: Daemon, tmp_path: Path, monke
                 return (await http.post("/v1/account/login", json=login | {"password": password})).status_code
 
         # Of loopback addresses the first is trusted here: the others stand for people elsewhere.
-        daemon.desk.config = daemon.changed(trusted_proxies=(ip_network("127.0.0.1"),))
+        daemon.settings.now = daemon.changed(trusted_proxies=(ip_network("127.0.0.1"),))
         assert [await log_in("127.0.0.2", f"guess {number}") for number in range(12)] == [401] * 10 + [429] * 2
         assert await log_in("127.0.0.2", PASSWORD) == 429
         assert await log_in("127.0.0.3", PASSWORD) == 200

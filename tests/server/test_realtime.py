@@ -110,7 +110,7 @@ async def speak_up(talk: Talk) -> None:
 
 async def test_a_model_that_hears(daemon: Daemon, talk: Talk) -> None:
     """With understanding = omni what was said goes to the reply model as sound; nobody hears it first."""
-    daemon.desk.config = daemon.changed(understanding="omni")
+    daemon.settings.now = daemon.changed(understanding="omni")
     await talk.update(audio={"input": {"transcription": None}})
     daemon.backend.attempts = [gives("Noon."), gives(SECOND)]
     await speak_up(talk)
@@ -122,7 +122,7 @@ async def test_a_model_that_hears(daemon: Daemon, talk: Talk) -> None:
 
 async def test_a_model_that_is_deaf(daemon: Daemon, talk: Talk) -> None:
     """With understanding = omni, a reply model that takes words only is given what was heard."""
-    daemon.desk.config = daemon.changed(understanding="omni")
+    daemon.settings.now = daemon.changed(understanding="omni")
     daemon.backend.hears_turns = False
     daemon.backend.attempts = [gives("What time is it?"), gives("Noon."), gives(SECOND)]
     await speak_up(talk)
@@ -612,7 +612,7 @@ async def test_twenty_conversations(daemon: Daemon, client: AsyncOpenAI) -> None
         def pop(self, index: Any = 0) -> Any:
             return echo
 
-    daemon.calls.config = daemon.changed(speech_calls=40)
+    daemon.settings.now = daemon.changed(speech_calls=40)
     daemon.backend.attempts = Echo()
     await use_every_thread()
     before = Held.by(daemon)

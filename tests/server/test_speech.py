@@ -136,7 +136,7 @@ async def test_a_voice_that_fails(daemon: Daemon, attempt: Any, code: str, why: 
 
 async def test_too_long_when_spoken(daemon: Daemon) -> None:
     """Words that take longer than max_seconds end the job with the setting named."""
-    daemon.desk.config = daemon.changed(max_seconds=1.5)
+    daemon.settings.now = daemon.changed(max_seconds=1.5)
     daemon.backend.attempts = [gives(SECOND, SECOND)]
     job = await until(daemon, (await say(daemon, prompt="hi")).json()["id"], "job.failed")
     assert job.error is not None and job.error.code == "speech_too_long" and "max_seconds" in job.error.message
@@ -158,7 +158,7 @@ async def test_cancelled_while_speaking(daemon: Daemon) -> None:
 
 async def test_text_jobs_count_as_waiting(daemon: Daemon) -> None:
     """What is still to be spoken fills the queue like everything else that waits."""
-    daemon.desk.config = daemon.changed(queue_limit=2)
+    daemon.settings.now = daemon.changed(queue_limit=2)
     daemon.backend.attempts = [Held(), Held()]
     for _ in range(2):
         assert (await say(daemon, prompt="hi")).status_code == 200

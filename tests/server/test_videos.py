@@ -398,7 +398,7 @@ async def test_urls(daemon: Daemon) -> None:
     async with httpx.AsyncClient(transport=transport, base_url="http://anything") as unix:
         video = (await unix.get(f"/v1/videos/{job_id}")).json()
     assert video["echod"]["url"].partition("?")[0] == f"{daemon.base}/v1/videos/{job_id}/content"
-    daemon.desk.config = dataclasses.replace(daemon.config, public_url="https://clips.example.org")
+    daemon.settings.now = dataclasses.replace(daemon.config, public_url="https://clips.example.org")
     url = f"https://clips.example.org/v1/videos/{job_id}/content"
     assert (await daemon.video(job_id))["echod"]["url"].partition("?")[0] == url
     async with daemon.events() as ws:

@@ -10,6 +10,7 @@ from typing import Any, get_args
 
 import pytest
 
+from echod.config import Settings
 from echod.host.secret import Secret
 from echod.speech import attempts as run
 from echod.speech.backend import PASSING, Call, Failure, Function, Kind, Question
@@ -28,8 +29,8 @@ class Bench:
         self.backend = Scripted(*attempts)
         self.usage: list[Usage] = []
         quick = {"silence_timeout": "60s", "reply_timeout": "5s", "hear_timeout": "5s", "speak_timeout": "5s"}
-        config = make_config(directory, **{**quick, **settings})
-        self.calls = Calls(config, {"scripted": self.backend}, dict.fromkeys(FUNCTIONS, "scripted"), self.usage.append)
+        held = Settings(make_config(directory, **{**quick, **settings}))
+        self.calls = Calls(held, {"scripted": self.backend}, dict.fromkeys(FUNCTIONS, "scripted"), self.usage.append)
 
     async def reply(self) -> list[str]:
         async with aclosing(self.calls.reply(Question(text="hi"), account="a")) as pieces:
@@ -273,7 +274,7 @@ async def test_no_slot_in_time(tmp_path: Path) -> None:
     first = asyncio.create_task(bench.call("speak"))
     await bench.backend.begun.wait()
     second = asyncio.create_task(bench.call("speak"))
-    bench.calls.config = replace(bench.calls.config, speak_timeout=0.1)
+    bench.calls.settings.now = replace(bench.calls.settings.now, speak_timeout=0.1)
     with pytest.raises(SpeechError, match="speech_calls = 1"):
         await second
     first.cancel()

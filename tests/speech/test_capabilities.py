@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from echod.config import Settings
 from echod.errors import EchodError
 from echod.speech import capabilities
 from echod.speech.calls import Calls
@@ -20,7 +21,7 @@ SERVER = {"openai_url": "http://127.0.0.1:9/v1"}  # where nobody answers: nobody
 
 async def calls_of(directory: Path, **settings: Any) -> AsyncIterator[Calls]:
     config = make_config(directory, weights_dir=directory, **settings)
-    async with open_calls(config, environ={}) as calls:
+    async with open_calls(Settings(config), environ={}) as calls:
         yield calls
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from echod.config import Settings
 from echod.speech import attempts as run
 from echod.speech.backend import Function, Question, Voice
 from echod.speech.calls import Calls, SpeechError
@@ -31,7 +32,7 @@ class Service:
     def __init__(self, server: DashScopeServer, directory: Path, failure: str, **settings: Any) -> None:
         models = {"hear_model": f"qwen3-asr-flash@{failure}", "reply_model": f"qwen3.5-omni-flash@{failure}"}
         urls = {"dashscope_url": server.url, "dashscope_ws_url": server.ws_url}
-        self.config = make_config(directory, **{**models, **urls, **settings})
+        self.settings = Settings(make_config(directory, **{**models, **urls, **settings}))
         self.voice = Voice("dashscope", f"cosyvoice-v3-flash@{failure}", "longanyang")
         self.records: list[Usage] = []
 
@@ -46,7 +47,7 @@ class Service:
                 return words_in(b"".join([piece async for piece in calls.speak(text, self.voice, account="a")]))
 
     def calls(self) -> Any:
-        return open_calls(self.config, {"DASHSCOPE_API_KEY": KEY}, self.records.append)
+        return open_calls(self.settings, {"DASHSCOPE_API_KEY": KEY}, self.records.append)
 
 
 async def endless() -> AsyncIterator[str]:

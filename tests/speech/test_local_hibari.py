@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from echod.config import Config
+from echod.config import Config, Settings
 from echod.sound.pcm import SPEAK_RATE
 from echod.speech.backend import Call, Failure, Voice
 from echod.speech.calls import Calls
@@ -179,7 +179,7 @@ async def test_not_installed(voices: Voices, no_hibari: None) -> None:
 async def test_child_killed(tmp_path: Path, config: Config) -> None:
     """When the child is killed between two sentences, a call goes on with the second one in a new child."""
     local = Local(tmp_path)
-    calls = Calls(config, {"local": local}, {"speak": "local"})
+    calls = Calls(Settings(config), {"local": local}, {"speak": "local"})
     try:
         whole = await spoken(local._voices, 2 * MORNING)
         first = pid(local._voices)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from echod.config import Settings
 from echod.host.redaction import redact
 from echod.host.secret import Secret
 from echod.sound.pcm import HEAR_RATE, SPEAK_RATE
@@ -168,7 +169,7 @@ async def test_nothing_hangs(openai_server: OpenAIServer, tmp_path: Path, functi
     model = f"model@{failure}"
     config = make_config(tmp_path, openai_url=openai_server.url, hear_model=model, reply_model=model, **settings)
     openai_server.piece = 100
-    async with open_calls(config, {"ECHOD_OPENAI_KEY": KEY}) as calls, asyncio.timeout(HANG):
+    async with open_calls(Settings(config), {"ECHOD_OPENAI_KEY": KEY}) as calls, asyncio.timeout(HANG):
         with pytest.raises(SpeechError) as failed:
             await used(calls, function, model)
     assert failed.value.kind == "timeout"
@@ -180,7 +181,7 @@ async def test_throttling_is_waited_for(openai_server: OpenAIServer, tmp_path: P
     model, records = "model@throttle2", list[Usage]()
     config = make_config(tmp_path, openai_url=openai_server.url, hear_model=model, reply_model=model)
     openai_server.retry_after = "0.01"
-    async with open_calls(config, {"ECHOD_OPENAI_KEY": KEY}, records.append) as calls:
+    async with open_calls(Settings(config), {"ECHOD_OPENAI_KEY": KEY}, records.append) as calls:
         await used(calls, function, model)
     assert [(record.outcome, record.attempts, record.model) for record in records] == [("ok", 3, model)]
 
@@ -191,7 +192,7 @@ async def test_fifty_throttled(openai_server: OpenAIServer, tmp_path: Path, func
     model, records = "model@throttle20", list[Usage]()
     config = make_config(tmp_path, openai_url=openai_server.url, hear_model=model, reply_model=model, hear_timeout="1m")
     openai_server.retry_after = "0.1"
-    async with open_calls(config, {"ECHOD_OPENAI_KEY": KEY}, records.append) as calls, asyncio.timeout(HANG):
+    async with open_calls(Settings(config), {"ECHOD_OPENAI_KEY": KEY}, records.append) as calls, asyncio.timeout(HANG):
         await asyncio.gather(*(used(calls, function, model) for _ in range(50)))
     assert Counter((record.outcome, record.attempts) for record in records) == {("ok", 1): 30, ("ok", 2): 20}
 
@@ -201,7 +202,7 @@ async def test_the_second_sentence_is_throttled(openai_server: OpenAIServer, tmp
     records, voice = list[Usage](), Voice("openai", "model@second", "alloy")
     config = make_config(tmp_path, openai_url=openai_server.url)
     openai_server.retry_after = "0.01"
-    async with open_calls(config, {"ECHOD_OPENAI_KEY": KEY}, records.append) as calls:
+    async with open_calls(Settings(config), {"ECHOD_OPENAI_KEY": KEY}, records.append) as calls:
         pieces = [piece async for piece in calls.speak("First. Second. Third.", voice, account="local")]
     assert words_in(b"".join(pieces)) == "First.Second.Third."
     assert [request.json["input"] for request in openai_server.requests] == ["First.", "Second.", "Second.", "Third."]
@@ -217,7 +218,7 @@ async def test_servers_that_repeat_a_part(
     config = make_config(tmp_path, openai_url=openai_server.url, reply_model="model@parrot")
     text = "Look behind the old inn for the treasure."
     turn, voice = Question(text=text), Voice("openai", "model@parrot", "alloy")
-    async with open_calls(config, {"ECHOD_OPENAI_KEY": KEY}) as calls:
+    async with open_calls(Settings(config), {"ECHOD_OPENAI_KEY": KEY}) as calls:
         with pytest.raises(SpeechError, match="treasure"):
             if function == "reply":
                 assert [piece async for piece in calls.reply(turn, account="local")]
@@ -267,13 +268,13 @@ async def test_openais_key_stays_at_home(openai_server: OpenAIServer, tmp_path: 
     """OPENAI_API_KEY, there for others, is not sent to another server, whose refusal names the key that would be."""
     openai_server.key = None
     config = make_config(tmp_path, openai_url=openai_server.url, reply_model="model@auth")
-    async with open_calls(config, {"OPENAI_API_KEY": KEY}) as calls:
+    async with open_calls(Settings(config), {"OPENAI_API_KEY": KEY}) as calls:
         with pytest.raises(SpeechError, match=r"ECHOD_OPENAI_KEY, .*OPENAI_API_KEY goes to OpenAI alone"):
             await used(calls, "reply", "")
         await used(calls, "hear", "model")
         await used(calls, "speak", "model")
     assert len(openai_server.requests) == 3
     assert not [request for request in openai_server.requests if KEY in str(request)]
-    async with open_calls(config, {"OPENAI_API_KEY": "sk-another", "ECHOD_OPENAI_KEY": KEY}) as calls:
+    async with open_calls(Settings(config), {"OPENAI_API_KEY": "sk-another", "ECHOD_OPENAI_KEY": KEY}) as calls:
         await used(calls, "hear", "model")
     assert openai_server.requests[-1].headers["authorization"] == f"Bearer {KEY}"

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from echod.config import SETTINGS
+from echod.config import SETTINGS, Settings
 from echod.errors import ConfigurationError
 from echod.speech.plan import UNTIL_RESTART, keys, open_calls, plan, reloaded
 from tests.conftest import make_config
@@ -91,11 +91,11 @@ def test_no_key_no_question(tmp_path: Path) -> None:
 async def test_omni_needs_ears(tmp_path: Path) -> None:
     """Sound goes straight to a reply model only if that model's backend takes it."""
     settings = {"understanding": "omni", **SERVER}
-    async with open_calls(make_config(tmp_path, **settings), {}) as calls:
+    async with open_calls(Settings(make_config(tmp_path, **settings)), {}) as calls:
         assert calls.chosen["reply"] == "openai"
     for deaf in ({"understanding": "omni"}, {**settings, "openai_sound": "none"}):
         with pytest.raises(ConfigurationError) as refused:
-            async with open_calls(make_config(tmp_path, **deaf), {}):
+            async with open_calls(Settings(make_config(tmp_path, **deaf)), {}):
                 pass
         assert refused.value.param == "understanding"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from echod.config import Config
+from echod.config import Config, Settings
 from echod.errors import EchodError
 from echod.speech.backend import Voice
 from echod.speech.calls import Calls
@@ -37,7 +37,7 @@ def server() -> Speaker:
 
 @pytest.fixture
 def calls(config: Config, server: Speaker) -> Calls:
-    return Calls(config, {"local": Speaker(ANNA, OTTO), "server": server}, {"speak": "local"})
+    return Calls(Settings(config), {"local": Speaker(ANNA, OTTO), "server": server}, {"speak": "local"})
 
 
 async def test_named(calls: Calls, server: Speaker) -> None:

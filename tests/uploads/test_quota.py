@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from echod.config import Settings
 from echod.errors import EchodError
 from echod.uploads.quota import Quota
 from tests.conftest import make_config
@@ -14,7 +15,7 @@ from tests.conftest import make_config
 
 @pytest.fixture
 def quota(tmp_path: Path) -> Quota:
-    return Quota(make_config(tmp_path, disk_per_account=1000, min_free=500))
+    return Quota(Settings(make_config(tmp_path, disk_per_account=1000, min_free=500)))
 
 
 def directory(parent: Path, name: str, **sizes: int) -> Path:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from echod.config import Settings, load
 from echod.errors import EchodError
 from echod.inspection.inspector import Inspector
 from echod.journal import Journal
@@ -27,7 +28,8 @@ PORTRAIT = (EXAMPLES / "portrait.png").read_bytes()
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def inspector() -> AsyncIterator[Inspector]:
-    inspector = Inspector(timeout=60.0, memory=3 * 2**29, max_seconds=60.0, max_pixels=10**7)
+    limits = {"inspect_timeout": 60, "max_seconds": 60, "max_pixels": 10**7}
+    inspector = Inspector(Settings(load(limits, {}, [])))
     yield inspector
     await inspector.close()
 
@@ -38,7 +40,7 @@ class Bench:
     def __init__(self, directory: Path, inspector: Inspector, **flags: object) -> None:
         self.directory = directory
         self.now = 1_000_000.0
-        self.config = make_config(directory, **flags)
+        self.settings = Settings(make_config(directory, **flags))
         self.inspector = inspector
         self.open()
 
@@ -46,7 +48,7 @@ class Bench:
         self.journal = Journal(self.directory / "echod.sqlite3")
         self.journal.open()
         self.store = FileStore(
-            self.directory / "files", self.journal, self.inspector, self.config, clock=lambda: self.now
+            self.directory / "files", self.journal, self.inspector, self.settings, clock=lambda: self.now
         )
 
     @property
@@ -166,7 +168,7 @@ async def test_the_quota(tmp_path: Path, inspector: Inspector, speech: bytes) ->
     assert (error.code, "1.0 MiB more are sent" in error.message) == ("quota_exceeded", True)
     assert bench.left == [first.id]
     assert bench.store.quota.used("ann") == used
-    bench.config = bench.store.quota.config = make_config(tmp_path, disk_per_account=bench.store.quota.used("ann"))
+    bench.settings.now = make_config(tmp_path, disk_per_account=bench.store.quota.used("ann"))
     assert (await refusal(bench.store.receive("ann").__aenter__())).code == "quota_exceeded"
     await bench.upload(speech, account="bob")
     await bench.store.delete(first.id, "ann")
@@ -214,7 +216,7 @@ async def test_free_space_that_goes_while_bytes_arrive(bench: Bench, monkeypatch
     """The reserve is looked at again with each block."""
     async with bench.store.receive("ann") as receiving:
         await receiving.write(bytes(BLOCK))
-        bench.store.config = make_config(bench.directory, min_free=shutil.disk_usage(bench.directory).total)
+        bench.settings.now = make_config(bench.directory, min_free=shutil.disk_usage(bench.directory).total)
         error = await refusal(receiving.write(bytes(BLOCK)))
     assert (error.code, "min_free" in error.message) == ("disk_full", True)
     assert bench.left == []

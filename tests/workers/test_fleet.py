@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from echod import gpu_proc
+from echod.config import Settings
 from echod.errors import EchodError
 from echod.inspection.facts import PortraitFacts, SpeechFacts
 from echod.jobs.desk import Desk, Draft
@@ -101,9 +102,10 @@ async def bench(
         config.state_dir.mkdir(exist_ok=True)
         journal = Journal(config.state_dir / "journal")
         journal.open()
-        desk = Desk(config, journal, ("preview",), boot=await journal.boot())
+        settings = Settings(config)
+        desk = Desk(settings, journal, ("preview",), boot=await journal.boot())
         names = ("cpu",) * devices
-        fleet = Fleet(config, desk, names, main)
+        fleet = Fleet(settings, desk, names, main)
         for worker in fleet.workers:
             worker.backoff_unit = 0.01
         await desk.open(fleet)
@@ -141,7 +143,7 @@ async def test_a_clip_that_outgrows_the_quota(tmp_path: Path) -> None:
             "thumbnail.jpg",
         }
         assert (await work.ready())[0].pid == device.pid
-        work.desk.quota.config = make_config(tmp_path)
+        work.desk.settings.now = make_config(tmp_path)
         assert (await work.ended(await work.accept())).status == "completed"
 
 
@@ -159,10 +161,10 @@ async def test_the_sockets_are_nobody_elses(tmp_path: Path) -> None:
     """A directory of workers' sockets that everybody could write to is tightened before anything is in it."""
     (tmp_path / "run" / "workers").mkdir(parents=True)
     (tmp_path / "run" / "workers").chmod(0o777)
-    config = make_config(tmp_path)
+    settings = Settings(make_config(tmp_path))
     journal = Journal(tmp_path / "journal")
     journal.open()
-    Fleet(config, Desk(config, journal, ("preview",), boot=1), ("cpu",), scripted.main)
+    Fleet(settings, Desk(settings, journal, ("preview",), boot=1), ("cpu",), scripted.main)
     assert stat.S_IMODE((tmp_path / "run" / "workers").stat().st_mode) == 0o700
     await journal.close()
 
@@ -390,7 +392,7 @@ async def test_job_that_avoids_a_device_which_fails(tmp_path: Path) -> None:
     async with bench(tmp_path, devices=2, main=scripted.second_refuses) as two:
         job = await two.accept(scripted.DIES_ONCE)
         await two.devices(lambda devices: devices[0].epoch == 2 and devices[0].state == "idle")
-        (two.fleet.config.runtime_dir / "workers" / "refuse").touch()
+        (two.desk.settings.now.runtime_dir / "workers" / "refuse").touch()
         ended = await two.ended(job)
         assert (ended.status, ended.attempt) == ("completed", 2)
 
@@ -415,7 +417,7 @@ async def test_engine_that_is_no_longer_loaded(one: Bench) -> None:
 async def test_start_that_fails_is_tried_again(one: Bench) -> None:
     """A worker that cannot even be started counts as one that died: its device fails with the reason, SIGHUP helps."""
     (device,) = await one.ready()
-    sockets = one.fleet.config.runtime_dir / "workers"
+    sockets = one.desk.settings.now.runtime_dir / "workers"
     away = sockets.rename(sockets.with_name("away"))
     assert device.pid is not None
     os.kill(device.pid, signal.SIGKILL)
