@@ -8,7 +8,8 @@ import pytest
 
 from echod.errors import EchodError
 from echod.jobs.job import Options
-from echod.server.routes.submission import Reference, check, nest
+from echod.server.forms import nest
+from echod.server.routes.submission import Reference, check
 
 BOTH = {"input_reference": {"file_id": "file_p"}, "audio_reference": {"file_id": "file_s"}}
 

@@ -11,6 +11,7 @@ from echod.jobs import advice
 from echod.server.answers import FILE, PORTRAITS, RECORDINGS, refusals
 from echod.server.caller import Caller
 from echod.server.downloads import Download, download
+from echod.server.forms import save
 from echod.server.multipart import parts
 from echod.server.objects import listing
 from echod.server.refusals import blaming, invalid
@@ -39,9 +40,7 @@ async def _receive(request: Request, served: Services, caller: Caller) -> Record
         async for part in parts(request):
             if part.name == "file" and part.filename is not None and filename is None:
                 filename = part.filename
-                with blaming("file"):
-                    async for chunk in part.chunks():
-                        await receiving.write(chunk)
+                await save(part, receiving)
             elif part.name == "purpose" and part.filename is None:
                 purpose = await part.text()
             else:

@@ -12,19 +12,19 @@ from fastapi import APIRouter, Request
 from fastapi import Path as InPath
 from fastapi.responses import Response
 
+from echod.errors import EchodError
 from echod.jobs.options import check_options
 from echod.roles.examples import example_role
 from echod.roles.role import Role
 from echod.server.answers import FILE, OPTIONAL, PORTRAITS, refusals
 from echod.server.caller import Caller
 from echod.server.downloads import Download, download
-from echod.server.multipart import parts
+from echod.server.forms import read_form
+from echod.server.multipart import Part
 from echod.server.objects import listing
 from echod.server.refusals import blaming, invalid
-from echod.server.routes.submission import nest
 from echod.server.schemas import NAME_OF_ROLE, NEW_ROLE_BODY, ROLE_BODY
 from echod.server.services import Addresses, Addressing, Calling, Served, Services
-from echod.uploads.store import Receiving
 
 Picture: TypeAlias = tuple[str, Path]  # what it is called, and where it lies
 
@@ -134,21 +134,15 @@ async def _read(
     request: Request, served: Services, caller: Caller, stack: AsyncExitStack
 ) -> tuple[dict[str, Any], Picture | None]:
     """The fields of the form, and the portrait in it."""
-    fields: dict[str, Any] = {}
-    portrait: tuple[str, Receiving] | None = None
-    async for part in parts(request):
-        if part.filename is None:
-            if part.name == "portrait":
-                raise invalid("the portrait must be a file part", "portrait")
-            nest(part.name, await part.text(), fields)
-            continue
-        if part.name != "portrait" or portrait:
-            raise invalid(f"the form may have one file part, `portrait`; not {part.name!r}", part.name)
-        portrait = part.filename, await stack.enter_async_context(served.files.receive(caller.account))
-        with blaming("portrait"):
-            async for chunk in part.chunks():
-                await portrait[1].write(chunk)
-    return fields, (portrait[0], await portrait[1].written()) if portrait else None
+    fields, uploads = await read_form(request, served, caller, stack, ("portrait",), _misplaced)
+    portrait = uploads.get("portrait")
+    return fields, (portrait.filename, await portrait.receiving.written()) if portrait else None
+
+
+def _misplaced(part: Part) -> EchodError:
+    if part.filename is None:
+        return invalid("the portrait must be a file part", "portrait")
+    return invalid(f"the form may have one file part, `portrait`; not {part.name!r}", part.name)
 
 
 def _with_example(fields: Mapping[str, Any], portrait: Picture | None) -> tuple[dict[str, Any], Picture | None]:

@@ -1,27 +1,41 @@
-"""What a request for a clip asks for: fields checked, the same for JSON bodies and multipart forms."""
+"""A request for a clip: its fields checked, the same for JSON bodies and multipart forms, its inputs, its job."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections.abc import Collection, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
 
 import msgspec
+from starlette.requests import Request
 
 from echod.errors import EchodError
-from echod.jobs.job import Options
+from echod.inspection.messages import Inspected
+from echod.jobs.desk import Draft
+from echod.jobs.folder import PORTRAIT, SPEECH
+from echod.jobs.job import Job, Options
 from echod.jobs.options import check_options
-from echod.server.refusals import invalid
-
-if TYPE_CHECKING:
-    from echod.roles.role import Role
+from echod.roles.role import Role
+from echod.server.caller import Caller
+from echod.server.forms import Upload, read_form
+from echod.server.multipart import Part
+from echod.server.refusals import blaming, invalid, json_object
+from echod.server.services import Services
+from echod.speech.voices import find_voice
+from echod.uploads.store import display_name
 
 REFERENCES = ("input_reference", "audio_reference")  # the portrait and the speech, by OpenAI's and vLLM-Omni's names
 FIELDS = (*REFERENCES, "prompt", "model", "size", "seed", "fps", "steps", "guidance", "voice", "seconds", "lossless",
           "metadata")  # fmt: skip
 
+KINDS: dict[str, Literal["portrait", "speech"]] = dict(zip(REFERENCES, ("portrait", "speech"), strict=True))
+
+MAX_LABEL = 200  # characters of a recording's name
+EXTENSION = re.compile(r"(?<=.)\.\w{1,5}$")
 MAX_PROMPT, MAX_VOICE = 10_000, 128
 MAX_METADATA, MAX_METADATA_KEY, MAX_METADATA_VALUE = 16, 64, 512  # OpenAI's limits
 
@@ -49,15 +63,6 @@ class Submission:
         """The same for requests that ask for the same clip. `speech_sha256` is None where the prompt is spoken."""
         asked = [engine, self.options, self.prompt, self.metadata, portrait_sha256, speech_sha256 or [self.voice]]
         return hashlib.sha256(msgspec.json.encode(asked, order="sorted")).hexdigest()
-
-
-def nest(name: str, value: str, into: dict[str, Any]) -> None:
-    """Put a form field where JSON would have it: `metadata[key]` under "key" in the object "metadata"."""
-    match = re.fullmatch(r"([^\[\]]+)\[([^\[\]]*)\]", name)
-    place, key = (into.setdefault(match[1], {}), match[2]) if match else (into, name)
-    if not isinstance(place, dict) or key in place:
-        raise invalid(f"field {name!r} is given more than once", name)
-    place[key] = value
 
 
 def check(fields: Mapping[str, Any], uploaded: Collection[str], role: Role | None = None) -> Submission:
@@ -135,3 +140,133 @@ def no_file(name: str) -> EchodError:
         'or {"video_id": ...} for that of another job. Text, URLs and base64 are not taken.',
         name,
     )
+
+
+async def submit(request: Request, served: Services, caller: Caller, key: str | None) -> Job:
+    """The job that a request asks for, or has asked for before with this idempotency key."""
+    async with AsyncExitStack() as stack:
+        stack.enter_context(served.accounts.at_work(caller.account))
+        fields, uploads = await _read(request, served, caller, stack)
+        role = await _role(served, fields.get("model"))
+        submission = check(fields, uploads, role)
+        inputs = Inputs(served, caller, submission, uploads, role)
+        portrait = await inputs.take("input_reference")
+        speech = None if submission.speaks else await inputs.take("audio_reference")
+        return await _accept(served, caller, submission, portrait, speech, key)
+
+
+async def _read(
+    request: Request, served: Services, caller: Caller, stack: AsyncExitStack
+) -> tuple[Mapping[str, Any], dict[str, Upload]]:
+    """The fields of the body, and the files in it."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind == "multipart/form-data":
+        return await read_form(request, served, caller, stack, REFERENCES, _misplaced)
+    if kind != "application/json":
+        raise invalid(f"Content-Type {kind!r}: send multipart/form-data or application/json", "Content-Type")
+    return json_object("body", await request.body()), {}
+
+
+def _misplaced(part: Part) -> EchodError:
+    if part.filename is None:
+        return no_file(part.name)
+    return invalid(f"a file is given as {part.name!r}; one each may be {', '.join(REFERENCES)}", part.name)
+
+
+async def _role(served: Services, model: Any) -> Role | None:
+    """The role that a request names as its model, if it does."""
+    if not (isinstance(model, str) and model.startswith("role:")):
+        return None
+    try:
+        return await served.roles.find(model.removeprefix("role:"))
+    except EchodError as error:
+        if error.code != "not_found":
+            raise
+        raise EchodError("model_not_loaded", error.message, param="model") from None
+
+
+class Input(NamedTuple):
+    """An inspected file, and what a clip of it is called where the request does not say."""
+
+    inspected: Inspected
+    label: str | None = None
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """The files a submission names or brings along, and its role's portrait."""
+
+    served: Services
+    caller: Caller
+    submission: Submission
+    uploads: Mapping[str, Upload]
+    role: Role | None
+
+    async def take(self, name: str) -> Input:
+        """The file of a field; one that came with the request lives as long as its `receiving`."""
+        with blaming(name):
+            if name in self.uploads:
+                upload = self.uploads[name]
+                return Input(await upload.receiving.inspect(upload.filename, KINDS[name]), _label(upload.filename))
+            if name in self.submission.references:
+                kind, given = self.submission.references[name]
+                return await (self._of_file(name, given) if kind == "file_id" else self._of_job(name, given))
+            assert self.role  # what lacks otherwise is refused before
+            return Input(Inspected(kind="portrait", prepared=self.role.picture, portrait=self.role.portrait))
+
+    async def _of_file(self, name: str, file_id: str) -> Input:
+        files, kind = self.served.files, KINDS[name]
+        record = await files.find(file_id, self.caller.sees)
+        if record.kind != kind:
+            raise invalid(f"{name} must be a {kind}; file {record.id} is a {record.kind}", name)
+        found = Inspected(kind=kind, prepared=files.prepared(record), portrait=record.portrait, speech=record.speech)
+        return Input(found, _label(record.filename))
+
+    async def _of_job(self, name: str, video_id: str) -> Input:
+        """What another job is made of."""
+        job = await self.served.desk.find(video_id, self.caller.sees)
+        if KINDS[name] == "speech":
+            found = Inspected(kind="speech", prepared=speech_of(self.served, job), speech=job.speech)
+            return Input(found, job.title)
+        prepared = self.served.desk.directory(job.id) / PORTRAIT
+        return Input(Inspected(kind="portrait", prepared=prepared, portrait=job.portrait))
+
+
+async def _accept(
+    served: Services, caller: Caller, submission: Submission, portrait: Input, speech: Input | None, key: str | None
+) -> Job:
+    picture, recording = portrait.inspected, speech.inspected if speech else None
+    assert picture.portrait is not None
+    facts = recording.speech if recording else None
+    engine = served.desk.engine(submission.engine)
+    fingerprint = submission.fingerprint(engine, picture.portrait.sha256, facts.sha256 if facts else None)
+    if key is not None and (earlier := await served.desk.replay(caller.account, key, fingerprint)):
+        return earlier
+    voice = await find_voice(served.calls, submission.voice, submission.prompt or "") if submission.speaks else None
+    return await served.desk.accept(
+        Draft(
+            account=caller.account,
+            portrait=picture.portrait,
+            portrait_file=picture.prepared,
+            speech=facts,
+            speech_file=recording.prepared if recording else None,
+            engine=engine,
+            options=submission.options,
+            prompt=submission.prompt or (speech.label if speech else None),
+            spoken=submission.speaks,
+            voice=str(voice) if voice else None,
+            metadata=submission.metadata,
+            idempotency_key=key,
+            fingerprint=fingerprint,
+        )
+    )
+
+
+def _label(filename: str) -> str:
+    return EXTENSION.sub("", display_name(filename))[:MAX_LABEL]
+
+
+def speech_of(served: Services, job: Job) -> Path:
+    if job.speech is None:
+        raise EchodError("not_ready", f"job {job.id} has no speech: its words have not been spoken")
+    return served.desk.directory(job.id) / SPEECH
