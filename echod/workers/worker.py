@@ -10,13 +10,13 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import zmq
 
 from echod import gpu_proc
-from echod.jobs.job import Job
 from echod.workers import messages
+from echod.workers.seat import Seat
 from echod.workers.state import DeviceState, WorkerState
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Main: TypeAlias = Callable[[gpu_proc.Spec], None]  # runs in the child, found there by its import path
 
+DEATHS_BEFORE_READY = 5  # then a device counts as failed
 BACKOFF, MAX_BACKOFF = 1.0, 60.0  # seconds
 INBOX_LIMIT = 64  # orders; a worker that leaves more unread is not reading at all
 
@@ -37,14 +38,9 @@ class Worker:
         self._template = template
         self._main = main
         self.epoch = 0
-        self.state: WorkerState = "starting"
+        self.seat = Seat()
+        self.over: Literal["failed", "stopping"] | None = None  # no further incarnation is meant to come
         self.reason: str | None = None
-        self.running: Job | None = None
-        self.suspended: Job | None = None
-        self.sent = False  # whether the worker was told of `running`
-        self.begun = False  # whether it has said so
-        self.preparing: messages.Prepare | None = None
-        self.prepared: set[messages.Prepare] = set()
         self.idle_since = 0.0
         self.last_report = 0.0
         self.step_s: float | None = None
@@ -60,6 +56,15 @@ class Worker:
         self._inbox: zmq.Socket[bytes]
 
     @property
+    def state(self) -> WorkerState:
+        return self.over or self.seat.state
+
+    @property
+    def where(self) -> dict[str, Any]:
+        """What lines of the log name it by."""
+        return {"device": self.device, "worker": self.index, "epoch": self.epoch}
+
+    @property
     def backoff(self) -> float:
         return min(MAX_BACKOFF, self.backoff_unit * 2.0**self.deaths_since_ready)
 
@@ -73,8 +78,8 @@ class Worker:
         Raises OSError or ZMQError if it cannot be started; then nothing is left of it.
         """
         self.epoch += 1
-        self.state, self.hello, self.stalled, self.refused, self.step_s = "starting", None, False, None, None
-        self.preparing, self.prepared = None, set()
+        self.seat, self.over = Seat(), None
+        self.hello, self.stalled, self.refused, self.step_s = None, False, None, None
         self.last_report = time.monotonic()
         path = Path(self._template.directory) / f"{self.index}.{self.epoch}"
         path.unlink(missing_ok=True)
@@ -94,6 +99,22 @@ class Worker:
             assert self._process.pid is not None
             self.pidfd = os.pidfd_open(self._process.pid)
             undo.pop_all()
+
+    def is_ready(self, said: messages.Ready) -> None:
+        self.seat = self.seat.loaded()
+        self.deaths_since_ready, self.reason = 0, None
+        self.loads += 1
+        self.engines = said.engines
+
+    def has_died(self, ending: str) -> None:
+        """It has failed if it died too often before it was ready, or has said that no restart would help."""
+        self.deaths_since_ready += 1
+        self.reason = self.refused.reason if self.refused else f"stalled, {ending}" if self.stalled else ending
+        if (self.refused and self.refused.final) or self.deaths_since_ready >= DEATHS_BEFORE_READY:
+            self.over = "failed"
+
+    def revive(self) -> None:
+        self.deaths_since_ready, self.reason, self.over = 0, None, None
 
     def send(self, order: messages.Order) -> bool:
         """Never waits; False if the worker is gone or does not read."""
@@ -132,8 +153,8 @@ class Worker:
             state=self.state,
             epoch=self.epoch,
             pid=self._process.pid if self.alive else None,
-            job=self.running.id if self.running else None,
-            suspended=self.suspended.id if self.suspended else None,
+            job=self.seat.running.id if self.seat.running else None,
+            suspended=self.seat.suspended.id if self.seat.suspended else None,
             engines=self.engines,
             restarts=self.epoch - 1,
             loads=self.loads,

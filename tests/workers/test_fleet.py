@@ -20,7 +20,7 @@ from echod.inspection.facts import PortraitFacts, SpeechFacts
 from echod.jobs.desk import Desk, Draft
 from echod.jobs.job import BATCH, CONVERSATION, Job, Options
 from echod.journal import Journal
-from echod.workers import fleet as fleets
+from echod.workers import reports
 from echod.workers.fleet import Fleet, find_devices
 from echod.workers.state import DeviceState
 from tests.conftest import make_config
@@ -171,7 +171,7 @@ async def test_the_sockets_are_nobody_elses(tmp_path: Path) -> None:
 
 async def test_last_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a worker has said counts, also if it arrives a moment after the news of its death."""
-    monkeypatch.setattr(fleets, "LAST_WORDS", TIMEOUT)
+    monkeypatch.setattr(reports, "LAST_WORDS", TIMEOUT)
     async with bench(tmp_path, main=scripted.late) as one:
         job = await one.ended(await one.accept())
         assert job.error is not None
@@ -360,8 +360,8 @@ async def test_idle_worker_is_not_stalled(tmp_path: Path, monkeypatch: pytest.Mo
         worker.last_report -= 3600.0
         job = await one.accept()
         await asked.wait()
-        one.fleet._watch_timer.cancel()
-        one.fleet._watch()
+        one.fleet.stall_watch.stop()
+        one.fleet.stall_watch.look()
         stalled = worker.stalled
         committed.set()
         assert not stalled
@@ -376,11 +376,11 @@ async def test_machine_that_stood_still(tmp_path: Path, paused: bool) -> None:
         job = await one.accept(scripted.GATED)
         await one.file(job, "waiting")
         (worker,) = one.fleet.workers
-        one.fleet._watch_timer.cancel()
+        one.fleet.stall_watch.stop()
         worker.last_report -= 3600.0
         if paused:
-            one.fleet._watch_due -= 3600.0
-        one.fleet._watch()
+            one.fleet.stall_watch.due -= 3600.0
+        one.fleet.stall_watch.look()
         assert worker.stalled is not paused
         if paused:
             one.open_gate(job)

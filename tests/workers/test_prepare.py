@@ -44,7 +44,7 @@ async def accept(bench: Bench, portrait: str, seed: int = scripted.GOOD) -> Job:
 async def warm(bench: Bench, count: int) -> None:
     """Until every worker is done with so many portraits."""
     async with asyncio.timeout(TIMEOUT):
-        while any(len(worker.prepared) < count for worker in bench.fleet.workers):  # noqa: ASYNC110
+        while any(len(worker.seat.prepared) < count for worker in bench.fleet.workers):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
 
 

@@ -50,7 +50,7 @@ async def test_reports_that_are_none(tmp_path: Path, caplog: pytest.LogCaptureFi
         sent = 0
         for _name, data in reports():
             with context.socket(zmq.PUSH) as intruder:
-                intruder.connect(f"ipc://{it.fleet._reports_path}")
+                intruder.connect(f"ipc://{it.fleet.reports.path}")
                 await intruder.send_multipart([data, b"a second part"] if sent % 2 else [data])
                 sent += 1
         context.term()  # all that was sent has arrived
