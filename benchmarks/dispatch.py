@@ -38,7 +38,8 @@ from benchmarks.machine import file_system, machine
 from benchmarks.redis_protocol import BlockingConnection, Connection, connect, redis_server
 from echod.config import Settings
 from echod.inspection.facts import PortraitFacts, SpeechFacts
-from echod.jobs.desk import Desk, Draft
+from echod.jobs.desk import Desk
+from echod.jobs.job import Draft
 from echod.journal import Journal
 from echod.workers.fleet import Fleet
 from tests.conftest import make_config

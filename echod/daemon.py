@@ -39,6 +39,7 @@ from echod.jobs.desk import Desk
 from echod.jobs.options import check_options
 from echod.jobs.rows import JobRows
 from echod.jobs.speaking import Speaking
+from echod.jobs.sweep import sweep
 from echod.journal import Journal
 from echod.roles.role import Role
 from echod.roles.store import Roles
@@ -315,15 +316,15 @@ class Daemon:
     async def _sweep(self) -> None:
         sweeps: tuple[Callable[[], Awaitable[None]], ...] = (
             lambda: self.files.sweep(self.trusted()),  # what frees bytes first: a full disk has no room for the others
-            self.desk.sweep,
+            lambda: sweep(self.desk),
             lambda: self.accounts.sweep(self.trusted()),
             lambda: self.usage.sweep(self.trusted() - self.settings.now.keep_usage),
             lambda: self.journal.set_counters(self.trusted.counters()),
         )
         while True:
-            for sweep in sweeps:
+            for remove in sweeps:
                 try:
-                    await sweep()
+                    await remove()
                 except Exception:
                     log.exception("what has expired could not be removed")
             await asyncio.sleep(SWEEP_INTERVAL)

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from echod.errors import ConfigurationError
+from echod.host.directories import sync
 
 KEY_BYTES = 32
 CONTEXT = b"echod address 1\n"  # so that the key can never be made to sign anything else
@@ -92,9 +93,5 @@ def _make_key(path: Path) -> bytes:
         file.flush()
         os.fsync(descriptor)
     part.rename(path)
-    directory = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
+    sync(path.parent)
     return key

@@ -22,8 +22,8 @@ from echod.conversation.history import Part, Playback, tokens
 from echod.errors import EchodError, gone
 from echod.host.directories import unstorable
 from echod.inspection.facts import SpeechFacts
-from echod.jobs.desk import Desk, Draft
-from echod.jobs.job import CONVERSATION, Job
+from echod.jobs.desk import Desk
+from echod.jobs.job import CONVERSATION, Draft, Job
 from echod.jobs.options import check_options
 from echod.roles.role import Role
 from echod.sound import flac

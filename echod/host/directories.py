@@ -56,6 +56,16 @@ def _make(path: Path) -> None:
         raise ConfigurationError(f"{path} belongs to somebody else; name another with --runtime-dir or --state-dir")
 
 
+def sync(*paths: Path) -> None:
+    """Have files, or the names in directories, there after a power cut."""
+    for path in paths:
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
 def is_full(error: OSError) -> bool:
     return error.errno in (errno.ENOSPC, errno.EDQUOT)
 

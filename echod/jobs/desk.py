@@ -11,7 +11,7 @@ import itertools
 import logging
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -20,13 +20,10 @@ import msgspec
 from echod.config import Settings
 from echod.errors import EchodError
 from echod.host import removal, strays
-from echod.host.clock import STEP
 from echod.host.directories import create_private, unstorable
-from echod.inspection.facts import PortraitFacts, SpeechFacts
-from echod.jobs import folder as job_files
-from echod.jobs import life as jobs
+from echod.jobs import folder, life
 from echod.jobs.feed import PROGRESS, Feed
-from echod.jobs.job import BATCH, CONVERSATION, Job, Options, new_job_id
+from echod.jobs.job import BATCH, CONVERSATION, Draft, Job
 from echod.jobs.queue import JobQueue, Lane
 from echod.jobs.rows import JobRows
 from echod.journal import Journal
@@ -37,10 +34,10 @@ log = logging.getLogger("echod.desk")
 COMMIT_RETRY = 1.0  # seconds between two tries to write a step that must not be lost
 
 EVENT_TYPES: dict[type, str] = {
-    jobs.Dispatched: "job.started",
-    jobs.Progressed: PROGRESS,
-    jobs.FirstFrame: "job.first_frame",
-    jobs.CancelRequested: PROGRESS,
+    life.Dispatched: "job.started",
+    life.Progressed: PROGRESS,
+    life.FirstFrame: "job.first_frame",
+    life.CancelRequested: PROGRESS,
 }
 
 
@@ -55,25 +52,6 @@ class Dispatcher(Protocol):
 
     def refusal(self) -> EchodError | None:
         """Why no job can ever run at present, if so."""
-
-
-class Draft(msgspec.Struct, frozen=True, kw_only=True):
-    """A request whose inputs have been inspected; `accept` makes it a job. The two files are linked, not moved."""
-
-    account: str
-    portrait: PortraitFacts
-    portrait_file: Path
-    speech: SpeechFacts | None = None  # None: the prompt is to be spoken
-    speech_file: Path | None = None
-    engine: str | None = None
-    options: Options = Options()
-    prompt: str | None = None
-    spoken: bool = False
-    voice: str | None = None
-    metadata: dict[str, str] = {}
-    priority: int = BATCH
-    idempotency_key: str | None = None
-    fingerprint: str | None = None
 
 
 class Entry:
@@ -138,21 +116,20 @@ class Desk:
         await asyncio.to_thread(strays.clear, unknown)
 
     async def _take_up(self, job: Job) -> None:
-        again = self._advance(job, jobs.Requeued(job.attempt))
+        again = self._advance(job, life.Requeued(job.attempt))
         if job.cancel_requested:
-            again = self._advance(again, jobs.Cancelled())
+            again = self._advance(again, life.Cancelled())
         elif job.priority == CONVERSATION:
-            again = self._advance(again, jobs.Cancelled("the daemon ended, and with it the conversation of this clip"))
+            again = self._advance(again, life.Cancelled("the daemon ended, and with it the conversation of this clip"))
         if again is not job:
             await self.rows.save(again)
         if again.terminal:
-            await self._tidy(again)
+            await self.tidy(again)
         else:
-            self._live[job.id] = Entry(again, next(self._places))
-            self._line_up(again)
+            self._enter(again)
 
-    def _advance(self, job: Job, event: jobs.Event) -> Job:
-        after = jobs.advance(job, event, self.clock())
+    def _advance(self, job: Job, event: life.Event) -> Job:
+        after = life.advance(job, event, self.clock())
         if after.terminal and after.expires_at is None:
             after = msgspec.structs.replace(after, expires_at=self.clock() + self.settings.now.keep_clips)
         return after
@@ -185,8 +162,7 @@ class Desk:
                 f"{waiting} jobs of this account are queued and jobs_per_account is {limit}; try again later",
             )
         self.quota.check(account)
-        limit = self.settings.now.min_free
-        if (free := shutil.disk_usage(self.root).free) < limit:
+        if (free := shutil.disk_usage(self.root).free) < (limit := self.settings.now.min_free):
             raise EchodError(
                 "disk_full",
                 f"{free >> 20} MiB are free in {self.root} and min_free is {limit >> 20} MiB; "
@@ -213,15 +189,13 @@ class Desk:
     async def replay(self, account: str, key: str, fingerprint: str | None) -> Job | None:
         """The job that an earlier request with this idempotency key made."""
         earlier = await self.rows.replayed(account, key, self.trusted())
-        if earlier is None:
-            return None
-        if earlier.fingerprint != fingerprint:
+        if earlier and earlier.fingerprint != fingerprint:
             raise EchodError(
                 "idempotency_conflict",
                 "this Idempotency-Key was used within 24 hours for another request; use a new key for a new job",
                 param="Idempotency-Key",
             )
-        return await self.find(earlier.job, account)
+        return await self.find(earlier.job, account) if earlier else None
 
     async def accept(self, draft: Draft) -> Job:
         """Commit a job: its inputs are on disk and its row is in the journal when this returns.
@@ -229,11 +203,11 @@ class Desk:
         Raises queue_full, quota_exceeded, draining, no_device, disk_full, model_not_loaded, idempotency_conflict.
         """
         self.check_open(draft.account, draft.priority)
-        job, key = self._job(draft), draft.idempotency_key
+        job, key = draft.job(self.engine(draft.engine), self.clock()), draft.idempotency_key
         directory = self.directory(job.id)
         self._accepting.append(job)
         try:
-            await asyncio.to_thread(job_files.take_inputs, directory, draft.portrait_file, draft.speech_file)
+            await asyncio.to_thread(folder.take_inputs, directory, draft.portrait_file, draft.speech_file)
             added = await self.rows.add(job, key, draft.fingerprint, self.trusted())
         except BaseException as error:
             strays.discard(directory)
@@ -248,38 +222,17 @@ class Desk:
         strays.accepted(directory)
         self._count(job)
         self._enter(job)
+        self.feed.publish("job.queued", job)
+        log.info("queued", extra={"job": job.id, "engine": job.engine, "account": job.account})
+        self._dispatcher.wake()
         return job
 
     def _enter(self, job: Job) -> None:
         self._live[job.id] = Entry(job, next(self._places))
-        self._line_up(job)
-        self.feed.publish("job.queued", job)
-        log.info("queued", extra={"job": job.id, "engine": job.engine, "account": job.account})
-        self._dispatcher.wake()
-
-    def _line_up(self, job: Job) -> None:
         if job.speech is None:
             self.on_text(job)
         else:
             self.queue.push(job)
-
-    def _job(self, draft: Draft) -> Job:
-        return Job(
-            id=new_job_id(),
-            account=draft.account,
-            priority=draft.priority,
-            engine=self.engine(draft.engine),
-            options=draft.options,
-            portrait=draft.portrait,
-            speech=draft.speech,
-            prompt=draft.prompt,
-            spoken=draft.spoken,
-            voice=draft.voice,
-            stage="speak" if draft.speech is None else None,
-            metadata=draft.metadata,
-            created_at=self.clock(),
-            faces=draft.portrait.faces,
-        )
 
     # Look
 
@@ -290,9 +243,6 @@ class Desk:
     def lives(self, job_id: str) -> bool:
         """Whether the job has not ended yet."""
         return job_id in self._live
-
-    def position(self, job_id: str) -> int | None:
-        return self.queue.position(job_id)
 
     def running_for(self, job_id: str) -> float | None:
         """Seconds since the running attempt of a job began."""
@@ -335,9 +285,9 @@ class Desk:
         if entry is None:
             return job
         if entry.job.status == "queued":
-            await self.apply(job_id, jobs.Cancelled())
+            await self.apply(job_id, life.Cancelled())
         elif not entry.job.terminal and not entry.job.cancel_requested:
-            await self.apply(job_id, jobs.CancelRequested())
+            await self.apply(job_id, life.CancelRequested())
             self._dispatcher.cancel(entry.job)
         return entry.shown
 
@@ -349,42 +299,6 @@ class Desk:
         await removal.remove(directory, lambda: self.rows.remove(job_id))
         self.quota.forget(directory)  # which was perhaps just being tidied
 
-    async def sweep(self) -> None:
-        """Remove ended jobs that have expired, then the oldest ones until all clips fit into `clips_cap`.
-
-        Of the others what their attempts left: at their end that may have failed.
-        """
-        ended = await self.rows.finished()
-        doomed = await asyncio.to_thread(self._doomed, ended)
-        for job in doomed:  # all of them before any row: the first may have nothing that makes room for the journal
-            self.quota.forget(self.directory(job.id))
-            await asyncio.to_thread(removal.empty, self.directory(job.id))
-        for job in doomed:
-            try:
-                await self.remove(job.id, None)
-            except EchodError as error:  # the others may go
-                log.warning("its clip cannot be removed: %s", error.message, extra={"job": job.id})
-        for job in ended:
-            await self._tidy(job)
-            await self._date_back(job)
-
-    async def _date_back(self, job: Job) -> None:
-        """A clip that was made while the clock was ahead is not kept for as long as it was ahead."""
-        latest = self.clock() + self.settings.now.keep_clips
-        if job.finished_at and job.expires_at and job.finished_at > self.clock() + STEP and job.expires_at > latest:
-            await self.rows.save(msgspec.structs.replace(job, expires_at=latest))
-
-    def _doomed(self, ended: Sequence[Job]) -> Sequence[Job]:
-        sizes = {job.id: job_files.size(self.directory(job.id)) for job in ended}
-        total, now = sum(sizes.values()), self.trusted()
-        doomed = []
-        for job in ended:
-            expired = job.expires_at is not None and job.expires_at <= now
-            if expired or total > self.settings.now.clips_cap or removal.is_cut_short(self.directory(job.id)):
-                total -= sizes[job.id]
-                doomed.append(job)
-        return doomed
-
     # The fleet's side
 
     async def begin(self, job_id: str, device: str) -> Job | None:
@@ -392,11 +306,11 @@ class Desk:
 
         A cancel may have come meanwhile: look at `cancel_requested` before sending it anywhere.
         """
-        await self.apply(job_id, jobs.Dispatched(device))
+        await self.apply(job_id, life.Dispatched(device))
         entry = self._live.get(job_id)
         return entry.job if entry and not entry.job.terminal else None
 
-    async def apply(self, job_id: str, event: jobs.Event) -> Job | None:
+    async def apply(self, job_id: str, event: life.Event) -> Job | None:
         """Advance a job and, if its status changed, return once that is committed and told."""
         entry = self._live.get(job_id)
         if entry is None:
@@ -405,9 +319,9 @@ class Desk:
         if after is before:
             return after
         entry.job = after
-        if isinstance(event, jobs.Dispatched):
+        if isinstance(event, life.Dispatched):
             entry.began = self.ticks()
-        if isinstance(event, jobs.Progressed | jobs.FirstFrame):
+        if isinstance(event, life.Progressed | life.FirstFrame):
             entry.shown = after
             self.feed.publish(EVENT_TYPES[type(event)], after)
             return after
@@ -425,28 +339,28 @@ class Desk:
         if after.status == "queued" and after.speech is not None:
             self.queue.push(after)
 
-    async def _commit(self, entry: Entry, job: Job, event: jobs.Event) -> None:
+    async def _commit(self, entry: Entry, job: Job, event: life.Event) -> None:
         async with entry.turn:
             if not await self._save(job):
                 return
         entry.shown = job
-        if isinstance(event, jobs.Spoken):
+        if isinstance(event, life.Spoken):
             self._count(job)
         if job.terminal:
             del self._live[job.id]
             entry.ended.set()
         type_ = f"job.{job.status}" if job.status != "in_progress" else EVENT_TYPES[type(event)]
         self.feed.publish(type_, job)
-        took = self.ticks() - entry.began if entry.began else 0.0  # not by the clock, which may have been set
-        told = _told(job, took)
+        told = _told(job, self.ticks() - entry.began if entry.began else 0.0)  # a clock may have been set
         log.info(told, extra={"job": job.id, "device": job.device, "attempt": job.attempt, **self._reason(job)})
         self._dispatcher.wake()
         if job.terminal:
-            await self._tidy(job)
+            await self.tidy(job)
 
-    async def _tidy(self, job: Job) -> None:
+    async def tidy(self, job: Job) -> None:
+        """Remove what its attempts left."""
         try:
-            await asyncio.to_thread(job_files.tidy, self.directory(job.id), job.status == "completed")
+            await asyncio.to_thread(folder.tidy, self.directory(job.id), job.status == "completed")
         except OSError as error:  # the next sweep tries again
             log.warning("what its attempts left cannot be removed: %s", error, extra={"job": job.id})
         self._count(job)
@@ -466,13 +380,12 @@ class Desk:
         while True:
             try:
                 await self.rows.save(job)
+                return True
             except EchodError as error:
                 log.error("a step waits for the journal: %s", error.message, extra={"job": job.id})
-                if self.closing:
-                    return False
-                await asyncio.sleep(COMMIT_RETRY)
-            else:
-                return True
+            if self.closing:
+                return False
+            await asyncio.sleep(COMMIT_RETRY)
 
 
 def _told(job: Job, seconds: float) -> str:

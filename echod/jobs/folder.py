@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 
 from echod.host import strays
+from echod.host.directories import sync
 
 PORTRAIT, SPEECH = INPUTS = ("portrait.png", "speech.flac")
 
@@ -22,17 +23,8 @@ def take_inputs(directory: Path, portrait: Path, speech: Path | None) -> None:
             os.link(source, directory / name)
         except OSError:  # another file system, or one without links
             shutil.copyfile(source, directory / name)
-            _sync(directory / name)
-    _sync(directory)
-    _sync(directory.parent)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+            sync(directory / name)
+    sync(directory, directory.parent)
 
 
 def tidy(directory: Path, completed: bool) -> None:

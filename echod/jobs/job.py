@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -91,6 +92,43 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             return line or None
         start = line[: MAX_TITLE - 1]
         return (start.rpartition(" ")[0] or start).rstrip(".,;:") + "…"
+
+
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
+    """A request whose inputs have been inspected; `accept` makes it a job. The two files are linked, not moved."""
+
+    account: str
+    portrait: PortraitFacts
+    portrait_file: Path
+    speech: SpeechFacts | None = None  # None: the prompt is to be spoken
+    speech_file: Path | None = None
+    engine: str | None = None
+    options: Options = Options()
+    prompt: str | None = None
+    spoken: bool = False
+    voice: str | None = None
+    metadata: dict[str, str] = {}
+    priority: int = BATCH
+    idempotency_key: str | None = None
+    fingerprint: str | None = None
+
+    def job(self, engine: str, now: float) -> Job:
+        return Job(
+            id=new_job_id(),
+            account=self.account,
+            priority=self.priority,
+            engine=engine,
+            options=self.options,
+            portrait=self.portrait,
+            speech=self.speech,
+            prompt=self.prompt,
+            spoken=self.spoken,
+            voice=self.voice,
+            stage="speak" if self.speech is None else None,
+            metadata=self.metadata,
+            created_at=now,
+            faces=self.portrait.faces,
+        )
 
 
 def new_job_id() -> str:

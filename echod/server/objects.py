@@ -70,7 +70,7 @@ def _extras(job: Job, desk: Desk, addresses: Addresses) -> dict[str, Any]:
 def _queue_position(job: Job, desk: Desk) -> int | None:
     if job.status != "queued":
         return None
-    return desk.position(job.id) or 0  # None while its dispatch is being committed
+    return desk.queue.position(job.id) or 0  # None while its dispatch is being committed
 
 
 def _whole(moment: float | None) -> int | None:

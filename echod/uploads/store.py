@@ -27,7 +27,7 @@ from echod.config import Settings
 from echod.errors import EchodError
 from echod.host import removal, strays
 from echod.host.clock import STEP
-from echod.host.directories import create_private, unstorable
+from echod.host.directories import create_private, sync, unstorable
 from echod.inspection.inspector import Inspector
 from echod.inspection.messages import PREPARED, Inspected, Want
 from echod.journal import Journal
@@ -211,7 +211,7 @@ class Receiving:
         """Inspect the file and keep it: when this returns, it is on disk and in the journal."""
         inspected = await self.inspect(filename, want)
         with self._room():
-            await asyncio.to_thread(_sync, self._upload, self._directory, self._store.root)
+            await asyncio.to_thread(sync, self._upload, self._directory, self._store.root)
         now = self._store.clock()
         record = Record(
             id=self.id,
@@ -267,15 +267,6 @@ def _append(path: Path, block: bytearray) -> None:
     with path.open("r+b") as file:
         file.seek(0, os.SEEK_END)
         file.write(block)
-
-
-def _sync(*paths: Path) -> None:
-    for path in paths:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def display_name(filename: str) -> str:

@@ -26,6 +26,7 @@ from echod.host import strays
 from echod.host.directories import create_directory, owned
 from echod.inspection.facts import PortraitFacts
 from echod.jobs.rows import JobRows
+from echod.jobs.sweep import sweep
 from echod.journal import Journal
 from echod.uploads.rows import FileRows
 from tests.conftest import make_config
@@ -303,7 +304,7 @@ async def start(config: Config) -> Daemon:
             await daemon._open_desk(stack, journal)
             await daemon._open_services(stack, journal)
             await daemon.files.sweep(daemon.clock())
-            await daemon.desk.sweep()
+            await sweep(daemon.desk)
             await daemon.accounts.sweep(daemon.clock())
             await daemon.roles.look()
             assert (await daemon.desk.find(ENDED, "anna")).status == "completed"

@@ -17,9 +17,10 @@ from echod.errors import EchodError
 from echod.host import strays
 from echod.inspection.facts import PortraitFacts, SpeechFacts
 from echod.jobs import life as jobs
-from echod.jobs.desk import Desk, Draft
-from echod.jobs.job import CONVERSATION, Job, new_job_id
+from echod.jobs.desk import Desk
+from echod.jobs.job import CONVERSATION, Draft, Job, new_job_id
 from echod.jobs.rows import JobRows
+from echod.jobs.sweep import sweep
 from echod.journal import Journal
 from tests.conftest import make_config
 from tests.making.media import write_picture, write_wav
@@ -109,7 +110,7 @@ async def test_accepted_is_durable(office: Office) -> None:
     office.draft.portrait_file.unlink()
     office.draft.speech_file.unlink()
     assert {path.name for path in office.desk.directory(job.id).iterdir()} == {"portrait.png", "speech.flac"}
-    assert (job.status, job.engine, office.desk.position(job.id)) == ("queued", "preview", 0)
+    assert (job.status, job.engine, office.desk.queue.position(job.id)) == ("queued", "preview", 0)
 
 
 async def test_inputs_on_another_file_system(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,7 +204,7 @@ async def test_the_quota(office: Office) -> None:
     await office.desk.accept(changed(draft, account="b"))
     (office.desk.directory(second.id) / "stream.1.mp4").write_bytes(bytes(20_000))
     await office.run(second, jobs.Failed(attempt=1, code="no_face_detected", message="none"))
-    await office.desk.sweep()
+    await sweep(office.desk)
     assert quota.used("a") == inputs + 20_000
     again = await open_office(office.desk.settings.now, office.desk.rows.journal, draft.portrait_file.parent)
     assert again.desk.quota.used("a") == inputs + 20_000
@@ -395,7 +396,7 @@ async def test_next_start(office: Office, tmp_path: Path) -> None:
     next_office = await open_office(office.desk.settings.now, office.desk.rows.journal, tmp_path)
     statuses = [(await next_office.desk.find(job.id, None)).status for job in (running, doomed, ended)]
     assert statuses == ["queued", "cancelled", "completed"]
-    assert next_office.desk.position(running.id) == 0
+    assert next_office.desk.queue.position(running.id) == 0
     kept = {path.name for path in office.desk.root.iterdir()}
     assert kept == {running.id, doomed.id, ended.id, "aside"}
     assert (office.desk.root / "aside" / forgotten.name / "clip.mp4").exists()
@@ -424,10 +425,10 @@ async def test_clips_expire(office: Office) -> None:
     await office.run(old, done())
     expires_at = (await office.desk.find(old.id, None)).expires_at
     assert expires_at == office.clock.now + office.desk.settings.now.keep_clips
-    await office.desk.sweep()
+    await sweep(office.desk)
     assert [job.id for job in (await office.desk.list(None))[0]] == [waiting.id, old.id]
     office.clock.now = expires_at + 1
-    await office.desk.sweep()
+    await sweep(office.desk)
     assert [job.id for job in (await office.desk.list(None))[0]] == [waiting.id]
     assert not office.desk.directory(old.id).exists()
 
@@ -442,7 +443,7 @@ async def test_oldest_clips_make_room(office: Office) -> None:
         await office.run(job, done())
         office.clock.now += 1
         made.append(job.id)
-    await office.desk.sweep()
+    await sweep(office.desk)
     assert [job.id for job in (await office.desk.list(None))[0]] == made[:0:-1]
 
 
@@ -463,7 +464,7 @@ async def test_removal_frees_bytes_before_the_journal_is_written(
         patch.setattr(office.desk.rows, "remove", full)
         with pytest.raises(EchodError, match="no room"):
             await office.desk.remove(job.id, "a")
-    await office.desk.sweep()
+    await sweep(office.desk)
     assert [left.id for left in (await office.desk.list(None))[0]] == [kept.id]
     assert not directory.exists()
 
@@ -487,11 +488,11 @@ async def test_removal_that_the_disk_refuses(
         await office.desk.remove(stuck.id, "a")
     assert (refused.value.code, refused.value.status) == ("disk_failed", 507)
     office.clock.now += office.desk.settings.now.keep_clips + 1
-    await office.desk.sweep()
+    await sweep(office.desk)
     assert [job.id for job in (await office.desk.list(None))[0]] == [stuck.id]
     assert "cannot be removed" in caplog.text
     monkeypatch.undo()
-    await office.desk.sweep()
+    await sweep(office.desk)
     assert (await office.desk.list(None))[0] == []
 
 
@@ -500,7 +501,7 @@ async def test_clips_that_are_out_of_sight_are_kept(office: Office) -> None:
     job = await office.desk.accept(office.draft)
     await office.run(job, done())
     aside = office.desk.root.rename(office.desk.root.with_name("aside"))
-    await office.desk.sweep()
+    await sweep(office.desk)
     aside.rename(office.desk.root)
     assert (await office.desk.find(job.id, "a")).status == "completed"
 
@@ -536,7 +537,7 @@ async def test_end_that_cannot_be_tidied(
         desk = (await open_office(office.desk.settings.now, office.desk.rows.journal, tmp_path)).desk
     warned = [record.job for record in caplog.records if record.levelname == "WARNING"]  # type: ignore[attr-defined]
     assert warned == [ended.id, doomed.id]
-    await desk.sweep()
+    await sweep(desk)
     for job in (ended, doomed):
         assert {path.name for path in desk.directory(job.id).iterdir()} == {"portrait.png", "speech.flac"}
 

@@ -11,6 +11,7 @@ from websockets.exceptions import ConnectionClosedError
 from echod.accounts.signing import Signer
 from echod.host.clock import TrustedTime
 from echod.jobs import life as jobs
+from echod.jobs.sweep import sweep as sweep_jobs
 from echod.journal import Journal
 from echod.server.front import closing
 from echod.server.objects import video_object
@@ -39,7 +40,7 @@ async def test_order_of_acceptance(office: Office, jump: float) -> None:
     for _ in range(4):
         accepted.append((await office.desk.accept(office.draft)).id)
         office.clock.now += jump
-    assert [office.desk.position(id) for id in accepted] == [0, 1, 2, 3]
+    assert [office.desk.queue.position(id) for id in accepted] == [0, 1, 2, 3]
     office.desk.queue.discard(accepted[1])
     await office.desk.begin(accepted[1], "cpu")
     office.clock.now -= 2 * jump
@@ -78,7 +79,7 @@ async def test_times_of_a_job(office: Office, jump: float) -> None:
     assert ended.started_at is not None and ended.finished_at is not None
     assert ended.created_at <= ended.started_at <= ended.finished_at
     assert ended.expires_at == office.clock.now + office.desk.settings.now.keep_clips
-    await office.desk.sweep()
+    await sweep_jobs(office.desk)
     assert await office.desk.find(job.id, None) == ended
 
 
@@ -154,7 +155,7 @@ async def test_nothing_is_swept_before_its_time(daemon: Daemon, jump: float) -> 
 async def sweep(daemon: Daemon) -> None:
     await daemon.files.sweep(daemon.clock())
     await daemon.accounts.sweep(daemon.clock())
-    await daemon.desk.sweep()
+    await sweep_jobs(daemon.desk)
 
 
 def trust(daemon: Daemon, ticks: Callable[[], float] = lambda: 0.0) -> None:
@@ -166,7 +167,7 @@ async def sweep_trusted(daemon: Daemon) -> None:
     now = daemon.desk.trusted()
     await daemon.files.sweep(now)
     await daemon.accounts.sweep(now)
-    await daemon.desk.sweep()
+    await sweep_jobs(daemon.desk)
 
 
 @pytest.mark.parametrize("years", [1, 10])

@@ -16,7 +16,7 @@ async def test_an_account_with_fifty_jobs(tmp_path: Path) -> None:
         await work.file(running, "waiting")
         hers = [await work.accept(account="anna") for _ in range(50)]
         his = [await work.accept(account="bert") for _ in range(2)]
-        assert [work.desk.position(job.id) for job in (his[0], hers[0], his[1], hers[1])] == [0, 1, 2, 3]
+        assert [work.desk.queue.position(job.id) for job in (his[0], hers[0], his[1], hers[1])] == [0, 1, 2, 3]
         watcher = work.desk.feed.watch(None, after=0)
         work.open_gate(running)
         started = []

@@ -17,8 +17,8 @@ from echod import gpu_proc
 from echod.config import Settings
 from echod.errors import EchodError
 from echod.inspection.facts import PortraitFacts, SpeechFacts
-from echod.jobs.desk import Desk, Draft
-from echod.jobs.job import BATCH, CONVERSATION, Job, Options
+from echod.jobs.desk import Desk
+from echod.jobs.job import BATCH, CONVERSATION, Draft, Job, Options
 from echod.journal import Journal
 from echod.workers import reports
 from echod.workers.fleet import Fleet, find_devices

@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from echod.inspection.facts import PortraitFacts, SpeechFacts
-from echod.jobs.desk import Draft
-from echod.jobs.job import Job, Options
+from echod.jobs.job import Draft, Job, Options
 from echod.workers import messages
 from tests.making.media import write_picture
 from tests.stand_ins import engine as scripted

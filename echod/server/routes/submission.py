@@ -15,9 +15,8 @@ from starlette.requests import Request
 
 from echod.errors import EchodError
 from echod.inspection.messages import Inspected
-from echod.jobs.desk import Draft
 from echod.jobs.folder import PORTRAIT, SPEECH
-from echod.jobs.job import Job, Options
+from echod.jobs.job import Draft, Job, Options
 from echod.jobs.options import check_options
 from echod.roles.role import Role
 from echod.server.caller import Caller
