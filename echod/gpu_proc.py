@@ -68,7 +68,7 @@ class CancelledAttempt(Exception):
     """Raised out of a checkpoint: somebody cancelled this attempt."""
 
 
-class Stopped(BaseException):
+class Leaving(BaseException):
     """Raised out of a checkpoint: the daemon wants this process to leave. No `except Exception` may hold it."""
 
 
@@ -81,18 +81,11 @@ def main(spec: Spec) -> None:
     logs.set_up(spec.log_level, spec.log_json)
     pinned = pin(spec.device)
     worker = GpuProc(spec)
-    worker.report(
-        messages.Hello(
-            pid=os.getpid(),
-            device=spec.device,
-            cuda_visible_devices=pinned,
-            torch_imported="torch" in sys.modules,
-        )
-    )
+    worker.report(messages.Hello(cuda_visible_devices=pinned, torch_imported="torch" in sys.modules))
     try:
         worker.load()
         worker.serve()
-    except Stopped:
+    except Leaving:
         pass
     finally:
         worker.close()
@@ -137,15 +130,15 @@ class GpuProc:
         self._context.term()
 
     def load(self) -> None:
-        """Load every engine, once. What prevents it is reported as Refused."""
+        """Load every engine, once. What prevents it is reported as NotReady."""
         try:
             self._load()
         except Exception as error:
-            refused = refuse(self.doing, error)
-            if not refused.final:
-                log.error("cannot get ready: %s", refused.reason, exc_info=error)
-            self.report(refused)
-            raise Stopped from error
+            told = why_not_ready(self.doing, error)
+            if not told.final:
+                log.error("cannot get ready: %s", told.reason, exc_info=error)
+            self.report(told)
+            raise Leaving from error
 
     def _load(self) -> None:
         began = time.monotonic()
@@ -178,7 +171,7 @@ class GpuProc:
                 if any(running.job == job for running in self.running):
                     self.cancelled.add((job, attempt))
             case messages.Stop():
-                raise Stopped
+                raise Leaving
 
     def poll(self) -> None:
         """Take every order that waits. A Run among them runs here and now, on top of what runs."""
@@ -190,8 +183,7 @@ class GpuProc:
             self.obey(messages.decode_order(data))
 
     def run(self, order: messages.Run) -> None:
-        below = self.running[-1].job if self.running else None
-        self.report(messages.Began(order.job, order.attempt, below))
+        self.report(messages.Began(order.job, order.attempt))
         self.running.append(order)
         try:
             self.report(messages.Moved(job=order.job, event=Attempt(self, order).make()))
@@ -210,7 +202,7 @@ class GpuProc:
             self._release_memory()
         self.report(messages.Moved(job=order.job, event=failed, sticky=sticky))
         if sticky:
-            raise Stopped from error
+            raise Leaving from error
 
     def _release_memory(self) -> None:
         import torch
@@ -240,12 +232,11 @@ class GpuProc:
         except Exception as error:  # a job with this portrait will say so to somebody
             if is_out_of_memory(error):
                 self._release_memory()
-            problem = f"{type(error).__name__}: {error}"
-            self.report(messages.Prepared(portrait_sha256=order.portrait_sha256, engine=order.engine, problem=problem))
+            self.report(messages.Prepared(f"{type(error).__name__}: {error}"))
             if is_sticky(error):
-                raise Stopped from error
+                raise Leaving from error
         else:
-            self.report(messages.Prepared(portrait_sha256=order.portrait_sha256, engine=order.engine))
+            self.report(messages.Prepared())
 
 
 class Attempt:
@@ -369,17 +360,17 @@ def describe(attempt: int, error: Exception) -> tuple[life.Failed, bool]:
     return life.Failed(attempt=attempt, code=code, message=message, transient=transient), sticky
 
 
-def refuse(doing: str, error: Exception) -> messages.Refused:
+def why_not_ready(doing: str, error: Exception) -> messages.NotReady:
     """Why this process cannot get ready, in one line. What may pass, such as a lack of memory, is not final."""
     if isinstance(getattr(error, "code", None), str):  # inference's own errors say what they are
-        return messages.Refused(str(error))
+        return messages.NotReady(str(error))
     said = textwrap.shorten(str(error), SAID, placeholder=" ...")
     if is_out_of_memory(error):
         kind = "memory" if type(error) is MemoryError else "GPU memory"
         reason = f"out of {kind} while {doing}: {said}; free some, or name other devices with `echod serve --devices`"
     else:
         reason = f"{type(error).__name__} while {doing}: {said}"
-    return messages.Refused(reason, final=False)
+    return messages.NotReady(reason, final=False)
 
 
 def is_sticky(error: Exception) -> bool:

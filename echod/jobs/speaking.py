@@ -16,7 +16,7 @@ from echod.host.directories import unstorable
 from echod.inference.room import NoRoom, Room
 from echod.inspection.facts import SpeechFacts
 from echod.jobs import folder as job_files
-from echod.jobs import life as jobs
+from echod.jobs import life
 from echod.jobs.desk import Desk
 from echod.jobs.job import Job
 from echod.sound import flac
@@ -67,19 +67,19 @@ class Speaking:
     async def _speak(self, job: Job) -> None:
         began = time.monotonic()
         try:
-            event: jobs.Event = jobs.Spoken(await self._speech(job), round(1000 * (time.monotonic() - began)))
+            event: life.Event = life.Spoken(await self._speech(job), round(1000 * (time.monotonic() - began)))
         except EchodError as error:
             if isinstance(error, SpeechError):
                 log.warning("not spoken: %s", error.reason, extra={"job": job.id})
-            event = jobs.Unspoken(error.code, error.message)
+            event = life.Unspoken(error.code, error.message)
         except NoRoom as error:
-            event = jobs.Unspoken(error.code, f"the speech cannot be stored: {error}; {WAYS_OUT[error.code]}")
+            event = life.Unspoken(error.code, f"the speech cannot be stored: {error}; {WAYS_OUT[error.code]}")
         except OSError as error:
             failure = unstorable("the speech", error)
-            event = jobs.Unspoken(failure.code, failure.message)
+            event = life.Unspoken(failure.code, failure.message)
         except Exception as error:
             log.exception("speaking failed", extra={"job": job.id})
-            event = jobs.Unspoken("internal", f"{type(error).__name__} while speaking; see the log")
+            event = life.Unspoken("internal", f"{type(error).__name__} while speaking; see the log")
         await self._desk.apply(job.id, event)
 
     async def _speech(self, job: Job) -> SpeechFacts:

@@ -26,7 +26,7 @@ from echod.config import Config, Settings
 from echod.errors import EchodError
 from echod.gpu_proc import Spec
 from echod.host.directories import create_private
-from echod.jobs import life as jobs
+from echod.jobs import life
 from echod.jobs.desk import Desk
 from echod.jobs.job import Job
 from echod.workers import messages
@@ -110,7 +110,7 @@ class Fleet:
 
     def _died(self, worker: Worker) -> None:
         self._loop.remove_reader(worker.pidfd)
-        self.reports.read_last(lambda: worker.seat.owes and not worker.refused)
+        self.reports.read_last(lambda: worker.seat.owes and not worker.not_ready)
         ending = worker.bury()
         if self.draining:
             worker.over = "stopping"
@@ -127,13 +127,13 @@ class Fleet:
             self._deadly[seat.preparing] += 1
         blamed, others = seat.lost()
         for job in others:
-            self._apply(job.id, jobs.Requeued(job.attempt))
+            self._apply(job.id, life.Requeued(job.attempt))
         if blamed and self.draining:
-            self._apply(blamed.id, jobs.Requeued(blamed.attempt))
+            self._apply(blamed.id, life.Requeued(blamed.attempt))
         elif blamed:
             self._avoid = {id: index for id, index in self._avoid.items() if self.desk.lives(id)}
             self._avoid[blamed.id] = worker.index
-            self._apply(blamed.id, jobs.Lost(blamed.attempt, worker.stalled, f"{worker.device} {ending}"))
+            self._apply(blamed.id, life.Lost(blamed.attempt, worker.stalled, f"{worker.device} {ending}"))
 
     def _plan_return(self, worker: Worker, ending: str) -> None:
         worker.has_died(ending)
@@ -163,8 +163,8 @@ class Fleet:
                 worker.hello = hello
             case messages.Ready() as ready:
                 self._ready(worker, ready)
-            case messages.Refused() as refused:
-                worker.refused = refused
+            case messages.NotReady() as not_ready:
+                worker.not_ready = not_ready
             case messages.Moved() as moved:
                 self._moved(worker, moved)
             case messages.Began(job=job):
@@ -187,9 +187,9 @@ class Fleet:
         self.wake()
 
     def _moved(self, worker: Worker, moved: messages.Moved) -> None:
-        if isinstance(moved.event, jobs.Progressed):
+        if isinstance(moved.event, life.Progressed):
             worker.step_s = moved.step_s or None
-        elif not isinstance(moved.event, jobs.FirstFrame):
+        elif not isinstance(moved.event, life.FirstFrame):
             if not worker.seat.holds(moved.job):
                 return
             self._ended(worker, moved.job, leaving=moved.sticky)
@@ -217,7 +217,7 @@ class Fleet:
         if seat.state != "idle" or seat.preparing:
             return
         for order in self._portraits:
-            if order not in seat.prepared and self._deadly[order] < jobs.MAX_DEATHS:
+            if order not in seat.prepared and self._deadly[order] < life.MAX_DEATHS:
                 if worker.send(order):
                     worker.seat, worker.last_report = seat.prepare(order), time.monotonic()
                 return
@@ -258,16 +258,16 @@ class Fleet:
         attempt = await self.desk.begin(job.id, worker.device)
         if worker.epoch != epoch or not worker.alive or not worker.seat.holds(job.id):
             if attempt:
-                await self.desk.apply(job.id, jobs.Requeued(attempt.attempt))
+                await self.desk.apply(job.id, life.Requeued(attempt.attempt))
         elif attempt is None or attempt.cancel_requested:
             self._ended(worker, job.id)
-            await self.desk.apply(job.id, jobs.Cancelled())
+            await self.desk.apply(job.id, life.Cancelled())
         else:
             worker.seat, worker.last_report = worker.seat.told(attempt), time.monotonic()
             if not worker.send(self._order(attempt)):  # gone, or deaf: either way it will not run this job
                 worker.seat = worker.seat.ended(job.id, leaving=True)
                 worker.kill()
-                await self.desk.apply(job.id, jobs.Requeued(attempt.attempt))
+                await self.desk.apply(job.id, life.Requeued(attempt.attempt))
 
     def _order(self, job: Job) -> messages.Run:
         assert job.speech is not None  # what has none is not in the queue
@@ -275,7 +275,6 @@ class Fleet:
         return messages.Run(
             job=job.id,
             attempt=job.attempt,
-            priority=job.priority,
             engine=job.engine,
             options=job.options,
             directory=str(self.desk.directory(job.id)),
@@ -338,7 +337,7 @@ class Fleet:
     def devices(self) -> list[DeviceState]:
         return [worker.describe() for worker in self.workers]
 
-    def _apply(self, job_id: str, event: jobs.Event) -> None:
+    def _apply(self, job_id: str, event: life.Event) -> None:
         self._do(self.desk.apply(job_id, event))
 
     def _do(self, work: Coroutine[Any, Any, Any]) -> None:

@@ -26,7 +26,6 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
     job: str
     attempt: int
-    priority: int
     engine: str
     options: Options
     directory: str
@@ -65,8 +64,6 @@ Order: TypeAlias = Run | Prepare | Cancel | Stop
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """A worker's first event, sent before it imports torch."""
 
-    pid: int
-    device: str
     cuda_visible_devices: str | None
     torch_imported: bool
 
@@ -78,7 +75,7 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     load_ms: Count
 
 
-class Refused(msgspec.Struct, frozen=True, tag=True):
+class NotReady(msgspec.Struct, frozen=True, tag=True):
     """The worker cannot get ready and says why before it exits; if that is `final`, no restart would change it."""
 
     reason: str
@@ -86,11 +83,10 @@ class Refused(msgspec.Struct, frozen=True, tag=True):
 
 
 class Began(msgspec.Struct, frozen=True, tag=True):
-    """The attempt runs. `suspends` names the job it was put on top of."""
+    """The attempt runs."""
 
     job: str
     attempt: int
-    suspends: str | None = None
 
 
 class Moved(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -106,11 +102,9 @@ class Moved(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     sticky: bool = False
 
 
-class Prepared(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+class Prepared(msgspec.Struct, frozen=True, tag=True):
     """A Prepare is done with; the portrait is warm unless there is a `problem`."""
 
-    portrait_sha256: str
-    engine: str
     problem: str | None = None
 
 
@@ -120,7 +114,7 @@ class Alive(msgspec.Struct, frozen=True, tag=True):
     doing: str
 
 
-Report: TypeAlias = Hello | Ready | Refused | Began | Moved | Prepared | Alive
+Report: TypeAlias = Hello | Ready | NotReady | Began | Moved | Prepared | Alive
 
 
 class Envelope(msgspec.Struct, frozen=True):

@@ -45,7 +45,7 @@ class Worker:
         self.last_report = 0.0
         self.step_s: float | None = None
         self.stalled = False
-        self.refused: messages.Refused | None = None
+        self.not_ready: messages.NotReady | None = None
         self.deaths_since_ready = 0
         self.backoff_unit = BACKOFF
         self.loads = 0
@@ -79,7 +79,7 @@ class Worker:
         """
         self.epoch += 1
         self.seat, self.over = Seat(), None
-        self.hello, self.stalled, self.refused, self.step_s = None, False, None, None
+        self.hello, self.stalled, self.not_ready, self.step_s = None, False, None, None
         self.last_report = time.monotonic()
         path = Path(self._template.directory) / f"{self.index}.{self.epoch}"
         path.unlink(missing_ok=True)
@@ -109,8 +109,8 @@ class Worker:
     def has_died(self, ending: str) -> None:
         """It has failed if it died too often before it was ready, or has said that no restart would help."""
         self.deaths_since_ready += 1
-        self.reason = self.refused.reason if self.refused else f"stalled, {ending}" if self.stalled else ending
-        if (self.refused and self.refused.final) or self.deaths_since_ready >= DEATHS_BEFORE_READY:
+        self.reason = self.not_ready.reason if self.not_ready else f"stalled, {ending}" if self.stalled else ending
+        if (self.not_ready and self.not_ready.final) or self.deaths_since_ready >= DEATHS_BEFORE_READY:
             self.over = "failed"
 
     def revive(self) -> None:

@@ -16,7 +16,7 @@ from echod.config import Config, Settings
 from echod.errors import EchodError
 from echod.host import strays
 from echod.inspection.facts import PortraitFacts, SpeechFacts
-from echod.jobs import life as jobs
+from echod.jobs import life
 from echod.jobs.desk import Desk
 from echod.jobs.job import CONVERSATION, Draft, Job, new_job_id
 from echod.jobs.rows import JobRows
@@ -57,7 +57,7 @@ class Office(NamedTuple):
     clock: Clock
     draft: Draft
 
-    async def run(self, job: Job, *events: jobs.Event) -> None:
+    async def run(self, job: Job, *events: life.Event) -> None:
         """What a fleet does: take the job, run it, end it."""
         self.desk.queue.discard(job.id)
         await self.desk.begin(job.id, "cpu")
@@ -65,8 +65,8 @@ class Office(NamedTuple):
             await self.desk.apply(job.id, event)
 
 
-def done(attempt: int = 1) -> jobs.Done:
-    return jobs.Done(attempt=attempt, frames=12, crop=(0, 0, 1, 1), faces=1, timings_ms={})
+def done(attempt: int = 1) -> life.Done:
+    return life.Done(attempt=attempt, frames=12, crop=(0, 0, 1, 1), faces=1, timings_ms={})
 
 
 @pytest.fixture
@@ -203,7 +203,7 @@ async def test_the_quota(office: Office) -> None:
     assert refused.value.code == "quota_exceeded"
     await office.desk.accept(changed(draft, account="b"))
     (office.desk.directory(second.id) / "stream.1.mp4").write_bytes(bytes(20_000))
-    await office.run(second, jobs.Failed(attempt=1, code="no_face_detected", message="none"))
+    await office.run(second, life.Failed(attempt=1, code="no_face_detected", message="none"))
     await sweep(office.desk)
     assert quota.used("a") == inputs + 20_000
     again = await open_office(office.desk.settings.now, office.desk.rows.journal, draft.portrait_file.parent)
@@ -356,7 +356,7 @@ async def test_removal_waits_for_the_end(office: Office) -> None:
         while not office.fleet.cancelled:  # noqa: ASYNC110  (a few turns of the loop)
             await asyncio.sleep(0)
     assert not removal.done()
-    await office.desk.apply(job.id, jobs.Cancelled())
+    await office.desk.apply(job.id, life.Cancelled())
     await removal
     with pytest.raises(EchodError):
         await office.desk.find(job.id, None)
@@ -513,7 +513,7 @@ async def test_attempts_leave_nothing_half_done(office: Office) -> None:
     directory = office.desk.directory(job.id)
     for name in ("clip.mp4.part", "stream.1.mp4", "clip.mp4", "thumbnail.jpg", "manifest.json"):
         (directory / name).touch()
-    await office.desk.apply(job.id, jobs.Failed(attempt=1, code="internal", message="broke"))
+    await office.desk.apply(job.id, life.Failed(attempt=1, code="internal", message="broke"))
     assert {path.name for path in directory.iterdir()} == {"portrait.png", "speech.flac"}
     shutil.rmtree(directory)
 
@@ -533,7 +533,7 @@ async def test_end_that_cannot_be_tidied(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "unlink", read_only)
-        await office.desk.apply(ended.id, jobs.Failed(attempt=1, code="internal", message="broke"))
+        await office.desk.apply(ended.id, life.Failed(attempt=1, code="internal", message="broke"))
         desk = (await open_office(office.desk.settings.now, office.desk.rows.journal, tmp_path)).desk
     warned = [record.job for record in caplog.records if record.levelname == "WARNING"]  # type: ignore[attr-defined]
     assert warned == [ended.id, doomed.id]
@@ -554,6 +554,6 @@ async def test_deleted_while_its_end_is_tidied(office: Office, monkeypatch: pyte
         return scan(path)
 
     monkeypatch.setattr(os, "scandir", scan_late)
-    await office.desk.apply(job.id, jobs.Failed(attempt=1, code="internal", message="broke"))
+    await office.desk.apply(job.id, life.Failed(attempt=1, code="internal", message="broke"))
     assert not office.desk.directory(job.id).exists()
     assert (await office.desk.find(job.id, None)).status == "failed"

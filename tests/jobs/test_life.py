@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from echod.inspection.facts import PortraitFacts, SpeechFacts
-from echod.jobs import life as jobs
+from echod.jobs import life
 from echod.jobs.job import Failure, Job
 from echod.jobs.life import advance
 
@@ -21,32 +21,32 @@ def job(**fields: object) -> Job:
     return msgspec.convert({**msgspec.to_builtins(Job(**(facts | fields)))}, Job)  # type: ignore[arg-type]
 
 
-def after(start: Job, *events: jobs.Event) -> Job:
+def after(start: Job, *events: life.Event) -> Job:
     for event in events:
         start = advance(start, event, 200.0)
     return start
 
 
 def running(**fields: object) -> Job:
-    return after(job(**fields), jobs.Dispatched("cpu"))
+    return after(job(**fields), life.Dispatched("cpu"))
 
 
-DONE = jobs.Done(attempt=1, frames=24, crop=(0, 0, 8, 8), faces=1, timings_ms={"total": 5})
+DONE = life.Done(attempt=1, frames=24, crop=(0, 0, 8, 8), faces=1, timings_ms={"total": 5})
 
 
-def failed(attempt: int, *, transient: bool = False, code: str = "internal") -> jobs.Failed:
-    return jobs.Failed(attempt=attempt, code=code, message="broke", transient=transient)
+def failed(attempt: int, *, transient: bool = False, code: str = "internal") -> life.Failed:
+    return life.Failed(attempt=attempt, code=code, message="broke", transient=transient)
 
 
-def lost(attempt: int, *, stalled: bool = False) -> jobs.Lost:
-    return jobs.Lost(attempt, stalled, "cpu killed by SIGKILL")
+def lost(attempt: int, *, stalled: bool = False) -> life.Lost:
+    return life.Lost(attempt, stalled, "cpu killed by SIGKILL")
 
 
 def test_dispatch_counts_attempts() -> None:
     """Every dispatch is a new attempt, with a device and a start of its own."""
     first = running()
     assert (first.status, first.attempt, first.device, first.started_at) == ("in_progress", 1, "cpu", 200.0)
-    again = advance(after(first, lost(1)), jobs.Dispatched("cuda:1"), 300.0)
+    again = advance(after(first, lost(1)), life.Dispatched("cuda:1"), 300.0)
     assert (again.attempt, again.device, again.started_at) == (2, "cuda:1", 300.0)
 
 
@@ -56,16 +56,16 @@ def test_completes() -> None:
     assert (done.status, done.progress, done.frames, done.finished_at) == ("completed", 1.0, 24, 200.0)
 
 
-@pytest.mark.parametrize("event", [DONE, failed(1), lost(1), jobs.Requeued(1), jobs.FirstFrame(1)])
-def test_stale_attempt_changes_nothing(event: jobs.Event) -> None:
+@pytest.mark.parametrize("event", [DONE, failed(1), lost(1), life.Requeued(1), life.FirstFrame(1)])
+def test_stale_attempt_changes_nothing(event: life.Event) -> None:
     """An event of an earlier attempt is dropped."""
-    second = after(running(), lost(1), jobs.Dispatched("cpu"))
+    second = after(running(), lost(1), life.Dispatched("cpu"))
     assert advance(second, event, 300.0) is second
 
 
-@pytest.mark.parametrize("end", [DONE, failed(1), jobs.Cancelled()])
-@pytest.mark.parametrize("late", [DONE, failed(1), jobs.Cancelled(), lost(1), jobs.CancelRequested()])
-def test_ends_once(end: jobs.Event, late: jobs.Event) -> None:
+@pytest.mark.parametrize("end", [DONE, failed(1), life.Cancelled()])
+@pytest.mark.parametrize("late", [DONE, failed(1), life.Cancelled(), lost(1), life.CancelRequested()])
+def test_ends_once(end: life.Event, late: life.Event) -> None:
     """Nothing changes a job that has ended."""
     ended = after(running(), end)
     assert ended.terminal
@@ -76,19 +76,19 @@ def test_progress_never_goes_back_within_an_attempt() -> None:
     """Progress is monotone, below 1 until the clip is published, and starts anew with the next attempt."""
     moved = after(
         running(),
-        jobs.Progressed(attempt=1, stage="decode", progress=0.5),
-        jobs.Progressed(attempt=1, stage="decode", progress=0.4),
+        life.Progressed(attempt=1, stage="decode", progress=0.5),
+        life.Progressed(attempt=1, stage="decode", progress=0.4),
     )
     assert moved.progress == 0.5
-    assert after(moved, jobs.Progressed(attempt=1, stage="mux", progress=1.0)).progress < 1.0
-    assert after(moved, lost(1), jobs.Dispatched("cpu")).progress == 0.0
+    assert after(moved, life.Progressed(attempt=1, stage="mux", progress=1.0)).progress < 1.0
+    assert after(moved, lost(1), life.Dispatched("cpu")).progress == 0.0
 
 
 def test_transient_exceptions_get_three_attempts() -> None:
     """The third transient exception fails the job with its own message."""
     second = after(running(), failed(1, transient=True))
     assert second.status == "queued"
-    third = after(second, jobs.Dispatched("cpu"), failed(2, transient=True), jobs.Dispatched("cpu"))
+    third = after(second, life.Dispatched("cpu"), failed(2, transient=True), life.Dispatched("cpu"))
     assert third.attempt == 3
     end = after(third, failed(3, transient=True))
     assert (end.status, end.error) == ("failed", Failure("internal", "broke"))
@@ -103,7 +103,7 @@ def test_out_of_memory_is_retried_once() -> None:
     """Memory may be free the second time; then it is the job's own size."""
     again = after(running(), failed(1, code="out_of_memory"))
     assert again.status == "queued"
-    end = after(again, jobs.Dispatched("cpu"), failed(2, code="out_of_memory"))
+    end = after(again, life.Dispatched("cpu"), failed(2, code="out_of_memory"))
     assert end.error is not None
     assert end.error.code == "out_of_memory"
 
@@ -113,7 +113,7 @@ def test_second_death_ends_the_job(stalled: bool, code: str) -> None:
     """A worker's death queues the job once; after the second the code says how it died."""
     again = after(running(), lost(1))
     assert (again.status, again.deaths) == ("queued", 1)
-    end = after(again, jobs.Dispatched("cpu"), lost(2, stalled=stalled))
+    end = after(again, life.Dispatched("cpu"), lost(2, stalled=stalled))
     assert end.error is not None
     assert (end.status, end.error.code) == ("failed", code)
 
@@ -122,20 +122,20 @@ def test_requeued_counts_as_no_death() -> None:
     """Suspended under a death, drained, or left by a dead daemon: any number of times is nobody's fault."""
     again = job()
     for attempt in range(1, 6):
-        again = after(again, jobs.Dispatched("cpu"), jobs.Requeued(attempt))
+        again = after(again, life.Dispatched("cpu"), life.Requeued(attempt))
     assert (again.status, again.deaths, again.attempt) == ("queued", 0, 5)
 
 
-@pytest.mark.parametrize("event", [lost(1), jobs.Requeued(1), failed(1, transient=True)])
-def test_cancel_wins_over_another_attempt(event: jobs.Event) -> None:
+@pytest.mark.parametrize("event", [lost(1), life.Requeued(1), failed(1, transient=True)])
+def test_cancel_wins_over_another_attempt(event: life.Event) -> None:
     """A job whose end somebody asked for is not run again."""
-    end = after(running(), jobs.CancelRequested(), event)
+    end = after(running(), life.CancelRequested(), event)
     assert end.status == "cancelled"
 
 
 def test_cancels_while_queued() -> None:
     """A queued job ends at once."""
-    assert after(job(), jobs.Cancelled()).status == "cancelled"
+    assert after(job(), life.Cancelled()).status == "cancelled"
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from echod.conversation.store import Conversations
 from echod.errors import EchodError
 from echod.inspection.facts import PortraitFacts, SpeechFacts
 from echod.inspection.messages import PREPARED, Inspected
-from echod.jobs import life as jobs
+from echod.jobs import life
 from echod.jobs.desk import Desk
 from echod.jobs.job import Job
 from echod.jobs.speaking import Speaking
@@ -112,10 +112,10 @@ class Hands:
         with self.growing(job).open("ab") as file:
             file.write(data)
         if first:
-            await self.desk.apply(job.id, jobs.FirstFrame(job.attempt))
+            await self.desk.apply(job.id, life.FirstFrame(job.attempt))
 
     async def progress(self, job: Job, share: float) -> None:
-        event = jobs.Progressed(attempt=job.attempt, stage="decode", progress=share, windows_done=1, windows_total=4)
+        event = life.Progressed(attempt=job.attempt, stage="decode", progress=share, windows_done=1, windows_total=4)
         await self.desk.apply(job.id, event)
 
     async def complete(self, job: Job, data: bytes = b"0123456789") -> None:
@@ -123,11 +123,11 @@ class Hands:
         (directory / "thumbnail.jpg").write_bytes(b"small picture")
         (directory / "clip.mp4").write_bytes(data)
         self.growing(job).unlink(missing_ok=True)
-        done = jobs.Done(attempt=job.attempt, frames=36, crop=(1, 2, 3, 4), faces=2, timings_ms={"decode": 1500})
+        done = life.Done(attempt=job.attempt, frames=36, crop=(1, 2, 3, 4), faces=2, timings_ms={"decode": 1500})
         await self.desk.apply(job.id, done)
 
     async def fail(self, job: Job, code: str, transient: bool = False) -> None:
-        failed = jobs.Failed(attempt=job.attempt, code=code, message="as told", transient=transient)
+        failed = life.Failed(attempt=job.attempt, code=code, message="as told", transient=transient)
         await self.desk.apply(job.id, failed)
 
 

@@ -10,7 +10,7 @@ from websockets.exceptions import ConnectionClosedError
 
 from echod.accounts.signing import Signer
 from echod.host.clock import TrustedTime
-from echod.jobs import life as jobs
+from echod.jobs import life
 from echod.jobs.sweep import sweep as sweep_jobs
 from echod.journal import Journal
 from echod.server.front import closing
@@ -44,7 +44,7 @@ async def test_order_of_acceptance(office: Office, jump: float) -> None:
     office.desk.queue.discard(accepted[1])
     await office.desk.begin(accepted[1], "cpu")
     office.clock.now -= 2 * jump
-    await office.desk.apply(accepted[1], jobs.Requeued(1))
+    await office.desk.apply(accepted[1], life.Requeued(1))
     assert await order_of_dispatch(office) == accepted
 
 
@@ -92,7 +92,7 @@ async def test_time_left(office: Office, monkeypatch: pytest.MonkeyPatch, jump: 
     office.desk.queue.discard(job.id)
     await office.desk.begin(job.id, "cpu")
     ticks, office.clock.now = ticks + 30.0, office.clock.now + jump
-    progressed = await office.desk.apply(job.id, jobs.Progressed(attempt=1, stage="decode", progress=0.75))
+    progressed = await office.desk.apply(job.id, life.Progressed(attempt=1, stage="decode", progress=0.75))
     assert progressed is not None
     addresses = Addresses("http://localhost", Signer(b"k" * 32), HOUR)
     assert video_object(progressed, office.desk, addresses)["echod"]["eta_s"] == 10.0

@@ -14,9 +14,8 @@ from typing import Any
 
 from echod import daemon, gpu_proc
 from echod.cli import main
-from echod.jobs import desk, feed
+from echod.jobs import desk, feed, life
 from echod.jobs import folder as job_files
-from echod.jobs import life as jobs
 from echod.workers import fleet, messages, worker
 
 POINTS = ("inputs", "row", "attempt", "sent", "publish", "done", "terminal")
@@ -49,7 +48,7 @@ def publishing(spec: gpu_proc.Spec) -> None:
     """A worker whose daemon dies when the clip is published and nobody has been told."""
     make = gpu_proc.Attempt.make
 
-    def make_and_die(self: gpu_proc.Attempt) -> jobs.Done:
+    def make_and_die(self: gpu_proc.Attempt) -> life.Done:
         make(self)
         die(spec.parent)
         raise AssertionError("outlived its daemon")
@@ -78,7 +77,7 @@ def arm(point: str) -> None:
         case "publish":
             vars(daemon)["Fleet"] = functools.partial(fleet.Fleet, main=publishing)
         case "done":  # the daemon has been told, and has committed nothing
-            the_desk.apply = dying(the_desk.apply, lambda _self, _job, event: isinstance(event, jobs.Done))
+            the_desk.apply = dying(the_desk.apply, lambda _self, _job, event: isinstance(event, life.Done))
         case "terminal":  # the end is committed, and no client told
             the_feed.publish = dying(the_feed.publish, lambda _self, type, _job: type == "job.completed")
 

@@ -9,16 +9,16 @@ import pytest
 import torch
 from PIL import Image
 
-from echod.gpu_proc import Attempt, GpuProc, Spec, describe, read_portrait, refuse
+from echod.gpu_proc import Attempt, GpuProc, Spec, describe, read_portrait, why_not_ready
 from echod.inference.echomimic.pipeline import NotFiniteError
 from echod.inference.errors import InputError
-from echod.jobs.job import BATCH, Options
+from echod.jobs.job import Options
 from echod.jobs.life import Progressed
 from echod.workers import messages
 from tests.stand_ins.engine import ScriptedEngine
 
 ORDER = messages.Run(
-    job="video_1", attempt=2, priority=BATCH, engine="preview", options=Options(), directory="/nowhere",
+    job="video_1", attempt=2, engine="preview", options=Options(), directory="/nowhere",
     box=None, portrait_sha256="p", speech_sha256="s",
 )  # fmt: skip
 
@@ -74,11 +74,11 @@ GREEDY = torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate 2 GiB.\n
 )
 def test_why_a_worker_cannot_get_ready(error: Exception, reason: str, final: bool) -> None:
     """The reason is one line of bounded length; what no restart can change is final."""
-    refused = refuse("loading echomimic", error)
-    assert refused.reason.startswith(reason)
-    assert refused.final == final
-    assert "\n" not in refused.reason
-    assert len(refused.reason) < 500
+    told = why_not_ready("loading echomimic", error)
+    assert told.reason.startswith(reason)
+    assert told.final == final
+    assert "\n" not in told.reason
+    assert len(told.reason) < 500
 
 
 class Recorder(GpuProc):
