@@ -15,6 +15,7 @@ from echod.sound.pcm import HEAR_RATE, SAMPLE
 from echod.sound.resample import Resampler
 
 INPUT_RATE = 24_000  # samples per second of what clients send
+SECOND = INPUT_RATE * SAMPLE  # bytes of it
 WINDOW = 512  # samples at HEAR_RATE, 32 ms
 BEGIN_WINDOWS = 3  # voiced windows in a row that begin an utterance: a click is none
 RELEASE = 0.15  # how far below the threshold a voice may fall and still go on

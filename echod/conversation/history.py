@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple, TypeAlias
@@ -25,6 +26,10 @@ class Part(NamedTuple):
 
     text: str
     seconds: float
+
+
+def new_item_id() -> str:
+    return f"item_{secrets.token_hex(10)}"
 
 
 @dataclass

@@ -10,10 +10,9 @@ import pytest
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
-from echod.conversation.ear import BYTES_PER_MS, INPUT_RATE, Began, Ear, Stopped, TurnDetection
+from echod.conversation.ear import BYTES_PER_MS, INPUT_RATE, SECOND, Began, Ear, Stopped, TurnDetection
 
 EXAMPLE = Path(__file__).parents[2] / "examples/speech.wav"
-SECOND = INPUT_RATE * 2  # bytes
 
 
 @pytest.fixture(scope="module")

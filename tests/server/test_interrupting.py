@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 import pytest
 from openai import AsyncOpenAI
 
+from echod.conversation import dialogue
 from echod.conversation.ear import Began, Ear, Stopped
 from echod.jobs.job import Job
-from echod.server.realtime import session
 from echod.sound import flac
 from echod.speech.backend import Call
 from tests.drivers.talking import Talk, message
@@ -249,8 +249,8 @@ async def test_speaking_after_the_last_answer(daemon: Daemon, talk: Talk, monkey
     """An answer that was played to its end is kept whole."""
     daemon.backend.attempts = twenty_seconds()
     await talk.answer("hi")
-    now = session._now()
-    monkeypatch.setattr(session, "_now", lambda: now + 20)
+    now = dialogue._now()
+    monkeypatch.setattr(dialogue, "_now", lambda: now + 20)
     daemon.backend.attempts = [gives("Go on."), gives("Fine."), gives(SECOND)]
     await talk.say(SECOND)
     await talk.done()

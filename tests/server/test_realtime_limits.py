@@ -13,6 +13,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
+from echod.conversation.ear import SECOND as SECOND_BYTES
 from echod.conversation.ear import Ear
 from echod.conversation.history import History
 from echod.server.front import closing
@@ -20,7 +21,6 @@ from echod.server.front.connection import Connection
 from echod.server.realtime import outbox
 from echod.server.realtime import socket as realtime
 from echod.server.realtime.outbox import Outbox
-from echod.server.realtime.session import SECOND as SECOND_BYTES
 from echod.server.realtime.socket import MAX_EVENT
 from echod.speech.backend import Call
 from tests.drivers.talking import Talk, message

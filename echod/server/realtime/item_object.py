@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Any
 
-from echod.conversation.history import ROOT, Item
+from echod.conversation.history import ROOT, Item, new_item_id
 from echod.server.refusals import invalid
 
 MAX_TEXT = 10_000  # characters of a message
-
-
-def new_item_id() -> str:
-    return f"item_{secrets.token_hex(10)}"
 
 
 def item_object(item: Item) -> dict[str, Any]:

@@ -5,16 +5,14 @@ from __future__ import annotations
 import base64
 import secrets
 from dataclasses import asdict
-from typing import Any, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol
 
+from echod.conversation.dialogue import Cause, Outcome
 from echod.conversation.history import Item
 from echod.conversation.turn import ClipAdded, ClipDone, ClipProgressed, Happening, Modality, Sound, Text, Timings
 from echod.errors import EchodError
 from echod.server.realtime.item_object import item_object
 from echod.server.services import Addresses
-
-Status: TypeAlias = Literal["in_progress", "completed", "cancelled", "failed"]
-Reason: TypeAlias = Literal["client_cancelled", "turn_detected"]
 
 
 class Send(Protocol):
@@ -30,7 +28,7 @@ class Response:
         self.id = f"resp_{secrets.token_hex(12)}"
         self.item = item
         self.modality = modality
-        self.status: Status = "in_progress"
+        self.status: Outcome | Literal["in_progress"] = "in_progress"
         self._send = send
         self._conversation = conversation
         self._addresses = addresses
@@ -63,10 +61,10 @@ class Response:
                 self._clip("done", job.id, url=self._addresses(f"/v1/videos/{job.id}/content"))
 
     def end(
-        self, status: Status, text: str, timings: Timings, error: EchodError | None = None, reason: Reason | None = None
+        self, outcome: Outcome, text: str, timings: Timings, error: EchodError | None = None, cause: Cause | None = None
     ) -> None:
         """`text` is the whole transcript; the item may remember less of it."""
-        self.status = status
+        self.status = outcome
         if self.modality == "audio":
             self._part("response.output_audio.done")
         self._part(f"{self._words}.done", **{"text" if self.modality == "text" else "transcript": text})
@@ -74,7 +72,7 @@ class Response:
         item = item_object(self.item)
         self._send("response.output_item.done", response_id=self.id, output_index=0, item=item)
         self._send("conversation.item.done", previous_item_id=self._previous, item=item)
-        self._send("response.done", response={**self._object(error, reason), "echod": asdict(timings)})
+        self._send("response.done", response={**self._object(error, cause), "echod": asdict(timings)})
 
     @property
     def _words(self) -> str:
@@ -90,12 +88,12 @@ class Response:
         number = self._clips[video_id]
         self._part(f"response.output_video.{what}", video_id=video_id, index=number, **fields)
 
-    def _object(self, error: EchodError | None = None, reason: Reason | None = None) -> dict[str, Any]:
+    def _object(self, error: EchodError | None = None, cause: Cause | None = None) -> dict[str, Any]:
         details: dict[str, Any] | None = None
         if self.status != "in_progress":
             details = {"type": self.status}
-        if reason is not None and details is not None:
-            details["reason"] = reason
+        if cause is not None and details is not None:
+            details["reason"] = cause
         if error is not None and details is not None:
             details["error"] = error.body()["error"]
         return {

@@ -1,0 +1,371 @@
+"""Who may speak when: somebody listened to, answered and interrupted, whatever their client speaks.
+
+A front takes in what a client sends, calls the dialogue, and is told by it as its observer. At most one turn is in
+progress. What is said meanwhile interrupts it, or is answered after it; where turns are detected, by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, Protocol, TypeAlias
+
+from echod.conversation.ear import SECOND, Began, Ear, Stopped
+from echod.conversation.history import OPENING, Item, Playback, new_item_id, question
+from echod.conversation.store import Conversation, SessionSettings
+from echod.conversation.transcripts import Transcripts
+from echod.conversation.turn import SPOKEN_STYLE, Happening, Modality, Turn, TurnRequest
+from echod.errors import EchodError
+from echod.jobs.desk import Desk
+from echod.roles.role import Role
+from echod.speech.backend import Question
+from echod.speech.calls import Calls
+from echod.speech.voices import find_voice
+
+log = logging.getLogger("echod.conversation")
+
+MIN_UTTERANCE_MS = 100
+
+Outcome: TypeAlias = Literal["completed", "cancelled", "failed"]
+Cause: TypeAlias = Literal["client_cancelled", "turn_detected"]  # of an interruption: nobody wants more, or they speak
+
+
+class Observer(Protocol):
+    """Is told what happens, in order; none of it may wait."""
+
+    def speech_started(self, ms: int, item_id: str) -> None:
+        """Somebody speaks, since `ms` of all the sound there was; it will become this item."""
+
+    def speech_stopped(self, ms: int, item_id: str) -> None: ...
+
+    def said(self, item: Item, previous: str | None) -> None:
+        """What was said is an item now, behind `previous`."""
+
+    def heard(self, item: Item, seconds: float, heard: str | EchodError) -> None:
+        """The words of an item, or why there are none."""
+
+    def answering(self, item: Item, previous: str | None, modality: Modality, metadata: Any) -> None:
+        """A turn begins, and `item` is its answer; `metadata` is what `Dialogue.answer` was given."""
+
+    def happened(self, happening: Happening) -> None:
+        """In the turn that has begun."""
+
+    def answered(self, turn: Turn, outcome: Outcome, cause: Cause | None) -> None:
+        """The turn has ended; `cause` is why it was cancelled."""
+
+    def refused(self, error: EchodError) -> None:
+        """What was said cannot be answered."""
+
+
+class Dialogue:
+    """A conversation while somebody is connected to it. `latest` is what has become of a role, None if it is gone.
+
+    `at_work` is entered while something is made for the account. Raises EchodError for what cannot be done.
+    """
+
+    def __init__(
+        self,
+        conversation: Conversation,
+        role: Role | None,
+        observer: Observer,
+        *,
+        calls: Calls,
+        desk: Desk,
+        scratch: Path,
+        latest: Callable[[Role], Role | None],
+        at_work: Callable[[], AbstractContextManager[None]],
+    ) -> None:
+        self._conversation = conversation
+        self._history = conversation.history
+        self._role = role
+        self._observer = observer
+        self._calls = calls
+        self._desk = desk
+        self._scratch = scratch
+        self._latest = latest
+        self._at_work = at_work
+        self._ear = Ear(conversation.settings.detection)
+        self._utterance = new_item_id()  # of the item that what is being said will become
+        self._hearing = conversation.hearing or Transcripts(calls, conversation.account, at_work)
+        conversation.hearing = self._hearing
+        self._committed_at = 0.0
+        self._turn: Turn | None = None
+        self._running: asyncio.Task[None] | None = None  # it, to its end
+        self._cause: Cause = "client_cancelled"
+        self._waiting = False  # what was said meanwhile is to be answered after the turn in progress
+        self._left = False
+        self._playing: tuple[Item, Playback] | None = None  # the last answer, which may still be heard
+        self._hearing.come(observer.heard)
+
+    async def close(self) -> None:
+        """Stop the turn, and whatever is still being heard; who comes back is heard again."""
+        self._waiting, self._left = False, True
+        await self.interrupt("client_cancelled")
+        await self._hearing.leave(self._observer.heard)
+        self._ear.close()
+
+    async def change(self, settings: SessionSettings) -> None:
+        """From now on go by these settings."""
+        await self._check(settings)
+        before, self._conversation.settings = self._conversation.settings, settings
+        if settings.detection != before.detection:
+            self._ear.detect(settings.detection)
+
+    async def _check(self, settings: SessionSettings) -> None:
+        if settings.modality == "video" and self._role is None:
+            raise _invalid("video needs the portrait of a role: connect with ?model=role:<name>", "output_modalities")
+        if settings.voice not in (None, self._conversation.settings.voice):
+            await find_voice(self._calls, settings.voice)
+
+    # Listening
+
+    async def listen(self, sound: bytes) -> None:
+        """Take in what the microphone hears: pcm16, mono, INPUT_RATE."""
+        limit = self._desk.settings.now.max_utterance
+        if len(sound) > SECOND * limit:
+            raise _invalid(
+                f"an utterance may last max_utterance = {limit:g} s, and this piece of one lasts "
+                f"{len(sound) / SECOND:.1f} s: send it in smaller pieces",
+                "audio",
+            )
+        for start in range(0, len(sound), SECOND):
+            await self._listen(sound[start : start + SECOND], limit)
+            await asyncio.sleep(0)  # nobody else is to wait until a long piece is heard
+
+    async def _listen(self, sound: bytes, limit: float) -> None:
+        for noticed in self._ear.feed(sound):
+            await self._notice(noticed)
+        if self._ear.kept_ms <= 1000 * limit:
+            return
+        if self._ear.detection is not None:  # nobody has decided to say so much at once: it is answered as a whole
+            self._stopped(self._ear.split())
+            self._observer.speech_started(self._ear.now_ms, self._utterance)
+        else:
+            self._ear.clear()
+            raise _invalid(
+                f"an utterance may last max_utterance = {limit:g} s; what was said is dropped: commit sooner", "audio"
+            )
+
+    async def _notice(self, noticed: Began | Stopped) -> None:
+        detection = self._conversation.settings.detection
+        match noticed:
+            case Began(ms=ms):
+                self._observer.speech_started(ms, self._utterance)
+                if detection is not None and detection.interrupt_response:
+                    await self.interrupt("turn_detected")
+            case Stopped() as stopped:
+                self._stopped(stopped)
+                if detection is not None and detection.create_response:
+                    self._waiting = True
+                    self._answer_waiting()
+
+    def _stopped(self, stopped: Stopped) -> None:
+        self._observer.speech_stopped(stopped.ms, self._utterance)
+        self._take(stopped.sound)
+
+    async def commit(self) -> None:
+        """What was listened to since the last time is an utterance."""
+        if self._ear.kept_ms < MIN_UTTERANCE_MS:
+            kept = f"the buffer holds {self._ear.kept_ms} ms of sound, and at least {MIN_UTTERANCE_MS} are needed"
+            raise _invalid(f"{kept}; append more before committing")
+        await self.interrupt("turn_detected")
+        self._take(self._ear.take())
+
+    def clear(self) -> None:
+        """What was listened to since the last time is nothing."""
+        self._ear.clear()
+
+    def _take(self, sound: bytes) -> None:
+        """What was said becomes an item, and is heard."""
+        item = Item(id=self._utterance, author="user", spoken=True)
+        self._utterance = new_item_id()
+        self._committed_at = _now()
+        self._observer.said(item, self.add(item))
+        if self._omni:
+            self._hearing.keep(item, sound, self._desk.settings.now.max_utterance)
+        if self._conversation.settings.transcribe or not self._omni:
+            self._hearing.begin(item, sound, self._language)
+
+    @property
+    def _omni(self) -> bool:
+        """Whether sound goes to the model that replies. One that takes words only is given what was heard."""
+        return self._desk.settings.now.understanding == "omni" and self._calls.backend("reply").hears_turns
+
+    @property
+    def _language(self) -> str | None:
+        return self._conversation.settings.language or (self._role.file.language if self._role else None)
+
+    # Remembering
+
+    def add(self, item: Item, after: str | None = None) -> str | None:
+        """Put an item behind another, or at the end; the id of the one before it. KeyError if `after` is not here."""
+        previous = self._history.add(item, after)
+        self._hearing.forget(self._history.trim(self._desk.settings.now.history_tokens))
+        return previous
+
+    async def truncate(self, item: Item, seconds: float) -> None:
+        """Of an answer only so much was heard."""
+        if item.status == "in_progress":  # who stops listening wants no more of it
+            await self.interrupt("client_cancelled")
+        self._playing = None  # the client knows better
+        self._history.truncate(item, seconds)
+
+    def _remember(self, item: Item, turn: Turn, outcome: Outcome) -> None:
+        item.text, item.parts = turn.text, turn.parts
+        item.status = "completed" if outcome == "completed" else "incomplete"
+        self._playing = (item, turn.playback) if item.spoken and outcome != "cancelled" else None
+        if item.spoken and outcome == "cancelled":
+            self._history.truncate(item, turn.playback.heard(_now()))
+        item.answered = bool(item.text)
+        if item.answered:
+            self._hearing.answered(self._before(item))
+        elif self._cause == "client_cancelled" and not self._left:
+            self._hearing.forget(self._before(item))
+
+    def _before(self, answer: Item) -> Sequence[Item]:
+        items = self._history.items
+        return items[: items.index(answer)] if answer in items else ()
+
+    # Interrupting
+
+    @property
+    def speaking(self) -> bool:
+        """Whether a turn is in progress, or the last answer is still heard."""
+        return self._turn is not None or self._sounds()
+
+    async def interrupt(self, cause: Cause) -> None:
+        """End the turn in progress, if there is one, or what is still heard of the last one.
+
+        Returns when its end has been told.
+        """
+        if cause == "turn_detected":
+            self._waiting = False
+        turn, running = self._turn, self._running
+        if turn is None or running is None:
+            self._stop_playing()
+            return
+        self._cause = cause
+        await turn.stop()
+        await asyncio.wait([running])  # to await it would cancel it with us
+
+    def _sounds(self) -> bool:
+        """Whether the last answer is all sent, and still heard."""
+        return self._playing is not None and self._playing[1].heard(_now()) < self._playing[1].sent
+
+    def _stop_playing(self) -> None:
+        if self._playing is not None and self._sounds():
+            item, playback = self._playing
+            self._history.truncate(item, playback.heard(_now()))
+        self._playing = None
+
+    # Answering
+
+    async def answer(self, settings: SessionSettings, metadata: Any = None) -> None:
+        """Begin a turn, with settings that hold for this once."""
+        await self._check(settings)
+        if self._turn is not None:
+            if not self._history.unanswered():
+                raise _invalid("a response is in progress; cancel it, or say something first")
+            await self.interrupt("turn_detected")
+        self._answer(settings, metadata)
+
+    def _answer_waiting(self) -> None:
+        if self._waiting and self._turn is None:
+            self._waiting = False
+            self._answer(self._conversation.settings)
+
+    def _answer(self, settings: SessionSettings, metadata: Any = None) -> None:
+        if self._desk.draining:
+            raise EchodError("draining", "this daemon is shutting down; come back when it is up again")
+        self._renew_role(settings)
+        request, wanted = self._request(settings), settings.modality
+        with ExitStack() as working:
+            working.enter_context(self._at_work())
+            item = Item(id=new_item_id(), author="assistant", spoken=wanted != "text", status="in_progress")
+            self._observer.answering(item, self.add(item), wanted, metadata)
+            began = self._committed_at if request.heard or request.turn.sound else _now()
+            turn = Turn(self._calls, self._desk, request, self._observer.happened, self._scratch, began)
+            # The turn is started here, so that it can be stopped from now on.
+            self._turn, task = turn, turn.start()
+            self._running = asyncio.create_task(self._run(turn, task, item, working.pop_all()))
+
+    def _renew_role(self, settings: SessionSettings) -> None:
+        """A role may have changed since the last turn; one that is gone goes on without its portrait."""
+        if self._role is None:
+            return
+        latest = self._latest(self._role)
+        if latest is None and settings.modality == "video":
+            raise EchodError("not_found", f"role {self._role.name!r} is gone, or broken; `echod roles list` tells more")
+        self._role = latest or self._role
+
+    def _request(self, settings: SessionSettings) -> TurnRequest:
+        said = self._history.unanswered()
+        if not said and any(item.author == "assistant" for item in self._history.items):
+            raise _invalid("there is nothing to answer: create an item or commit sound first")
+        limit = self._desk.settings.now.history_tokens
+        hearing = self._hearing.of(said)
+        greeting = self._role.file.greeting if self._role and not said else ""
+        turn = Question(
+            text=question(said, limit) if said else OPENING,
+            sound=self._hearing.sound_of(said) or None if self._omni else None,
+            personality=self._personality(settings),
+            history=self._history.messages(limit, said[0] if said else None),
+        )
+        return TurnRequest(
+            account=self._conversation.account,
+            turn=turn,
+            heard=partial(self._all_heard, said, hearing) if hearing and not self._omni else None,
+            words=greeting or None,
+            modality=settings.modality,
+            role=self._role,
+            voice=settings.voice or (self._role.file.voice if self._role else None),
+            language=self._language,
+        )
+
+    async def _all_heard(self, said: Sequence[Item], hearing: Sequence[asyncio.Task[str]]) -> str:
+        """The words of everything that was said, once all of it is heard."""
+        await asyncio.wait(hearing)  # which goes on if the answer is cancelled
+        for each in hearing:
+            if not each.cancelled():  # as it is with what the history has no place for any more
+                each.result()
+        return question(said, self._desk.settings.now.history_tokens)
+
+    def _personality(self, settings: SessionSettings) -> str:
+        style = SPOKEN_STYLE if settings.modality != "text" else ""
+        language = f"Answer in this language: {self._language}." if self._language else ""
+        own = self._role.file.personality if self._role else ""
+        theirs = settings.instructions, *self._history.instructions()
+        return "\n\n".join(filter(None, (own, *theirs, style, language)))
+
+    async def _run(self, turn: Turn, task: asyncio.Task[None], item: Item, working: ExitStack) -> None:
+        """See a turn to its end, and tell of it."""
+        with working:
+            await asyncio.wait([task])
+        outcome: Outcome = "completed"
+        if task.cancelled():
+            outcome = "cancelled"
+        elif error := task.exception():
+            log.error("a turn broke", exc_info=error)
+            turn.error = EchodError("internal", "something failed inside the daemon; its log says what")
+        if turn.error is not None and outcome == "completed":
+            outcome = "failed"
+        self._remember(item, turn, outcome)
+        self._turn = self._running = None
+        self._observer.answered(turn, outcome, self._cause if outcome == "cancelled" else None)
+        log.info("turn %s", outcome, extra={"account": self._conversation.account, **vars(turn.timings)})
+        try:
+            self._answer_waiting()
+        except EchodError as error:
+            self._observer.refused(error)
+
+
+def _invalid(message: str, param: str | None = None) -> EchodError:
+    return EchodError("invalid_request", message, param=param)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
