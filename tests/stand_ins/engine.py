@@ -24,6 +24,7 @@ from echod.inference.audio import Speech
 from echod.inference.contract import Box, Checkpoint, Frames, Image, Options, Portrait, Size, no_checkpoint
 from echod.inference.errors import InputError
 from echod.workers import messages
+from echod.workers.failures import describe
 
 GOOD, GATED, BROKEN, NO_FACE, NO_MEMORY, KILLED, SILENT, STICKY, FREES_MEMORY, DIES_ONCE, SLOW_START, GREEDY = range(12)
 
@@ -175,7 +176,7 @@ def late(spec: gpu_proc.Spec) -> None:
             reports.connect(f"ipc://{spec.reports}")
             select.select([alive], [], [])  # until it is not
             time.sleep(0.05)  # as long as ZeroMQ's thread may take on a busy machine
-            failed, _ = gpu_proc.describe(order.attempt, InputError("no_face_detected", "as the picture says"))
+            failed, _ = describe(order.attempt, InputError("no_face_detected", "as the picture says"))
             moved = messages.Moved(job=order.job, event=failed)
             reports.send(messages.encode(messages.Envelope(spec.index, spec.epoch, moved)))
         os._exit(0)
