@@ -10,19 +10,18 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
-from echod.conversation.ear import SECOND, Began, Ear, Stopped
-from echod.conversation.history import OPENING, Item, Playback, new_item_id, question
+from echod.conversation.ear import SECOND, Ear, SpeechStarted, SpeechStopped
+from echod.conversation.history import Item, Playback, new_item_id
+from echod.conversation.request import language, turn_request
 from echod.conversation.store import Conversation, SessionSettings
 from echod.conversation.transcripts import Transcripts
-from echod.conversation.turn import SPOKEN_STYLE, Happening, Modality, Turn, TurnRequest
+from echod.conversation.turn import Happening, Modality, Turn
 from echod.errors import EchodError
 from echod.jobs.desk import Desk
 from echod.roles.role import Role
-from echod.speech.backend import Question
 from echod.speech.calls import Calls
 from echod.speech.voices import find_voice
 
@@ -150,20 +149,20 @@ class Dialogue:
                 f"an utterance may last max_utterance = {limit:g} s; what was said is dropped: commit sooner", "audio"
             )
 
-    async def _notice(self, noticed: Began | Stopped) -> None:
+    async def _notice(self, noticed: SpeechStarted | SpeechStopped) -> None:
         detection = self._conversation.settings.detection
         match noticed:
-            case Began(ms=ms):
+            case SpeechStarted(ms=ms):
                 self._observer.speech_started(ms, self._utterance)
                 if detection is not None and detection.interrupt_response:
                     await self.interrupt("turn_detected")
-            case Stopped() as stopped:
+            case SpeechStopped() as stopped:
                 self._stopped(stopped)
                 if detection is not None and detection.create_response:
                     self._waiting = True
                     self._answer_waiting()
 
-    def _stopped(self, stopped: Stopped) -> None:
+    def _stopped(self, stopped: SpeechStopped) -> None:
         self._observer.speech_stopped(stopped.ms, self._utterance)
         self._take(stopped.sound)
 
@@ -188,16 +187,12 @@ class Dialogue:
         if self._omni:
             self._hearing.keep(item, sound, self._desk.settings.now.max_utterance)
         if self._conversation.settings.transcribe or not self._omni:
-            self._hearing.begin(item, sound, self._language)
+            self._hearing.begin(item, sound, language(self._conversation, self._role))
 
     @property
     def _omni(self) -> bool:
         """Whether sound goes to the model that replies. One that takes words only is given what was heard."""
         return self._desk.settings.now.understanding == "omni" and self._calls.backend("reply").hears_turns
-
-    @property
-    def _language(self) -> str | None:
-        return self._conversation.settings.language or (self._role.file.language if self._role else None)
 
     # Remembering
 
@@ -282,7 +277,10 @@ class Dialogue:
         if self._desk.draining:
             raise EchodError("draining", "this daemon is shutting down; come back when it is up again")
         self._renew_role(settings)
-        request, wanted = self._request(settings), settings.modality
+        config, wanted = self._desk.settings.now, settings.modality
+        request = turn_request(
+            self._conversation, self._role, settings, self._hearing, omni=self._omni, limit=config.history_tokens
+        )
         with ExitStack() as working:
             working.enter_context(self._at_work())
             item = Item(id=new_item_id(), author="assistant", spoken=wanted != "text", status="in_progress")
@@ -301,45 +299,6 @@ class Dialogue:
         if latest is None and settings.modality == "video":
             raise EchodError("not_found", f"role {self._role.name!r} is gone, or broken; `echod roles list` tells more")
         self._role = latest or self._role
-
-    def _request(self, settings: SessionSettings) -> TurnRequest:
-        said = self._history.unanswered()
-        if not said and any(item.author == "assistant" for item in self._history.items):
-            raise _invalid("there is nothing to answer: create an item or commit sound first")
-        limit = self._desk.settings.now.history_tokens
-        hearing = self._hearing.of(said)
-        greeting = self._role.file.greeting if self._role and not said else ""
-        turn = Question(
-            text=question(said, limit) if said else OPENING,
-            sound=self._hearing.sound_of(said) or None if self._omni else None,
-            personality=self._personality(settings),
-            history=self._history.messages(limit, said[0] if said else None),
-        )
-        return TurnRequest(
-            account=self._conversation.account,
-            turn=turn,
-            heard=partial(self._all_heard, said, hearing) if hearing and not self._omni else None,
-            words=greeting or None,
-            modality=settings.modality,
-            role=self._role,
-            voice=settings.voice or (self._role.file.voice if self._role else None),
-            language=self._language,
-        )
-
-    async def _all_heard(self, said: Sequence[Item], hearing: Sequence[asyncio.Task[str]]) -> str:
-        """The words of everything that was said, once all of it is heard."""
-        await asyncio.wait(hearing)  # which goes on if the answer is cancelled
-        for each in hearing:
-            if not each.cancelled():  # as it is with what the history has no place for any more
-                each.result()
-        return question(said, self._desk.settings.now.history_tokens)
-
-    def _personality(self, settings: SessionSettings) -> str:
-        style = SPOKEN_STYLE if settings.modality != "text" else ""
-        language = f"Answer in this language: {self._language}." if self._language else ""
-        own = self._role.file.personality if self._role else ""
-        theirs = settings.instructions, *self._history.instructions()
-        return "\n\n".join(filter(None, (own, *theirs, style, language)))
 
     async def _run(self, turn: Turn, task: asyncio.Task[None], item: Item, working: ExitStack) -> None:
         """See a turn to its end, and tell of it."""

@@ -37,13 +37,13 @@ class TurnDetection:
     interrupt_response: bool = True
 
 
-class Began(NamedTuple):
+class SpeechStarted(NamedTuple):
     """Somebody speaks since `ms` of all the sound there was, padding included."""
 
     ms: int
 
 
-class Stopped(NamedTuple):
+class SpeechStopped(NamedTuple):
     """They stopped at `ms`; `sound` is the utterance."""
 
     ms: int
@@ -79,7 +79,7 @@ class Ear:
         """Where the detector looks, in all the sound there was."""
         return round(self._heard_ms - (len(self._kept) - self._looked) / BYTES_PER_MS)
 
-    def feed(self, sound: bytes) -> list[Began | Stopped]:
+    def feed(self, sound: bytes) -> list[SpeechStarted | SpeechStopped]:
         """Take in sound. What the detector notices comes in order."""
         more = self._resampler.feed(sound)
         self._kept += more
@@ -94,9 +94,9 @@ class Ear:
         self.clear()
         return sound
 
-    def split(self) -> Stopped:
+    def split(self) -> SpeechStopped:
         """What was said so far by somebody who goes on: the next utterance begins where this one ends."""
-        stopped = Stopped(self.now_ms, self._cut())
+        stopped = SpeechStopped(self.now_ms, self._cut())
         self._speaking = True
         return stopped
 
@@ -116,9 +116,9 @@ class Ear:
         self._speaking = False
         self._voiced = self._silent = 0  # windows in a row
 
-    def _listen(self) -> list[Began | Stopped]:
+    def _listen(self) -> list[SpeechStarted | SpeechStopped]:
         assert self.detection is not None
-        noticed: list[Began | Stopped] = []
+        noticed: list[SpeechStarted | SpeechStopped] = []
         while len(self._kept) - self._looked >= WINDOW * SAMPLE:
             window = self._kept[self._looked : self._looked + WINDOW * SAMPLE]
             self._looked += WINDOW * SAMPLE
@@ -127,15 +127,15 @@ class Ear:
             self._forget(self.detection.prefix_padding_ms + BEGIN_WINDOWS * WINDOW_MS)
         return noticed
 
-    def _judge(self, voice: float, detection: TurnDetection) -> list[Began | Stopped]:
+    def _judge(self, voice: float, detection: TurnDetection) -> list[SpeechStarted | SpeechStopped]:
         bound = detection.threshold - (RELEASE if self._speaking else 0.0)
         self._voiced, self._silent = (self._voiced + 1, 0) if voice >= bound else (0, self._silent + 1)
         if not self._speaking and self._voiced >= BEGIN_WINDOWS:
             self._speaking = True
             self._forget(detection.prefix_padding_ms + BEGIN_WINDOWS * WINDOW_MS)
-            return [Began(round(self._heard_ms - len(self._kept) / BYTES_PER_MS))]
+            return [SpeechStarted(round(self._heard_ms - len(self._kept) / BYTES_PER_MS))]
         if self._speaking and self._silent * WINDOW_MS >= detection.silence_duration_ms:
-            return [Stopped(self.now_ms, self._cut())]
+            return [SpeechStopped(self.now_ms, self._cut())]
         return []
 
     def _cut(self) -> bytes:

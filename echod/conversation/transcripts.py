@@ -22,7 +22,7 @@ def _nobody(item: Item, seconds: float, heard: str | EchodError) -> None:
     """Nobody is connected."""
 
 
-class Said(NamedTuple):
+class Unheard(NamedTuple):
     """What is to be heard."""
 
     item: Item
@@ -43,7 +43,7 @@ class Transcripts:
         self._account = account
         self._at_work = at_work
         self._sounds: dict[str, bytes] = {}
-        self._unheard: dict[str, Said] = {}
+        self._unheard: dict[str, Unheard] = {}
         self._tasks: dict[str, asyncio.Task[str]] = {}
         self._running: set[asyncio.Task[str]] = set()
 
@@ -61,17 +61,17 @@ class Transcripts:
 
     def begin(self, item: Item, sound: bytes, language: str | None) -> None:
         """Find out what is said in an item."""
-        said = self._unheard[item.id] = Said(item, sound, language)
+        said = self._unheard[item.id] = Unheard(item, sound, language)
         task = self._tasks[item.id] = asyncio.create_task(self._hear(said))
         self._running.add(task)
         task.add_done_callback(partial(self._heard, said))
 
-    async def _hear(self, said: Said) -> str:
+    async def _hear(self, said: Unheard) -> str:
         with self._at_work():
             said.item.text = await self._calls.hear(said.sound, account=self._account, language=said.language)
         return said.item.text
 
-    def _heard(self, said: Said, task: asyncio.Task[str]) -> None:
+    def _heard(self, said: Unheard, task: asyncio.Task[str]) -> None:
         self._running.discard(task)
         heard: str | EchodError
         try:

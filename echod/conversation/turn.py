@@ -53,13 +53,13 @@ UNHEARD = {"en": "Sorry, I did not catch that.", "zh": "抱歉，我没听清。
 SECONDS_PER_TOKEN = 0.25  # about how long a voice takes, for sentences that it has not finished
 
 
-class Text(NamedTuple):
+class TextDelta(NamedTuple):
     """More of the reply's words."""
 
     delta: str
 
 
-class Sound(NamedTuple):
+class SoundDelta(NamedTuple):
     """More of the reply's sound: pcm16, mono, SPEAK_RATE."""
 
     pcm: bytes
@@ -82,7 +82,7 @@ class ClipDone(NamedTuple):
     job: Job
 
 
-Happening: TypeAlias = Text | Sound | ClipAdded | ClipProgressed | ClipDone
+Happening: TypeAlias = TextDelta | SoundDelta | ClipAdded | ClipProgressed | ClipDone
 
 
 @dataclass(kw_only=True)
@@ -189,7 +189,7 @@ class Turn:
         if self.timings.reply_first_token_ms is None:
             self.timings.reply_first_token_ms = self._elapsed()
         self.text += words
-        self.tell(Text(words))
+        self.tell(TextDelta(words))
         for sentence in cutter.feed(words):
             self._sentences.put_nowait(sentence)
 
@@ -248,7 +248,7 @@ class Turn:
             async for piece in self._spoken(sentence, voice):
                 seconds += len(piece) / 2 / SPEAK_RATE
                 self.playback.add(len(piece) / 2 / SPEAK_RATE, self._now())
-                self.tell(Sound(piece))
+                self.tell(SoundDelta(piece))
             return seconds
         return await self._clip(sentence, voice)
 

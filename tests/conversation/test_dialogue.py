@@ -17,7 +17,7 @@ from echod.conversation.dialogue import Cause, Dialogue, Outcome
 from echod.conversation.ear import SECOND, Ear, TurnDetection
 from echod.conversation.history import Item
 from echod.conversation.store import Conversations, SessionSettings
-from echod.conversation.turn import Happening, Modality, Text, Turn
+from echod.conversation.turn import Happening, Modality, TextDelta, Turn
 from echod.errors import EchodError
 from echod.jobs.desk import Desk
 from echod.journal import Journal
@@ -64,7 +64,7 @@ class Told:
         self.tell(f"answering {metadata or ''}".strip())
 
     def happened(self, happening: Happening) -> None:
-        self.tell(happening.delta if isinstance(happening, Text) else "sound")
+        self.tell(happening.delta if isinstance(happening, TextDelta) else "sound")
 
     def answered(self, turn: Turn, outcome: Outcome, cause: Cause | None) -> None:
         self.tell(f"{outcome} {cause or ''}".strip())

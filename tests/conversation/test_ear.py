@@ -10,7 +10,7 @@ import pytest
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
-from echod.conversation.ear import BYTES_PER_MS, INPUT_RATE, SECOND, Began, Ear, Stopped, TurnDetection
+from echod.conversation.ear import BYTES_PER_MS, INPUT_RATE, SECOND, Ear, SpeechStarted, SpeechStopped, TurnDetection
 
 EXAMPLE = Path(__file__).parents[2] / "examples/speech.wav"
 
@@ -30,7 +30,7 @@ def quiet(seconds: float) -> bytes:
     return bytes(2 * int(seconds * INPUT_RATE))
 
 
-def noticed(ear: Ear, sound: bytes, piece: int = 4800) -> list[Began | Stopped]:
+def noticed(ear: Ear, sound: bytes, piece: int = 4800) -> list[SpeechStarted | SpeechStopped]:
     found = []
     for start in range(0, len(sound), piece):
         found += ear.feed(sound[start : start + piece])
@@ -40,9 +40,9 @@ def noticed(ear: Ear, sound: bytes, piece: int = 4800) -> list[Began | Stopped]:
 def test_an_utterance(speech: bytes) -> None:
     """Speech between silences is noticed at both ends, and taken with a little before it."""
     found = noticed(Ear(TurnDetection(silence_duration_ms=1500)), quiet(2) + speech + quiet(3))
-    assert [type(each) for each in found] == [Began, Stopped]
+    assert [type(each) for each in found] == [SpeechStarted, SpeechStopped]
     began, stopped = found
-    assert isinstance(stopped, Stopped)
+    assert isinstance(stopped, SpeechStopped)
     assert 1500 <= began.ms <= 2300
     assert 2000 + len(speech) / SECOND * 1000 - 700 <= stopped.ms - 1500 <= 2000 + len(speech) / SECOND * 1000 + 500
     assert len(stopped.sound) / BYTES_PER_MS == pytest.approx(stopped.ms - began.ms, abs=40)
@@ -52,7 +52,7 @@ def test_however_it_is_cut(speech: bytes) -> None:
     """What is noticed does not depend on how the sound came."""
     sound, rng = quiet(0.7) + speech + quiet(2) + speech + quiet(2), random.Random(7)
     whole = noticed(Ear(TurnDetection()), sound, len(sound))
-    assert [type(each) for each in whole] == [Began, Stopped] * (len(whole) // 2) and len(whole) >= 4
+    assert [type(each) for each in whole] == [SpeechStarted, SpeechStopped] * (len(whole) // 2) and len(whole) >= 4
     for piece in (480, 4800, 2 * rng.randrange(1000, 40_000)):
         assert noticed(Ear(TurnDetection()), sound, piece) == whole
 
@@ -81,7 +81,7 @@ def test_changing_one_s_mind(speech: bytes) -> None:
     ear = Ear()
     ear.feed(quiet(0.2))
     ear.detect(TurnDetection())
-    assert [type(each) for each in noticed(ear, quiet(1) + speech + quiet(1))][:1] == [Began]
+    assert [type(each) for each in noticed(ear, quiet(1) + speech + quiet(1))][:1] == [SpeechStarted]
     ear.detect(None)
     assert noticed(ear, speech + quiet(2)) == []
     assert ear.kept_ms > 2000

@@ -13,7 +13,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from echod.conversation import dialogue
-from echod.conversation.ear import Began, Ear, Stopped
+from echod.conversation.ear import Ear, SpeechStarted, SpeechStopped
 from echod.jobs.job import Job
 from echod.sound import flac
 from echod.speech.backend import Call
@@ -174,7 +174,7 @@ async def test_after_a_clip_was_deleted(daemon: Daemon, ada: Talk) -> None:
 @pytest.fixture
 async def beside(talk: Talk, monkeypatch: pytest.MonkeyPatch) -> Talk:
     """Every piece of sound is an utterance, and interrupts nothing."""
-    monkeypatch.setattr(Ear, "feed", lambda self, sound: [Began(0), Stopped(1000, sound)])
+    monkeypatch.setattr(Ear, "feed", lambda self, sound: [SpeechStarted(0), SpeechStopped(1000, sound)])
     detection = {"type": "server_vad", "interrupt_response": False}
     await talk.update(output_modalities=["text"], audio={"input": {"turn_detection": detection}})
     return talk

@@ -9,7 +9,16 @@ from typing import Any, Literal, Protocol
 
 from echod.conversation.dialogue import Cause, Outcome
 from echod.conversation.history import Item
-from echod.conversation.turn import ClipAdded, ClipDone, ClipProgressed, Happening, Modality, Sound, Text, Timings
+from echod.conversation.turn import (
+    ClipAdded,
+    ClipDone,
+    ClipProgressed,
+    Happening,
+    Modality,
+    SoundDelta,
+    TextDelta,
+    Timings,
+)
 from echod.errors import EchodError
 from echod.server.realtime.item_object import item_object
 from echod.server.services import Addresses
@@ -46,9 +55,9 @@ class Response:
 
     def tell(self, happening: Happening) -> None:
         match happening:
-            case Text(delta=delta):
+            case TextDelta(delta=delta):
                 self._part(f"{self._words}.delta", delta=delta)
-            case Sound(pcm=pcm):
+            case SoundDelta(pcm=pcm):
                 self._part("response.output_audio.delta", delta=base64.b64encode(pcm).decode())
             case ClipAdded(job=job, sentence=sentence):
                 self._clips[job.id] = len(self._clips)
