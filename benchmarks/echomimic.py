@@ -78,7 +78,7 @@ def main() -> None:
         for name, rate in rates.items():
             print(f"{name:34} {rate / 1e9:24.1f} GFLOP/s")
         models = load(options, dtype)
-        pipe = sampling.Audio2VideoPipeline(models, windows_at_once=options.windows)
+        pipe = sampling.Audio2VideoPipeline(models)
         if options.compile:
             models.denoiser.compile(dynamic=False)
         bench = Bench(pipe, options)
@@ -103,7 +103,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--plain", action="store_true", help="the obvious way too, interleaved")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--frames", type=int, default=24, help="of the end-to-end run; 0: none")
-    parser.add_argument("--windows", type=int, default=1, help="windows in one call of the denoiser")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--compile", action="store_true", help="torch.compile the denoiser")
     options = parser.parse_args()
@@ -194,7 +193,6 @@ class Bench:
     def __init__(self, pipe: sampling.Audio2VideoPipeline, options: argparse.Namespace) -> None:
         self.pipe = pipe
         self.size = options.size
-        self.at_once = options.windows
         self.image = np.asarray(Image.open(EXAMPLES / "portrait.png").convert("RGB"))
         self.speech = Speech.open(EXAMPLES / "speech.wav")
         box = face.find_faces(self.image)[0].box
@@ -205,12 +203,12 @@ class Bench:
         self.measured: list[Row] = []
 
     def rows(self, plain: bool) -> list[Row]:
-        batch = sampling.decode_batch(self.pipe.device.type, self.latents())
+        batch = sampling.decode_batch(self.latents())
         rows = [
             Row("face", lambda: face.find_faces(self.image)),
             Row("audio, 7.7 s", lambda: self.pipe.hear(self.speech)),
             Row("reference (encode, bank, face)", lambda: self.pipe.prepare(self.crop, self.mask)),
-            Row(f"window call of {WINDOW} frames", self.window(), per=self.at_once),
+            Row(f"window call of {WINDOW} frames", self.window()),
             Row("decode, a frame", self.decoding(batch), per=batch),
             Row("encode, a frame", self.encoding(), per=WINDOW),
         ]
@@ -260,12 +258,12 @@ class Bench:
         return work
 
     def latents(self) -> Tensor:
-        rows = WINDOW * self.at_once
+        rows = WINDOW
         return sampling.noise(rows, self.likeness.face.shape[2:], 420).to(self.pipe.device, self.pipe.dtype)
 
     def audio(self) -> Tensor:
         features = self.pipe.hear(self.speech)
-        frames = range(WINDOW * self.at_once)
+        frames = range(WINDOW)
         return audio_features.frame_audio(features, list(frames), FPS)
 
     def end_to_end(self, frames: int) -> None:

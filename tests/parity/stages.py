@@ -17,6 +17,7 @@ from echod.inference.echomimic.denoiser import Conditions
 from echod.inference.echomimic.pipeline import Likeness
 from echod.inference.echomimic.weights import Models
 from echod.inference.echomimic.windows import Plan
+from tests.drivers.denoised import denoised
 
 from .golden import Golden
 
@@ -238,7 +239,7 @@ class Comparison:
             latents = self.run(facts, kept["noise"])
             yield Row(f"{tag}: latents", distance(latents, kept["final_latents"]), END_TO_END)
             if "video_uint8" in kept:
-                frames = pipeline.to_frames(pipeline.decode(self.models.vae, latents[0].transpose(0, 1)))
+                frames = pipeline.to_frames(pipeline.decode(self.models.vae, latents[0].transpose(0, 1))).numpy()
                 theirs = kept["video_uint8"][0].permute(1, 2, 3, 0).numpy()
                 apart = np.abs(frames.astype(int) - theirs.astype(int)).max()
                 yield Row(f"{tag}: frames, of 255", float(apart), ONE_OF_255)
@@ -255,14 +256,13 @@ class Comparison:
         features = audio_features.encode(models.whisper, speech.blocks, self.dtype)
         plan = Plan(facts["frames"], facts["steps"], facts["context_frames"], facts["overlap"])
         latents = noise[0].transpose(0, 1).clamp(-NOISE_CLAMP, NOISE_CLAMP)
-        for _ in pipeline.denoise(
+        sampler = pipeline.Sampler(
             models.denoiser,
-            latents,
             lambda frames: audio_features.frame_audio(features, frames, FPS),
             Likeness(models.face_locator(mask), keys),
             pipeline.schedule(self.golden.config.scheduler, plan.steps),
             plan,
-            guidance=facts["guidance_scale"],
-        ):
-            pass
-        return latents.transpose(0, 1)[None]
+            facts["guidance_scale"],
+        )
+        made, _ = denoised(sampler, latents)
+        return made.transpose(0, 1)[None]

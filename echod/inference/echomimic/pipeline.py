@@ -9,10 +9,12 @@ Dimensions are named in config.py.
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections import defaultdict
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -24,17 +26,16 @@ from ..audio import Speech
 from ..contract import Checkpoint, Frames, Image, Size, no_checkpoint
 from ..errors import InputError
 from . import audio_features
+from .board import GRID, Batch, Board, Order
 from .config import FPS, LATENT_SCALE, NOISE_CLAMP, OVERLAP, VAE_FACTOR, WINDOW
 from .denoiser import BankKeys, Conditions, DenoisingUNet
 from .weights import Models
-from .windows import Call, Plan, together, wavefront
+from .windows import Call, Plan, wavefront
 
-DECODE_BATCH = {"cuda": 8, "cpu": 2}  # frames; a CPU gains nothing by more, and needs memory for them
-DECODE_PIXELS = 2 * 512 * 512  # of a batch: with more, decoding and not denoising would set the peak of memory
+DECODE_PIXELS = 2 * 512 * 512  # at once: with more, decoding and not denoising would set the peak of memory
 DRAWN = 256  # planes (h, w) of noise drawn at once; torch draws 16 numbers together, so a multiple of 16
 MAX_STEPS = 1000  # as many as the model was trained with
-
-Order = Callable[[Plan], Iterator[Call]]
+WAIT = 0.002  # seconds between two looks for something to do
 
 
 class NotFiniteError(ArithmeticError):
@@ -56,14 +57,10 @@ class Likeness:
 
 
 class Audio2VideoPipeline:
-    """The loaded models of one engine, as one thing that turns a likeness and a speech into frames.
+    """The loaded models of one engine, as one thing that turns a likeness and a speech into frames."""
 
-    `windows_at_once` batches the calls of the denoiser: faster on a large GPU, the same plan, equal up to rounding.
-    """
-
-    def __init__(self, models: Models, *, windows_at_once: int = 1) -> None:
+    def __init__(self, models: Models) -> None:
         self.models = models
-        self.windows_at_once = windows_at_once
         weight = models.denoiser.conv_in.weight
         self.device, self.dtype = weight.device, weight.dtype
         if self.device.type == "cuda":
@@ -110,52 +107,65 @@ class Audio2VideoPipeline:
         window: int = WINDOW,
         overlap: int = OVERLAP,
         order: Order = wavefront,
+        board: Path | None = None,
+        identity: str = "",
         checkpoint: Checkpoint = no_checkpoint,
     ) -> Iterator[Frames]:
         """The clip's frames, ceil(seconds * fps) of them, in batches as they become final.
 
+        What has been computed lies in the directory `board`, if one is given: whoever is called with the same arguments
+        after a death goes on from there. `identity` says what decides the numbers and cannot be seen from here.
         Raises InputError (invalid_request), NotFiniteError and whatever `checkpoint` raises.
         """
         wanted = math.ceil(round(speech.seconds * fps, 6))
         scheduler = schedule(self.models.config.scheduler, steps)
         audio = self.hear(speech, checkpoint)
         plan = make_plan(audio_features.frame_count(len(audio), fps), steps, window, overlap)
-        latents = noise(plan.frames, likeness.face.shape[2:], seed, self.dtype).to(self.device)
-        shown, at_once = 0, decode_batch(self.device.type, latents)
-        for final in denoise(
-            self.models.denoiser,
-            latents,
-            lambda frames: audio_features.frame_audio(audio, frames, fps),
-            likeness,
-            scheduler,
-            plan,
-            guidance=guidance,
-            order=order,
-            at_once=self.windows_at_once,
-            checkpoint=checkpoint,
-        ):
-            while shown < min(final, wanted):
-                checkpoint("decode", shown, wanted)
-                batch = latents[shown : min(final, wanted, shown + at_once)]
-                yield to_frames(decode(self.models.vae, batch))
-                shown += len(batch)
+        latents = noise(plan.frames, likeness.face.shape[2:], seed, self.dtype)
+        sampler = Sampler(self.models.denoiser, lambda at: audio_features.frame_audio(audio, at, fps), likeness,
+                          scheduler, plan, guidance)  # fmt: skip
+        identity = f"{identity} {self.device} {self.dtype} {guidance} {seed} {fps} {torch.__version__}"
+        made = Board.begin(plan, latents, wanted, sampler.step, board, identity, order)
+        with contextlib.closing(made):
+            while not made.complete:
+                if (frames := made.show()) is not None:
+                    yield frames.numpy()
+                    continue
+                match made.take():
+                    case Batch() as batch:
+                        checkpoint("decode", made.frames_shown, wanted)
+                        pictures = self.pictures(made.final(batch))
+                        if made.next_to_show(batch):
+                            yield pictures[: wanted - made.frames_shown].numpy()
+                            made.pass_over(batch)
+                        else:
+                            made.add_frames(batch, pictures)
+                    case (_, _) as call:
+                        checkpoint("denoise", made.calls_done, plan.calls)
+                        made.add(call, sampler(call, made.given(call)))
+                        if made.calls_done == plan.calls:
+                            checkpoint("denoise", plan.calls, plan.calls)
+                    case None:  # others are at all that can be done
+                        checkpoint("denoise", made.calls_done, plan.calls)
+                        time.sleep(WAIT)
         checkpoint("decode", wanted, wanted)
+
+    def pictures(self, latents: Tensor) -> Tensor:
+        """(n, 4, h, w) on the CPU to (n, H, W, 3) uint8, in pieces whose size depends on the frames' alone."""
+        pieces = latents.to(self.device).split(decode_batch(latents))
+        return torch.cat([to_frames(decode(self.models.vae, piece)) for piece in pieces])
 
     @torch.inference_mode()
     def try_out(self, likeness: Likeness) -> None:
         """One window and one batch of pictures, from nothing: what is slow at the first time is slow now."""
         positions = torch.zeros(1, 1 + len(self.models.whisper.blocks), self.models.config.whisper.n_audio_state)
         audio = positions.to(self.device, self.dtype)
-        latents = noise(WINDOW, likeness.face.shape[2:], 0, self.dtype).to(self.device)
-        for _ in denoise(
-            self.models.denoiser,
-            latents,
-            lambda frames: audio_features.frame_audio(audio, frames, FPS),
-            likeness,
-            schedule(self.models.config.scheduler, 1),
-            Plan(WINDOW, 1),
-        ):
-            decode(self.models.vae, latents[: decode_batch(self.device.type, latents)])
+        latents, plan = noise(WINDOW, likeness.face.shape[2:], 0, self.dtype), Plan(WINDOW, 1)
+        scheduler = schedule(self.models.config.scheduler, 1)
+        sampler = Sampler(self.models.denoiser, lambda at: audio_features.frame_audio(audio, at, FPS), likeness,
+                          scheduler, plan)  # fmt: skip
+        sampler((0, 0), latents)
+        self.pictures(latents[:GRID])
 
 
 def noise(frames: int, sides: torch.Size | tuple[int, int], seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -189,45 +199,39 @@ def make_plan(frames: int, steps: int, window: int, overlap: int) -> Plan:
         raise InputError("invalid_request", str(error)) from error
 
 
-def denoise(
-    denoiser: DenoisingUNet,
-    latents: Tensor,
-    audio: Callable[[list[int]], Tensor],
-    likeness: Likeness,
-    scheduler: DDIMScheduler,
-    plan: Plan,
-    *,
-    guidance: float = 1.0,
-    order: Order = wavefront,
-    at_once: int = 1,
-    checkpoint: Checkpoint = no_checkpoint,
-) -> Iterator[int]:
-    """Denoise `latents` (N, 4, h, w) in place, each frame at its own pace; yields how many, from the first, are final.
+class Sampler:
+    """What the calls of one plan need beside latents. `audio` gives what frames attend to, (len(frames), 50, D)."""
 
-    `audio` gives what frames attend to, (len(frames), 50, D). Raises NotFiniteError at the step where it happens.
-    """
-    timesteps = [int(timestep) for timestep in scheduler.timesteps]
-    shifts = [denoiser.time_shifts(timestep) for timestep in timesteps]
-    average, early, final, done = Average(plan), set[int](), 0, 0
-    for calls in together(order(plan), at_once):
-        checkpoint("denoise", done, plan.calls)
-        step, frames = calls[0][0], [frame for call in calls for frame in plan.covered(call)]
-        given = Conditions(shifts[step], audio(frames), likeness.face, likeness.bank, len(frames) // len(calls))
-        velocities = predict(denoiser, latents[frames], given, guidance)
+    def __init__(
+        self,
+        denoiser: DenoisingUNet,
+        audio: Callable[[list[int]], Tensor],
+        likeness: Likeness,
+        scheduler: DDIMScheduler,
+        plan: Plan,
+        guidance: float = 1.0,
+    ) -> None:
+        self.denoiser, self.audio, self.likeness, self.plan, self.guidance = denoiser, audio, likeness, plan, guidance
+        self.scheduler = scheduler
+        self.device = denoiser.conv_in.weight.device
+        self.timesteps = [int(timestep) for timestep in scheduler.timesteps]
+        self.shifts = [denoiser.time_shifts(timestep) for timestep in self.timesteps]
+
+    @torch.inference_mode()
+    def __call__(self, call: Call, latents: Tensor) -> Tensor:
+        """The velocities of a call's frames, (F, 4, h, w) in fp32 on the CPU. Raises NotFiniteError."""
+        step, window = call
+        frames = self.plan.covered(call)
+        given = Conditions(self.shifts[step], self.audio(frames), self.likeness.face, self.likeness.bank, len(frames))
+        velocities = predict(self.denoiser, latents.to(self.device), given, self.guidance).cpu()
         if not all_finite(velocities):
-            raise NotFiniteError(f"step {step + 1} of {plan.steps}, window {calls[0][1] + 1}: latents are not finite")
-        ready, mean = average.add(calls, velocities)
-        if ready:
-            moved = scheduler.step(mean, timesteps[step], latents[ready].float(), eta=0.0).prev_sample
-            latents[ready] = moved.to(latents.dtype)
-        if step == plan.steps - 1:
-            early.update(ready)
-            while final in early:
-                early.remove(final)
-                final += 1
-        done += len(calls)
-        yield final
-    checkpoint("denoise", done, plan.calls)
+            raise NotFiniteError(f"step {step + 1} of {self.plan.steps}, window {window + 1}: latents are not finite")
+        return velocities
+
+    def step(self, level: int, velocities: Tensor, latents: Tensor) -> Tensor:
+        """Latents one level on; both (n, 4, h, w) in fp32 on the CPU."""
+        moved: Tensor = self.scheduler.step(velocities, self.timesteps[level], latents, eta=0.0).prev_sample
+        return moved
 
 
 def predict(denoiser: DenoisingUNet, latents: Tensor, given: Conditions, guidance: float) -> Tensor:
@@ -240,30 +244,6 @@ def predict(denoiser: DenoisingUNet, latents: Tensor, given: Conditions, guidanc
     both = denoiser(torch.cat([latents, latents]), replace(given, free=len(latents)))
     free, held = both.float().chunk(2)
     return torch.add(free, held - free, alpha=guidance)
-
-
-class Average:
-    """The mean over the windows that cover a frame, added up in their order whatever order they come in."""
-
-    def __init__(self, plan: Plan) -> None:
-        self._plan = plan
-        self._waiting: dict[int, dict[int, Tensor]] = defaultdict(dict)  # frame -> window -> (4, h, w)
-
-    def add(self, calls: list[Call], velocities: Tensor) -> tuple[list[int], Tensor]:
-        """Take the results of calls of one step; gives the frames that lack no window any more, and their means."""
-        step, ready = calls[0][0], []
-        covered = [(call[1], frame) for call in calls for frame in self._plan.covered(call)]
-        for (window, frame), velocity in zip(covered, velocities, strict=True):
-            self._waiting[frame][window] = velocity
-            if len(self._waiting[frame]) == len(self._plan.covering(step, frame)):
-                ready.append(frame)
-        means = [_mean(self._waiting.pop(frame)) for frame in ready]
-        return ready, torch.stack(means) if means else velocities[:0]
-
-
-def _mean(parts: dict[int, Tensor]) -> Tensor:
-    first, *others = (parts[window] for window in sorted(parts))
-    return sum(others, first) / len(parts)
 
 
 def check_sides(size: Size) -> None:
@@ -304,10 +284,10 @@ def decode(vae: Any, latents: Tensor) -> Tensor:
     return in_range(vae, picture, latents, "decoding frames")
 
 
-def decode_batch(device: str, latents: Tensor) -> int:
+def decode_batch(latents: Tensor) -> int:
     """How many frames of latents (N, 4, h, w) are decoded at once."""
     pixels = latents[0, 0].numel() * VAE_FACTOR**2
-    return max(1, min(DECODE_BATCH.get(device, 1), DECODE_PIXELS // pixels))
+    return max(1, min(GRID, DECODE_PIXELS // pixels))
 
 
 def in_range(vae: Any, work: Callable[[Tensor], Tensor], given: Tensor, what: str) -> Tensor:
@@ -330,11 +310,10 @@ def in_range(vae: Any, work: Callable[[Tensor], Tensor], given: Tensor, what: st
     raise NotFiniteError(f"{what}: the VAE's output is not finite, in fp32 neither")
 
 
-def to_frames(pictures: Tensor) -> Frames:
-    """(n, 3, H, W) to (n, H, W, 3) uint8, truncated as the authors do."""
+def to_frames(pictures: Tensor) -> Tensor:
+    """(n, 3, H, W) to (n, H, W, 3) uint8 on the CPU, truncated as the authors do."""
     scaled = (pictures.float() / 2 + 0.5).clamp(0, 1) * 255
-    frames: Frames = scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
-    return frames
+    return scaled.to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu()
 
 
 def all_finite(*tensors: Tensor) -> bool:

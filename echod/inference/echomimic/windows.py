@@ -60,6 +60,12 @@ class Plan:
         place = (frame - ROTATION * step) % self.frames
         return sorted({*self._over(place), *self._over(place + self.frames)})
 
+    def needs(self, call: Call) -> list[Call]:
+        """The calls of the step before that its frames come from, ascending."""
+        step, _ = call
+        frames = self.covered(call) if step else ()
+        return [(step - 1, window) for window in sorted({w for f in frames for w in self.covering(step - 1, f)})]
+
     def _over(self, place: int) -> range:
         """Windows whose start is at most a window before `place`, on a line rather than a loop."""
         first = max(0, -(-(place - self.window + 1) // self.stride))
@@ -88,15 +94,3 @@ def _missing(plan: Plan, frame: int, done: list[bytearray]) -> list[Call]:
         levels.append([(step, window) for window in windows])
         needed = {f for call in levels[-1] for f in plan.covered(call)}
     return [call for level in reversed(levels) for call in level]
-
-
-def together(order: Iterator[Call], most: int) -> Iterator[list[Call]]:
-    """The same calls in batches of one step each, which do not depend on each other, of at most `most` calls."""
-    batch: list[Call] = []
-    for call in order:
-        if batch and (len(batch) == most or batch[0][0] != call[0]):
-            yield batch
-            batch = []
-        batch.append(call)
-    if batch:
-        yield batch

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echod.inference.echomimic.windows import Plan, step_by_step, together, wavefront
+from echod.inference.echomimic.windows import Plan, step_by_step, wavefront
 
 
 @st.composite
@@ -36,14 +36,6 @@ def test_wavefront_runs_everything_once_and_in_time(plan: Plan) -> None:
                 assert {(step - 1, earlier) for earlier in plan.covering(step - 1, frame)} <= done
         done.add((step, window))
     assert done == set(step_by_step(plan))
-
-
-@given(plans(), st.integers(1, 6))
-def test_batches_hold_calls_of_one_step(plan: Plan, most: int) -> None:
-    """Batches keep the order, are not too large, and never hold two calls of which one needs the other."""
-    batches = list(together(wavefront(plan), most))
-    assert [call for batch in batches for call in batch] == list(wavefront(plan))
-    assert all(len(batch) <= most and len({step for step, _ in batch}) == 1 for batch in batches)
 
 
 @pytest.mark.parametrize(("frames", "first", "calls"), [(72, 32, 48), (240, 36, 162), (1200, 47, 804)])

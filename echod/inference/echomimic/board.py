@@ -1,0 +1,305 @@
+"""The state of a clip in the making: what every frame's latents are, and which window calls are done.
+
+Several processes of a host may share it, and whoever is killed costs the call that it was in, no more. A frame has two
+slots for latents, by parity of its level, the steps it has taken: the next latents are written beside those that hold,
+then the level moves on, and only when all windows are done in which the frame is does it move again. So whatever is cut
+off can be done once more. Means and steps of the scheduler are computed here, on the CPU and in one order, so that it
+is all one who computed what, and when.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import torch
+from torch import Tensor
+
+from .shelf import NOBODY, Directory, Shelf, Sizes, UnfitError
+from .windows import Call, Plan, wavefront
+
+GRID = 4  # frames decoded together, counted from the first: in other batches their pixels would differ in the last bit
+AHEAD = 16  # batches decoded before they are wanted, at most
+
+Step = Callable[[int, Tensor, Tensor], Tensor]  # level, mean velocity, latents -> latents; (n, 4, h, w), fp32
+
+Order = Callable[[Plan], Iterator[Call]]
+
+log = logging.getLogger("echod.board")
+
+
+class Batch(NamedTuple):
+    """Frames GRID * number and on, to be decoded."""
+
+    number: int
+
+
+class Board:
+    """What has become of a plan, of which `wanted` frames are shown. `resumed` calls were done when it was opened."""
+
+    def __init__(self, plan: Plan, wanted: int, shelf: Shelf, step: Step, order: Order = wavefront) -> None:
+        self.plan, self.wanted, self.shelf = plan, wanted, shelf
+        self.resumed = 0
+        self._step = step
+        self._order = list(order(plan))
+        self._first = 0  # in that order; all before are done
+        self._left: Shelf | None = None  # whose lock is still held when it is left
+        self._results: dict[Call, dict[str, Tensor]] = {}  # by this process, as far as others wait for them
+
+    @classmethod
+    def begin(
+        cls,
+        plan: Plan,
+        latents: Tensor,
+        wanted: int,
+        step: Step,
+        directory: Path | None = None,
+        identity: str = "",
+        order: Order = wavefront,
+    ) -> Self:
+        """In `directory`, going on with what is there if it is sound and of `identity`; else in memory."""
+        sizes = Sizes(latents.shape, latents.dtype, plan.calls, -(-wanted // GRID))
+        if directory is not None:
+            try:
+                shelf = Directory(sizes, directory, f"{plan} {identity}")
+                board = cls(plan, wanted, shelf, step, order)
+                board._go_on_or_begin(latents)
+                return board
+            except OSError as error:
+                log.warning("a clip goes on without a board that would outlive its worker: %s", error)
+        board = cls(plan, wanted, Shelf(sizes), step, order)
+        board._begin(latents)
+        return board
+
+    def _go_on_or_begin(self, latents: Tensor) -> None:
+        shelf = self.shelf
+        assert isinstance(shelf, Directory)
+        with shelf.locked():
+            why = shelf.unfit
+            if why is None:
+                try:
+                    self._check()
+                except UnfitError as error:
+                    why = str(error)
+                    shelf.renew()
+        if why:
+            log.warning("the clip begins anew; what was left of it is of no use: %s", why)
+        if why is not None:
+            self._begin(latents)
+            shelf.begun()
+
+    def _begin(self, latents: Tensor) -> None:
+        self.shelf.latents[0] = latents
+        self.shelf.claims[:] = NOBODY
+        for frame in range(self.plan.frames):
+            self.shelf.sums[0, frame] = _sum(self.shelf.latents[0, frame], 0)
+
+    def _check(self) -> None:
+        """Raises UnfitError for latents that are not what was written. Results that are not are computed again."""
+        for frame, level in enumerate(self.shelf.levels.tolist()):
+            if not 0 <= level <= self.plan.steps or self.shelf.sums[level % 2, frame] != _sum(
+                self.shelf.latents[level % 2, frame], level
+            ):
+                raise UnfitError(f"the latents of frame {frame} are damaged")
+        for call in self._order:
+            if self._done(call) and self._waiting(call):
+                try:
+                    self.shelf.kept(_name(call))
+                except UnfitError as error:
+                    log.warning("a window is computed again: %s", error)
+                    self.shelf.done[self._number(call)] = 0
+        self.shelf.shown[0] = 0
+        self.resumed = self.calls_done
+
+    # What there is to do
+
+    @property
+    def calls_done(self) -> int:
+        return int(self.shelf.done.sum())
+
+    def take(self) -> Call | Batch | None:
+        """The next thing to do, which is the caller's until it is given back or the caller is gone; None: wait."""
+        with self.shelf.locked():
+            taken = self._taken()
+            for task in self._ready():
+                number = self._number(task)
+                if number not in taken:
+                    self.shelf.claims[self.shelf.seat] = number
+                    return task
+        return None
+
+    def _ready(self) -> Iterator[Call | Batch]:
+        shown = int(self.shelf.shown[0])
+        for number in range(shown, min(shown + AHEAD, len(self.shelf.decoded))):
+            if not self.shelf.decoded[number] and self._final(number):
+                yield Batch(number)
+        while self._first < len(self._order) and self._done(self._order[self._first]):
+            self._first += 1
+        for call in self._order[self._first :]:
+            if not self._done(call) and all(map(self._done, self.plan.needs(call))):
+                yield call
+
+    def _taken(self) -> set[int]:
+        """What others are at; what those had taken who are gone is free again."""
+        found = set()
+        for seat, number in enumerate(self.shelf.claims.tolist()):
+            if number == NOBODY:
+                continue
+            if seat != self.shelf.seat and self.shelf.present(seat):
+                found.add(number)
+            else:
+                self.shelf.claims[seat] = NOBODY
+        return found
+
+    def _number(self, task: Call | Batch) -> int:
+        if isinstance(task, Batch):
+            return self.plan.calls + task.number
+        return task[0] * self.plan.windows + task[1]
+
+    def _done(self, call: Call) -> bool:
+        return bool(self.shelf.done[self._number(call)])
+
+    # Window calls
+
+    def given(self, call: Call) -> Tensor:
+        """The latents of a call that was taken, (F, 4, h, w)."""
+        return self.shelf.latents[call[0] % 2, self.plan.covered(call)]
+
+    def add(self, call: Call, velocities: Tensor) -> None:
+        """What the denoiser made of them, (F, 4, h, w) in fp32 on the CPU. Raises OSError where it cannot be kept."""
+        found = {str(frame): velocity for frame, velocity in zip(self.plan.covered(call), velocities, strict=True)}
+        with self.shelf.locked():
+            if not self._done(call):  # by another, while the daemon took us for dead
+                self._results[call] = found
+                moved = self._move(call)
+                waiting = {name: velocity for name, velocity in found.items() if int(name) not in moved}
+                if waiting:
+                    self._keep(_name(call), waiting)
+                self.shelf.done[self._number(call)] = 1
+                self._forget({call, *(other for frame in moved for other in self._covering(call[0], frame))})
+            self.shelf.claims[self.shelf.seat] = NOBODY
+
+    def _move(self, call: Call) -> set[int]:
+        """Frames that waited for this call alone take their step."""
+        step = call[0]
+        moving = [
+            frame
+            for frame in self.plan.covered(call)
+            if self.shelf.levels[frame] == step and all(self._done(c) for c in self._covering(step, frame) if c != call)
+        ]
+        if moving:
+            means = torch.stack([self._mean(step, frame) for frame in moving])
+            old, new = step % 2, (step + 1) % 2
+            made = self._step(step, means, self.shelf.latents[old, moving].float())
+            self.shelf.latents[new, moving] = made.to(self.shelf.latents.dtype)
+            for frame in moving:
+                self.shelf.sums[new, frame] = _sum(self.shelf.latents[new, frame], step + 1)
+            self.shelf.levels[moving] = step + 1
+        return {frame for frame in self.plan.covered(call) if self.shelf.levels[frame] > step}
+
+    def _mean(self, step: int, frame: int) -> Tensor:
+        first, *others = (self._result(call)[str(frame)] for call in self._covering(step, frame))
+        return sum(others, first) / (1 + len(others))
+
+    def _result(self, call: Call) -> dict[str, Tensor]:
+        if call not in self._results:
+            self._results[call] = self.shelf.kept(_name(call))
+        return self._results[call]
+
+    def _covering(self, step: int, frame: int) -> list[Call]:
+        return [(step, window) for window in self.plan.covering(step, frame)]
+
+    def _waiting(self, call: Call) -> bool:
+        return bool((self.shelf.levels[self.plan.covered(call)] <= call[0]).any())
+
+    def _forget(self, calls: set[Call]) -> None:
+        for call in calls:
+            if self._done(call) and not self._waiting(call):
+                self._results.pop(call, None)
+                self.shelf.drop(_name(call))
+
+    # Frames
+
+    def _final(self, number: int) -> bool:
+        frames = slice(number * GRID, min((number + 1) * GRID, self.wanted))
+        return bool((self.shelf.levels[frames] == self.plan.steps).all())
+
+    def final(self, batch: Batch) -> Tensor:
+        """The latents of a batch, (GRID, 4, h, w): after the clip's last frame, that once more."""
+        frames = [min(batch.number * GRID + i, self.wanted - 1) for i in range(GRID)]
+        return self.shelf.latents[self.plan.steps % 2, frames]
+
+    @property
+    def frames_shown(self) -> int:
+        return min(int(self.shelf.shown[0]) * GRID, self.wanted)
+
+    @property
+    def complete(self) -> bool:
+        return self.frames_shown == self.wanted
+
+    def next_to_show(self, batch: Batch) -> bool:
+        return batch.number == self.shelf.shown[0]
+
+    def show(self) -> Tensor | None:
+        """The next frames of the clip, (n, H, W, 3) uint8, if somebody has decoded them; only the owner shows."""
+        number = int(self.shelf.shown[0])
+        if not self.shelf.decoded[number]:
+            return None
+        frames = self.shelf.kept(f"frames.{number}")["frames"]
+        self.shelf.drop(f"frames.{number}")
+        self.pass_over(Batch(number))
+        return frames[: self.wanted - number * GRID]
+
+    def pass_over(self, batch: Batch) -> None:
+        """The owner has shown this one."""
+        with self.shelf.locked():
+            self.shelf.decoded[batch.number] = 1
+            self.shelf.shown[0] = batch.number + 1
+            if self.shelf.claims[self.shelf.seat] == self._number(batch):
+                self.shelf.claims[self.shelf.seat] = NOBODY
+
+    def add_frames(self, batch: Batch, frames: Tensor) -> None:
+        """What the decoder made of a batch, (GRID, H, W, 3) uint8."""
+        with self.shelf.locked():
+            self._keep(f"frames.{batch.number}", {"frames": frames})
+            self.shelf.decoded[batch.number] = 1
+            self.shelf.claims[self.shelf.seat] = NOBODY
+
+    # Where it lies
+
+    def _keep(self, name: str, tensors: dict[str, Tensor]) -> None:
+        try:
+            self.shelf.keep(name, tensors)
+        except OSError as error:
+            self._leave(error)
+            self.shelf.keep(name, tensors)
+
+    def _leave(self, error: OSError) -> None:
+        """Go on in memory, without whoever helped: they find that the directory is gone."""
+        left, self.shelf = self.shelf, Shelf(self.shelf.sizes)
+        assert isinstance(left, Directory)
+        self._left = left
+        log.warning("a clip goes on without its board, which cannot be written: %s", error)
+        for name in ("latents", "sums", "levels", "done", "decoded", "claims", "shown"):
+            getattr(self.shelf, name).copy_(getattr(left, name))
+        for name in left.names():
+            with contextlib.suppress(UnfitError):
+                self.shelf.keep(name, left.kept(name))
+        left.remove()
+
+    def close(self) -> None:
+        for shelf in filter(None, (self.shelf, self._left)):
+            shelf.close()
+
+
+def _name(call: Call) -> str:
+    return f"call.{call[0]}.{call[1]}"
+
+
+def _sum(latents: Tensor, level: int) -> int:
+    """A checksum that costs next to nothing: other latents, another level or none at all have another one."""
+    words = latents.flatten().view(torch.int64)
+    return int((words * torch.arange(1, 2 * len(words), 2)).sum()) + level + 1

@@ -1,0 +1,221 @@
+"""Where a board lies: in this process's memory, or in a directory that other processes of the host share.
+
+Arrays are mapped; what is large and soon used, the results of calls and decoded frames, are files of their own. All of
+it outlives whoever wrote it. Locks are held by open files, so that they go with a process, however it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import mmap
+import os
+import shutil
+from collections.abc import Iterator
+from hashlib import blake2b
+from math import prod
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor
+
+SEATS = 64  # processes that may share a board
+NOBODY = -1
+HEAD = 64  # bytes in front of the arrays, for whose board it is
+SEAL = 8  # bytes
+
+
+class UnfitError(Exception):
+    """What lies there cannot be used; says why."""
+
+
+class Sizes(NamedTuple):
+    """`latents` (N, 4, h, w), how many calls there are, and how many batches are decoded."""
+
+    latents: torch.Size
+    dtype: torch.dtype
+    calls: int
+    batches: int
+
+
+class Shelf:
+    """The arrays of a board, and tensors kept by name: in memory, for this process alone."""
+
+    latents: Tensor  # (2, N, 4, h, w): of each frame, by parity of its level
+    sums: Tensor  # (2, N): their checksums
+    levels: Tensor  # (N): how many steps a frame has taken
+    done: Tensor  # (calls)
+    decoded: Tensor  # (batches): 1 where frames are kept
+    claims: Tensor  # (SEATS): the task that each has taken, or NOBODY
+    shown: Tensor  # (1): batches that the owner is done with
+
+    def __init__(self, sizes: Sizes) -> None:
+        self.sizes = sizes
+        self.seat = 0
+        self._tensors: dict[str, dict[str, Tensor]] = {}
+        self._map(bytearray(self._size))
+
+    @property
+    def _arrays(self) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+        frames = self.sizes.latents[0]
+        return {
+            "latents": (self.sizes.dtype, (2, *self.sizes.latents)),
+            "sums": (torch.int64, (2, frames)),
+            "claims": (torch.int64, (SEATS,)),
+            "shown": (torch.int64, (1,)),
+            "levels": (torch.int16, (frames,)),
+            "done": (torch.uint8, (self.sizes.calls,)),
+            "decoded": (torch.uint8, (self.sizes.batches,)),
+        }
+
+    @property
+    def _size(self) -> int:
+        return HEAD + sum(_aligned(dtype, shape) for dtype, shape in self._arrays.values())
+
+    def _map(self, buffer: bytearray | mmap.mmap) -> None:
+        at = HEAD
+        for name, (dtype, shape) in self._arrays.items():
+            setattr(self, name, torch.frombuffer(buffer, dtype=dtype, count=prod(shape), offset=at).view(shape))
+            at += _aligned(dtype, shape)
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else changes anything meanwhile."""
+        yield
+
+    def present(self, seat: int) -> bool:
+        """Whether whoever has, or had, this seat is still there."""
+        return seat == self.seat
+
+    def keep(self, name: str, tensors: dict[str, Tensor]) -> None:
+        """All at once, or not at all. Raises OSError."""
+        self._tensors[name] = tensors
+
+    def kept(self, name: str) -> dict[str, Tensor]:
+        """Raises UnfitError if they are not there, or damaged."""
+        if name not in self._tensors:
+            raise UnfitError(f"{name} is missing")
+        return self._tensors[name]
+
+    def drop(self, name: str) -> None:
+        self._tensors.pop(name, None)
+
+    def close(self) -> None:
+        """Leave, and leave all as it is."""
+
+
+class Directory(Shelf):
+    """The same in a directory, made anew unless it holds a board of `identity`; then `unfit` is None, else says why.
+
+    Raises OSError.
+    """
+
+    def __init__(self, sizes: Sizes, path: Path, identity: str) -> None:
+        self.sizes, self.path = sizes, path
+        self._seal = seal(f"{sizes} {identity}".encode())
+        self._files = contextlib.ExitStack()
+        self.unfit = self._enter()
+        if self.unfit is None:
+            self._map_file()
+        else:
+            self.renew()
+
+    def renew(self) -> None:
+        """Begin anew, in files of its own: whoever has the old ones mapped can do no harm with them."""
+        self.close()
+        self.remove()
+        self._enter()
+        try:
+            # Writing to a map of a file with holes would end the process where the disk is full.
+            os.posix_fallocate(self._board.fileno(), 0, self._size)
+            self._map_file()
+        except OSError:
+            self.close()
+            self.remove()
+            raise
+
+    def begun(self) -> None:
+        """What is in it now can be gone on with."""
+        os.pwrite(self._board.fileno(), self._seal, 0)
+
+    def _enter(self) -> str | None:
+        """Take a seat. Returns why the board there cannot be used; empty where there is none."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._lock, self._board = self._file("lock"), self._file("board")
+        self.seat = next((seat for seat in range(SEATS) if _locks(self._file(f"seat.{seat}"))), SEATS)
+        if self.seat == SEATS:
+            raise BlockingIOError(f"{SEATS} processes share {self.path} already")
+        size, found = os.fstat(self._board.fileno()).st_size, os.pread(self._board.fileno(), SEAL, 0)
+        if not any(found):
+            return ""
+        if size != self._size or found != self._seal:
+            return "it is of another clip, or of other models, devices or versions"
+        return None
+
+    def _file(self, name: str) -> BinaryIO:
+        descriptor = os.open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        return self._files.enter_context(os.fdopen(descriptor, "r+b", buffering=0))
+
+    def _map_file(self) -> None:
+        self._map(mmap.mmap(self._board.fileno(), self._size))
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        fcntl.flock(self._lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            fcntl.flock(self._lock, fcntl.LOCK_UN)
+
+    def present(self, seat: int) -> bool:
+        if seat == self.seat:
+            return True
+        with (self.path / f"seat.{seat}").open("ab") as file:
+            return not _locks(file)
+
+    def keep(self, name: str, tensors: dict[str, Tensor]) -> None:
+        data = safetensors.torch.save(tensors)
+        part = self.path / f"part.{self.seat}"
+        part.write_bytes(seal(data) + data)
+        part.replace(self.path / name)
+
+    def kept(self, name: str) -> dict[str, Tensor]:
+        try:
+            data = (self.path / name).read_bytes()
+            if data[:SEAL] != seal(data[SEAL:]):
+                raise UnfitError(f"{name} is damaged")
+            return safetensors.torch.load(data[SEAL:])
+        except (OSError, SafetensorError) as error:
+            raise UnfitError(f"{name} cannot be read: {error}") from None
+
+    def drop(self, name: str) -> None:
+        (self.path / name).unlink(missing_ok=True)
+
+    def names(self) -> list[str]:
+        """Of all that is kept."""
+        return [path.name for path in self.path.iterdir() if path.name.startswith(("call.", "frames."))]
+
+    def remove(self) -> None:
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def close(self) -> None:
+        self._files.close()
+
+
+def seal(data: bytes) -> bytes:
+    return blake2b(data, digest_size=SEAL).digest()
+
+
+def _aligned(dtype: torch.dtype, shape: tuple[int, ...]) -> int:
+    return -(-prod(shape) * dtype.itemsize // HEAD) * HEAD
+
+
+def _locks(file: BinaryIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
