@@ -74,6 +74,20 @@ class Board:
         board._begin(latents)
         return board
 
+    @classmethod
+    def join(
+        cls,
+        plan: Plan,
+        latents: Tensor,
+        wanted: int,
+        step: Step,
+        directory: Path,
+        identity: str,
+    ) -> Self:
+        """One that another process began. Raises OSError, and UnfitError if that is not of `identity`, or gone."""
+        sizes = Sizes(latents.shape, latents.dtype, plan.calls, -(-wanted // GRID))
+        return cls(plan, wanted, Directory(sizes, directory, f"{plan} {identity}", join=True), step)
+
     def _go_on_or_begin(self, latents: Tensor) -> None:
         shelf = self.shelf
         assert isinstance(shelf, Directory)
@@ -111,7 +125,8 @@ class Board:
                 except UnfitError as error:
                     log.warning("a window is computed again: %s", error)
                     self.shelf.done[self._number(call)] = 0
-        self.shelf.shown[0] = 0
+        self.shelf.shown[0] = 0  # what was shown went with whoever showed it
+        self.shelf.decoded[:] = 0
         self.resumed = self.calls_done
 
     # What there is to do
@@ -248,7 +263,12 @@ class Board:
         number = int(self.shelf.shown[0])
         if not self.shelf.decoded[number]:
             return None
-        frames = self.shelf.kept(f"frames.{number}")["frames"]
+        try:
+            frames = self.shelf.kept(f"frames.{number}")["frames"]
+        except UnfitError as error:
+            log.warning("frames are decoded again: %s", error)
+            self.shelf.decoded[number] = 0
+            return None
         self.shelf.drop(f"frames.{number}")
         self.pass_over(Batch(number))
         return frames[: self.wanted - number * GRID]

@@ -113,13 +113,16 @@ class Directory(Shelf):
     Raises OSError.
     """
 
-    def __init__(self, sizes: Sizes, path: Path, identity: str) -> None:
+    def __init__(self, sizes: Sizes, path: Path, identity: str, *, join: bool = False) -> None:
         self.sizes, self.path = sizes, path
         self._seal = seal(f"{sizes} {identity}".encode())
         self._files = contextlib.ExitStack()
         self.unfit = self._enter()
         if self.unfit is None:
             self._map_file()
+        elif join:
+            self.close()
+            raise UnfitError(self.unfit or "there is none")
         else:
             self.renew()
 
