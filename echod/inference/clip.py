@@ -9,13 +9,14 @@ make_clip(engine, portrait, Speech.open(Path("speech.wav")), Options(), Path("ou
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 
 from .audio import Speech
-from .contract import Checkpoint, Engine, Options, Portrait, check_options, no_checkpoint
+from .contract import Board, Checkpoint, Engine, Options, Portrait, check_options, no_checkpoint
 from .room import Room
 from .video import ClipWriter, remux, thumbnail
 
@@ -47,16 +48,17 @@ def make_clip(
 
     The clip appears complete and synced or not at all. `mark` adds to what its metadata says beside "AI-generated",
     engine and seed. `on_first_fragment` is called in this thread, once the stream can be played from its beginning.
-    Raises InputError, NoRoom and whatever the engine or `checkpoint` raises; then neither stream nor clip is left.
+    Raises InputError, NoRoom and whatever the engine or `checkpoint` raises; then neither stream nor clip is left, but
+    perhaps `board`, with which the next call in this directory goes on.
     """
     check_options(options)
     room = room or Room(directory)
-    stream = directory / f"stream.{attempt}.mp4"
+    stream, board = directory / f"stream.{attempt}.mp4", directory / "board"
     facts = {"engine": engine.name, "seed": str(options.seed), **engine.mark, **(mark or {})}
     writer = ClipWriter(stream, portrait.size, options.fps, speech, lossless=lossless, mark=facts, room=room)
     clock = _StageClock(checkpoint, writer, on_first_fragment)
     try:
-        for batch in engine.frames(portrait, speech, options, clock.checkpoint):
+        for batch in engine.frames(portrait, speech, options, clock.checkpoint, Board(board, room)):
             if writer.frames == 0:
                 clock.timings_ms["first_frame"] = clock.elapsed_ms()
                 thumbnail(batch[0], directory / "thumbnail.jpg")
@@ -65,6 +67,7 @@ def make_clip(
         writer.close()
         clock.announce()
         _publish(stream, directory / "clip.mp4", room.for_copy())
+        shutil.rmtree(board, ignore_errors=True)
         clock.checkpoint("mux", 1, 1)
     except BaseException:
         writer.abort()

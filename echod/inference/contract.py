@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 
 from .errors import InputError
 from .limits import MAX_FPS, MAX_SIDE, MIN_FPS, MIN_SIDE, SIDE_STEP
+from .room import Room
 
 if TYPE_CHECKING:
     from .audio import Speech
@@ -58,6 +60,14 @@ class Portrait:
     nbytes: int
 
 
+@dataclass(frozen=True)
+class Board:
+    """Where a clip in the making may lie: a directory of its own, as long as that fits into `room`."""
+
+    directory: Path
+    room: Room
+
+
 class Engine(Protocol):
     """Loaded models that turn a prepared portrait and speech into frames.
 
@@ -79,8 +89,14 @@ class Engine(Protocol):
         """
         ...
 
-    def frames(self, portrait: Any, speech: Speech, options: Options, checkpoint: Checkpoint) -> Iterator[Frames]:
-        """All frames of the clip in order, ceil(seconds * fps) of them, equal for equal arguments."""
+    def frames(
+        self, portrait: Any, speech: Speech, options: Options, checkpoint: Checkpoint, board: Board | None = None
+    ) -> Iterator[Frames]:
+        """All frames of the clip in order, ceil(seconds * fps) of them, equal for equal arguments.
+
+        On `board` lies what is computed of them, so that a later call with the same arguments goes on from there. An
+        engine whose clips take seconds, such as the preview, takes no notice of it.
+        """
         ...
 
 

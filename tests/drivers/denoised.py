@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from torch import Tensor
 
 from echod.inference.echomimic.board import Batch, Board, Order
@@ -11,12 +9,10 @@ from echod.inference.echomimic.pipeline import Sampler
 from echod.inference.echomimic.windows import wavefront
 
 
-def denoised(
-    sampler: Sampler, latents: Tensor, *, order: Order = wavefront, directory: Path | None = None
-) -> tuple[Tensor, list[int]]:
+def denoised(sampler: Sampler, latents: Tensor, order: Order = wavefront) -> tuple[Tensor, list[int]]:
     """The latents (N, 4, h, w), and how many frames, from the first, were final after each call."""
     plan, final = sampler.plan, []
-    board = Board.begin(plan, latents, plan.frames, sampler.step, directory, order=order)
+    board = Board.begin(plan, latents, plan.frames, sampler.step, order=order)
     while (task := board.take()) is not None:
         if isinstance(task, Batch):
             board.pass_over(task)

@@ -51,7 +51,9 @@ class ScriptedEngine:
         crop = (0, 0, image.shape[1], image.shape[0])
         return Portrait(size=size, crop=crop, faces=self.prepared, nbytes=image.nbytes)
 
-    def frames(self, portrait: Any, speech: Speech, options: Options, checkpoint: Checkpoint) -> Iterator[Frames]:
+    def frames(
+        self, portrait: Any, speech: Speech, options: Options, checkpoint: Checkpoint, board: object = None
+    ) -> Iterator[Frames]:
         width, height = portrait.size
         total = max(2, round(speech.seconds * options.fps))
         if options.seed == SLOW_START:

@@ -18,6 +18,8 @@ from typing import NamedTuple, Self
 import torch
 from torch import Tensor
 
+from .. import contract
+from ..room import NoRoom
 from .shelf import NOBODY, Directory, Shelf, Sizes, UnfitError
 from .windows import Call, Plan, wavefront
 
@@ -56,19 +58,19 @@ class Board:
         latents: Tensor,
         wanted: int,
         step: Step,
-        directory: Path | None = None,
+        place: contract.Board | None = None,
         identity: str = "",
         order: Order = wavefront,
     ) -> Self:
-        """In `directory`, going on with what is there if it is sound and of `identity`; else in memory."""
+        """At `place`, going on with what is there if it is sound and of `identity`; without one, or room, in memory."""
         sizes = Sizes(latents.shape, latents.dtype, plan.calls, -(-wanted // GRID))
-        if directory is not None:
+        if place is not None:
             try:
-                shelf = Directory(sizes, directory, f"{plan} {identity}")
+                shelf = Directory(sizes, place.directory, f"{plan} {identity}", room=place.room)
                 board = cls(plan, wanted, shelf, step, order)
                 board._go_on_or_begin(latents)
                 return board
-            except OSError as error:
+            except (OSError, NoRoom) as error:
                 log.warning("a clip goes on without a board that would outlive its worker: %s", error)
         board = cls(plan, wanted, Shelf(sizes), step, order)
         board._begin(latents)
@@ -86,7 +88,7 @@ class Board:
     ) -> Self:
         """One that another process began. Raises OSError, and UnfitError if that is not of `identity`, or gone."""
         sizes = Sizes(latents.shape, latents.dtype, plan.calls, -(-wanted // GRID))
-        return cls(plan, wanted, Directory(sizes, directory, f"{plan} {identity}", join=True), step)
+        return cls(plan, wanted, Directory(sizes, directory, f"{plan} {identity}"), step)
 
     def _go_on_or_begin(self, latents: Tensor) -> None:
         shelf = self.shelf

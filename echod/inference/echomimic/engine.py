@@ -12,7 +12,7 @@ import torch
 
 from .. import face
 from ..audio import Speech
-from ..contract import Box, Checkpoint, Frames, Image, Options, Portrait, Size, check_options, no_checkpoint
+from ..contract import Board, Box, Checkpoint, Frames, Image, Options, Portrait, Size, check_options, no_checkpoint
 from ..errors import InputError
 from . import weights
 from .config import OVERLAP, PRESETS, WINDOW
@@ -43,6 +43,7 @@ class EchoMimicEngine:
         self.pipeline = Audio2VideoPipeline(models)
         self.window, self.overlap = window, overlap
         self.shares = _shares(self.preset.steps * (2 if self.preset.guidance > 1 else 1))
+        self.fingerprint = models.fingerprint()
         self.mark: Mapping[str, str] = {"weights": "small random ones, not EchoMimic's"} if models.tiny else {}
 
     @classmethod
@@ -83,7 +84,12 @@ class EchoMimicEngine:
         return EchoMimicPortrait(size, rect, max(1, len(faces)), likeness.nbytes, likeness)
 
     def frames(
-        self, portrait: EchoMimicPortrait, speech: Speech, options: Options, checkpoint: Checkpoint
+        self,
+        portrait: EchoMimicPortrait,
+        speech: Speech,
+        options: Options,
+        checkpoint: Checkpoint,
+        board: Board | None = None,
     ) -> Iterator[Frames]:
         check_options(options)
         return self.pipeline(
@@ -95,6 +101,8 @@ class EchoMimicEngine:
             fps=options.fps,
             window=self.window,
             overlap=self.overlap,
+            board=board,
+            identity=f"{self.name} {self.fingerprint}",
             checkpoint=checkpoint,
         )
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import contextlib
 import math
+import platform
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from diffusers import DDIMScheduler
 from torch import Tensor
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
+from .. import contract
 from ..audio import Speech
 from ..contract import Checkpoint, Frames, Image, Size, no_checkpoint
 from ..errors import InputError
@@ -67,6 +68,12 @@ class Audio2VideoPipeline:
             for module in (models.denoiser, models.vae, models.reference):
                 convert_conv2d_weight_memory_format(module, torch.channels_last)
 
+    @property
+    def hardware(self) -> str:
+        """What computes, by which software: where either differs the last bits may."""
+        cuda = self.device.type == "cuda"
+        return f"{torch.cuda.get_device_name(self.device) if cuda else platform.machine()} torch {torch.__version__}"
+
     @torch.inference_mode()
     def prepare(self, crop: Image, mask: Image) -> Likeness:
         """From the picture (H, W, 3) and its face mask (H, W), 255 where the face is; sides are multiples of 8."""
@@ -107,14 +114,14 @@ class Audio2VideoPipeline:
         window: int = WINDOW,
         overlap: int = OVERLAP,
         order: Order = wavefront,
-        board: Path | None = None,
+        board: contract.Board | None = None,
         identity: str = "",
         checkpoint: Checkpoint = no_checkpoint,
     ) -> Iterator[Frames]:
         """The clip's frames, ceil(seconds * fps) of them, in batches as they become final.
 
-        What has been computed lies in the directory `board`, if one is given: whoever is called with the same arguments
-        after a death goes on from there. `identity` says what decides the numbers and cannot be seen from here.
+        What has been computed lies on the `board`, if one is given: whoever is called with the same arguments after a
+        death goes on from there. `identity` is that of the models.
         Raises InputError (invalid_request), NotFiniteError and whatever `checkpoint` raises.
         """
         wanted = math.ceil(round(speech.seconds * fps, 6))
@@ -124,8 +131,9 @@ class Audio2VideoPipeline:
         latents = noise(plan.frames, likeness.face.shape[2:], seed, self.dtype)
         sampler = Sampler(self.models.denoiser, lambda at: audio_features.frame_audio(audio, at, fps), likeness,
                           scheduler, plan, guidance)  # fmt: skip
-        identity = f"{identity} {self.device} {self.dtype} {guidance} {seed} {fps} {torch.__version__}"
-        made = Board.begin(plan, latents, wanted, sampler.step, board, identity, order)
+        inputs = [each.double().sum().item() for each in (likeness.face, audio)]
+        decisive = (identity, self.hardware, self.dtype, inputs, guidance, seed, fps)
+        made = Board.begin(plan, latents, wanted, sampler.step, board, repr(decisive), order)
         with contextlib.closing(made):
             while not made.complete:
                 if (frames := made.show()) is not None:
@@ -152,7 +160,7 @@ class Audio2VideoPipeline:
 
     def pictures(self, latents: Tensor) -> Tensor:
         """(n, 4, h, w) on the CPU to (n, H, W, 3) uint8, in pieces whose size depends on the frames' alone."""
-        pieces = latents.to(self.device).split(decode_batch(latents))
+        pieces = torch.split(latents.to(self.device), decode_batch(latents))
         return torch.cat([to_frames(decode(self.models.vae, piece)) for piece in pieces])
 
     @torch.inference_mode()

@@ -22,6 +22,8 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from ..room import NoRoom, Room
+
 SEATS = 64  # processes that may share a board
 NOBODY = -1
 HEAD = 64  # bytes in front of the arrays, for whose board it is
@@ -110,17 +112,17 @@ class Shelf:
 class Directory(Shelf):
     """The same in a directory, made anew unless it holds a board of `identity`; then `unfit` is None, else says why.
 
-    Raises OSError.
+    Raises OSError; NoRoom if it does not fit into `room`; without room, UnfitError if there is none to join.
     """
 
-    def __init__(self, sizes: Sizes, path: Path, identity: str, *, join: bool = False) -> None:
-        self.sizes, self.path = sizes, path
+    def __init__(self, sizes: Sizes, path: Path, identity: str, *, room: Room | None = None) -> None:
+        self.sizes, self.path, self._room = sizes, path, room
         self._seal = seal(f"{sizes} {identity}".encode())
         self._files = contextlib.ExitStack()
         self.unfit = self._enter()
         if self.unfit is None:
             self._map_file()
-        elif join:
+        elif room is None:
             self.close()
             raise UnfitError(self.unfit or "there is none")
         else:
@@ -132,10 +134,12 @@ class Directory(Shelf):
         self.remove()
         self._enter()
         try:
+            assert self._room is not None
+            self._room.fit(self._size)
             # Writing to a map of a file with holes would end the process where the disk is full.
             os.posix_fallocate(self._board.fileno(), 0, self._size)
             self._map_file()
-        except OSError:
+        except (OSError, NoRoom):
             self.close()
             self.remove()
             raise

@@ -13,6 +13,7 @@ import pickle
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from hashlib import blake2b
 from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
@@ -54,6 +55,12 @@ class Models:
     whisper: AudioEncoder
     config: ModelConfig
     tiny: bool
+
+    def fingerprint(self) -> str:
+        """Other weights have another one, and so may the same in another dtype or on another kind of device."""
+        nets = (self.reference, self.denoiser, self.face_locator, self.vae, self.whisper)
+        sums = [tensor.double().sum().item() for net in nets for tensor in net.state_dict().values()]
+        return blake2b(repr(sums).encode(), digest_size=8).hexdigest()
 
 
 def build(config: ModelConfig) -> dict[str, Any]:

@@ -11,7 +11,19 @@ import numpy as np
 
 from .. import face
 from ..audio import Speech
-from ..contract import Box, Checkpoint, Frames, Image, Options, Portrait, Size, check_options, check_size, no_checkpoint
+from ..contract import (
+    Board,
+    Box,
+    Checkpoint,
+    Frames,
+    Image,
+    Options,
+    Portrait,
+    Size,
+    check_options,
+    check_size,
+    no_checkpoint,
+)
 from ..errors import InputError
 from .mesh import find_landmarks
 from .motion import Motion
@@ -62,7 +74,12 @@ class PreviewEngine:
         return PreviewPortrait(size, rect, max(1, len(faces)), puppet.nbytes, puppet)
 
     def frames(
-        self, portrait: PreviewPortrait, speech: Speech, options: Options, checkpoint: Checkpoint
+        self,
+        portrait: PreviewPortrait,
+        speech: Speech,
+        options: Options,
+        checkpoint: Checkpoint,
+        board: Board | None = None,
     ) -> Iterator[Frames]:
         check_options(options)
         total = math.ceil(round(speech.seconds * options.fps, 6))

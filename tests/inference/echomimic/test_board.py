@@ -14,9 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from echod.inference import contract
 from echod.inference.echomimic.board import Batch, Board
 from echod.inference.echomimic.shelf import Directory, Shelf
 from echod.inference.echomimic.windows import Call, Plan
+from echod.inference.room import Room
 
 SIDES = (4, 2, 3)
 PLAN = Plan(21, 3, 6, 2)
@@ -36,7 +38,8 @@ def compute(call: Call, latents: Tensor) -> Tensor:
 
 
 def opened(plan: Plan, directory: Path | None, identity: str = "these models") -> Board:
-    return Board.begin(plan, noise(plan), plan.frames, step, directory, identity)
+    place = None if directory is None else contract.Board(directory, Room(directory.parent))
+    return Board.begin(plan, noise(plan), plan.frames, step, place, identity)
 
 
 def work(board: Board, most: int = 10**6) -> int:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from echod.inference.audio import Speech
+from echod.inference.clip import make_clip
 from echod.inference.contract import Image, Options, no_checkpoint
 from echod.inference.echomimic import tiny
 from echod.inference.echomimic.config import PRESETS
@@ -16,6 +17,7 @@ from echod.inference.engines import load_engine
 from echod.inference.errors import InputError
 from echod.inference.generate import generate_video
 from tests.making.media import EXAMPLES, write_picture
+from tests.making.playback import play
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +90,40 @@ def test_loaded_from_a_directory(directory: Path, tmp_path: Path, second: Speech
     with av.open(str(output)) as clip:
         assert clip.streams.video[0].frames == facts.frames
         assert "small random" in clip.metadata["comment"]
+
+
+class Killed(BaseException):
+    pass
+
+
+@pytest.mark.parametrize("calls", [1, 7, 11])
+def test_a_clip_that_was_cut_off_goes_on(
+    echomimic: EchoMimicEngine, picture: Image, second: Speech, tmp_path: Path, calls: int
+) -> None:
+    """The next attempt in the same directory computes the windows that are missing, and makes the same frames."""
+    portrait, options = echomimic.prepare(picture, (64, 64)), Options(steps=6)
+    made: list[int] = []
+
+    def make(name: str, most: int = 10**6) -> int:
+        def checkpoint(stage: str, done: int, total: int) -> None:
+            if stage == "denoise" and done < total:
+                made.append(done)
+                if len(made) > most:
+                    raise Killed
+
+        made.clear()
+        (tmp_path / name).mkdir(exist_ok=True)
+        make_clip(echomimic, portrait, second, options, tmp_path / name, lossless=True, checkpoint=checkpoint)
+        return len(made)
+
+    total = make("whole")
+    with pytest.raises(Killed):
+        make("cut", calls)
+    assert make("cut") == total - calls
+    assert made == list(range(calls, total))
+    assert sorted(path.name for path in (tmp_path / "cut").iterdir()) == ["clip.mp4", "thumbnail.jpg"]
+    whole, cut = (play(tmp_path / name / "clip.mp4") for name in ("whole", "cut"))
+    assert np.array_equal(np.stack(whole.frames), np.stack(cut.frames))
 
 
 def test_full_frame(echomimic: EchoMimicEngine, tmp_path: Path, second: Speech) -> None:
