@@ -12,15 +12,18 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, Self
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from .. import contract
 from ..room import NoRoom
-from .shelf import NOBODY, Directory, Shelf, Sizes, UnfitError
+from .shelf import NOBODY, Directory, Shelf, Sizes, UnfitError, checksum
 from .windows import Call, Plan, wavefront
 
 GRID = 4  # frames decoded together, counted from the first: in other batches their pixels would differ in the last bit
@@ -110,15 +113,15 @@ class Board:
     def _begin(self, latents: Tensor) -> None:
         self.shelf.latents[0] = latents
         self.shelf.claims[:] = NOBODY
-        for frame in range(self.plan.frames):
-            self.shelf.sums[0, frame] = _sum(self.shelf.latents[0, frame], 0)
+        self.shelf.sums[0] = _sums(latents, 0)
 
     def _check(self) -> None:
         """Raises UnfitError for latents that are not what was written. Results that are not are computed again."""
-        for frame, level in enumerate(self.shelf.levels.tolist()):
-            if not 0 <= level <= self.plan.steps or self.shelf.sums[level % 2, frame] != _sum(
-                self.shelf.latents[level % 2, frame], level
-            ):
+        levels = self.shelf.levels
+        if levels.min() < 0 or levels.max() > self.plan.steps:
+            raise UnfitError("its levels are damaged")
+        for frame, level in enumerate(levels.tolist()):
+            if self.shelf.sums[level % 2, frame] != _sums(self.shelf.latents[level % 2, frame, None], level)[0]:
                 raise UnfitError(f"the latents of frame {frame} are damaged")
         for call in self._order:
             if self._done(call) and self._waiting(call):
@@ -200,34 +203,34 @@ class Board:
             self.shelf.claims[self.shelf.seat] = NOBODY
 
     def _move(self, call: Call) -> set[int]:
-        """Frames that waited for this call alone take their step."""
-        step = call[0]
-        moving = [
+        """Frames that waited for this call alone take their step. Returns all of the call's that have taken it."""
+        step, covered = call[0], self.plan.covered(call)
+        frames = [
             frame
-            for frame in self.plan.covered(call)
-            if self.shelf.levels[frame] == step and all(self._done(c) for c in self._covering(step, frame) if c != call)
+            for frame in covered
+            if self.shelf.levels[frame] == step
+            and all(other == call or self._done(other) for other in self._covering(step, frame))
         ]
-        if moving:
-            means = torch.stack([self._mean(step, frame) for frame in moving])
+        if frames:
             old, new = step % 2, (step + 1) % 2
-            made = self._step(step, means, self.shelf.latents[old, moving].float())
-            self.shelf.latents[new, moving] = made.to(self.shelf.latents.dtype)
-            for frame in moving:
-                self.shelf.sums[new, frame] = _sum(self.shelf.latents[new, frame], step + 1)
-            self.shelf.levels[moving] = step + 1
-        return {frame for frame in self.plan.covered(call) if self.shelf.levels[frame] > step}
+            means = torch.stack([self._mean(step, frame) for frame in frames])
+            made = self._step(step, means, self.shelf.latents[old, frames].float()).to(self.shelf.latents.dtype)
+            self.shelf.latents[new, frames] = made
+            self.shelf.sums[new, frames] = _sums(made, step + 1)
+            self.shelf.levels[frames] = step + 1
+        return {frame for frame in covered if self.shelf.levels[frame] > step}
 
     def _mean(self, step: int, frame: int) -> Tensor:
         first, *others = (self._result(call)[str(frame)] for call in self._covering(step, frame))
-        return sum(others, first) / (1 + len(others))
+        return sum(others, first) / (1 + len(others)) if others else first
 
     def _result(self, call: Call) -> dict[str, Tensor]:
         if call not in self._results:
             self._results[call] = self.shelf.kept(_name(call))
         return self._results[call]
 
-    def _covering(self, step: int, frame: int) -> list[Call]:
-        return [(step, window) for window in self.plan.covering(step, frame)]
+    def _covering(self, step: int, frame: int) -> tuple[Call, ...]:
+        return _covering(self.plan, step, frame)
 
     def _waiting(self, call: Call) -> bool:
         return bool((self.shelf.levels[self.plan.covered(call)] <= call[0]).any())
@@ -306,7 +309,7 @@ class Board:
         self._left = left
         log.warning("a clip goes on without its board, which cannot be written: %s", error)
         for name in ("latents", "sums", "levels", "done", "decoded", "claims", "shown"):
-            getattr(self.shelf, name).copy_(getattr(left, name))
+            getattr(self.shelf, name)[:] = getattr(left, name)
         for name in left.names():
             with contextlib.suppress(UnfitError):
                 self.shelf.keep(name, left.kept(name))
@@ -321,7 +324,11 @@ def _name(call: Call) -> str:
     return f"call.{call[0]}.{call[1]}"
 
 
-def _sum(latents: Tensor, level: int) -> int:
-    """A checksum that costs next to nothing: other latents, another level or none at all have another one."""
-    words = latents.flatten().view(torch.int64)
-    return int((words * torch.arange(1, 2 * len(words), 2)).sum()) + level + 1
+@lru_cache(maxsize=4096)
+def _covering(plan: Plan, step: int, frame: int) -> tuple[Call, ...]:
+    return tuple((step, window) for window in plan.covering(step, frame))
+
+
+def _sums(latents: Tensor, levels: NDArray[np.int64] | int) -> NDArray[np.int64]:
+    """Checksums of frames (n, 4, h, w): other latents, another level or none at all have another one."""
+    return np.array([checksum(each.numpy()) for each in latents.contiguous().view(torch.uint8)]) + levels

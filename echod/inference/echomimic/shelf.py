@@ -12,13 +12,16 @@ import mmap
 import os
 import shutil
 from collections.abc import Iterator
+from functools import lru_cache
 from hashlib import blake2b
 from math import prod
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
+import numpy as np
 import safetensors.torch
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -26,7 +29,7 @@ from ..room import NoRoom, Room
 
 SEATS = 64  # processes that may share a board
 NOBODY = -1
-HEAD = 64  # bytes in front of the arrays, for whose board it is
+HEAD = 64  # bytes in front of the arrays, for whose board it is; a multiple of 8
 SEAL = 8  # bytes
 
 
@@ -47,12 +50,12 @@ class Shelf:
     """The arrays of a board, and tensors kept by name: in memory, for this process alone."""
 
     latents: Tensor  # (2, N, 4, h, w): of each frame, by parity of its level
-    sums: Tensor  # (2, N): their checksums
-    levels: Tensor  # (N): how many steps a frame has taken
-    done: Tensor  # (calls)
-    decoded: Tensor  # (batches): 1 where frames are kept
-    claims: Tensor  # (SEATS): the task that each has taken, or NOBODY
-    shown: Tensor  # (1): batches that the owner is done with
+    sums: NDArray[np.int64]  # (2, N): their checksums
+    levels: NDArray[np.int64]  # (N): how many steps a frame has taken
+    done: NDArray[np.int64]  # (calls): 1 where it is
+    decoded: NDArray[np.int64]  # (batches): 1 where frames are kept
+    claims: NDArray[np.int64]  # (SEATS): the task that each has taken, or NOBODY
+    shown: NDArray[np.int64]  # (1): batches that the owner is done with
 
     def __init__(self, sizes: Sizes) -> None:
         self.sizes = sizes
@@ -61,27 +64,28 @@ class Shelf:
         self._map(bytearray(self._size))
 
     @property
-    def _arrays(self) -> dict[str, tuple[torch.dtype, tuple[int, ...]]]:
+    def _shapes(self) -> dict[str, tuple[int, ...]]:
         frames = self.sizes.latents[0]
         return {
-            "latents": (self.sizes.dtype, (2, *self.sizes.latents)),
-            "sums": (torch.int64, (2, frames)),
-            "claims": (torch.int64, (SEATS,)),
-            "shown": (torch.int64, (1,)),
-            "levels": (torch.int16, (frames,)),
-            "done": (torch.uint8, (self.sizes.calls,)),
-            "decoded": (torch.uint8, (self.sizes.batches,)),
+            "sums": (2, frames),
+            "levels": (frames,),
+            "done": (self.sizes.calls,),
+            "decoded": (self.sizes.batches,),
+            "claims": (SEATS,),
+            "shown": (1,),
         }
 
     @property
     def _size(self) -> int:
-        return HEAD + sum(_aligned(dtype, shape) for dtype, shape in self._arrays.values())
+        numbers = sum(map(prod, self._shapes.values()))
+        return HEAD + 8 * numbers + 2 * self.sizes.latents.numel() * self.sizes.dtype.itemsize
 
     def _map(self, buffer: bytearray | mmap.mmap) -> None:
         at = HEAD
-        for name, (dtype, shape) in self._arrays.items():
-            setattr(self, name, torch.frombuffer(buffer, dtype=dtype, count=prod(shape), offset=at).view(shape))
-            at += _aligned(dtype, shape)
+        for name, shape in self._shapes.items():
+            setattr(self, name, np.frombuffer(buffer, np.int64, prod(shape), at).reshape(shape))
+            at += 8 * prod(shape)
+        self.latents = torch.frombuffer(buffer, dtype=self.sizes.dtype, offset=at).view(2, *self.sizes.latents)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -117,7 +121,7 @@ class Directory(Shelf):
 
     def __init__(self, sizes: Sizes, path: Path, identity: str, *, room: Room | None = None) -> None:
         self.sizes, self.path, self._room = sizes, path, room
-        self._seal = seal(f"{sizes} {identity}".encode())
+        self._seal = blake2b(f"{sizes} {identity}".encode(), digest_size=SEAL).digest()
         self._files = contextlib.ExitStack()
         self.unfit = self._enter()
         if self.unfit is None:
@@ -186,13 +190,13 @@ class Directory(Shelf):
     def keep(self, name: str, tensors: dict[str, Tensor]) -> None:
         data = safetensors.torch.save(tensors)
         part = self.path / f"part.{self.seat}"
-        part.write_bytes(seal(data) + data)
+        part.write_bytes(_sealed(data) + data)
         part.replace(self.path / name)
 
     def kept(self, name: str) -> dict[str, Tensor]:
         try:
             data = (self.path / name).read_bytes()
-            if data[:SEAL] != seal(data[SEAL:]):
+            if data[:SEAL] != _sealed(data[SEAL:]):
                 raise UnfitError(f"{name} is damaged")
             return safetensors.torch.load(data[SEAL:])
         except (OSError, SafetensorError) as error:
@@ -212,12 +216,19 @@ class Directory(Shelf):
         self._files.close()
 
 
-def seal(data: bytes) -> bytes:
-    return blake2b(data, digest_size=SEAL).digest()
+def checksum(data: bytes | NDArray[np.uint8]) -> int:
+    """64 bits against damage, faster than a digest: other words have another one, and so have words elsewhere."""
+    words = np.frombuffer(data, np.int64, len(memoryview(data).cast("B")) // 8)
+    return (int(np.dot(words, _odd(len(words)))) + 1) % (1 << 63)
 
 
-def _aligned(dtype: torch.dtype, shape: tuple[int, ...]) -> int:
-    return -(-prod(shape) * dtype.itemsize // HEAD) * HEAD
+@lru_cache(maxsize=64)
+def _odd(count: int) -> NDArray[np.int64]:
+    return np.arange(1, 2 * count, 2)
+
+
+def _sealed(data: bytes) -> bytes:
+    return (checksum(data) + checksum(data[-8:])).to_bytes(SEAL)
 
 
 def _locks(file: BinaryIO) -> bool:
