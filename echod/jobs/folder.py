@@ -11,6 +11,7 @@ from echod.host import strays
 from echod.host.directories import sync
 
 PORTRAIT, SPEECH = INPUTS = ("portrait.png", "speech.flac")
+BOARD = "board"  # a directory: the state of a clip in the making
 
 
 def take_inputs(directory: Path, portrait: Path, speech: Path | None) -> None:
@@ -31,7 +32,9 @@ def tidy(directory: Path, completed: bool) -> None:
     """Remove what attempts left half done, and of a job without a clip everything but its inputs."""
     with contextlib.suppress(FileNotFoundError):  # deleted as soon as it had ended
         for path in directory.glob("*"):
-            if path.suffix == ".part" or path.name.startswith("stream.") or (not completed and path.name not in INPUTS):
+            if path.name == BOARD:
+                shutil.rmtree(path, ignore_errors=True)
+            elif path.suffix == ".part" or path.name.startswith("stream.") or not (completed or path.name in INPUTS):
                 path.unlink(missing_ok=True)
 
 

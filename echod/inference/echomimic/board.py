@@ -261,7 +261,7 @@ class Board:
         return self.frames_shown == self.wanted
 
     def next_to_show(self, batch: Batch) -> bool:
-        return batch.number == self.shelf.shown[0]
+        return bool(batch.number == self.shelf.shown[0])
 
     def show(self) -> Tensor | None:
         """The next frames of the clip, (n, H, W, 3) uint8, if somebody has decoded them; only the owner shows."""
@@ -329,6 +329,6 @@ def _covering(plan: Plan, step: int, frame: int) -> tuple[Call, ...]:
     return tuple((step, window) for window in plan.covering(step, frame))
 
 
-def _sums(latents: Tensor, levels: NDArray[np.int64] | int) -> NDArray[np.int64]:
+def _sums(latents: Tensor, level: int) -> NDArray[np.int64]:
     """Checksums of frames (n, 4, h, w): other latents, another level or none at all have another one."""
-    return np.array([checksum(each.numpy()) for each in latents.contiguous().view(torch.uint8)]) + levels
+    return np.array([checksum(each.numpy().data.cast("B")) for each in latents.contiguous()], np.int64) + level

@@ -216,9 +216,9 @@ class Directory(Shelf):
         self._files.close()
 
 
-def checksum(data: bytes | NDArray[np.uint8]) -> int:
+def checksum(data: bytes | memoryview) -> int:
     """64 bits against damage, faster than a digest: other words have another one, and so have words elsewhere."""
-    words = np.frombuffer(data, np.int64, len(memoryview(data).cast("B")) // 8)
+    words = np.frombuffer(data, np.int64, len(data) // 8)
     return (int(np.dot(words, _odd(len(words)))) + 1) % (1 << 63)
 
 
