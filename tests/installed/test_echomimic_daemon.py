@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -109,6 +110,7 @@ def test_worker_dies_half_way(echomimic: RunningDaemon, calm: str, speech: bytes
     gone([device["pid"]])
     job = ended(echomimic, video)
     assert (job["status"], job["echod"]["attempt"]) == ("completed", 2)
+    assert re.search(rf"the clip goes on where it was: \d+ of {CALLS} windows are done", echomimic.log.read_text())
     np.testing.assert_array_equal(frames(content(echomimic, video)), frames(content(echomimic, calm)))
 
 

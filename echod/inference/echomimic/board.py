@@ -133,6 +133,7 @@ class Board:
         self.shelf.shown[0] = 0  # what was shown went with whoever showed it
         self.shelf.decoded[:] = 0
         self.resumed = self.calls_done
+        log.info("the clip goes on where it was: %d of %d windows are done", self.resumed, self.plan.calls)
 
     # What there is to do
 
