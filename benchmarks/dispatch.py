@@ -42,8 +42,8 @@ from echod.jobs.desk import Desk
 from echod.jobs.job import Draft
 from echod.journal import Journal
 from echod.workers.fleet import Fleet
-from tests.conftest import make_config
 from tests.drivers.running import RunningDaemon
+from tests.making.config import make_config
 from tests.making.media import EXAMPLES, write_picture, write_wav
 
 ROUNDS = 5

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.machine import machine
 from echod.errors import EchodError
-from tests.conftest import make_config
+from tests.making.config import make_config
 from tests.server.conftest import Daemon
 
 KIB, MIB = 2**10, 2**20

@@ -31,7 +31,7 @@ from echod.sound.resample import Resampler
 from echod.speech.backend import Voice
 from echod.speech.calls import Calls
 from echod.speech.local.backend import Local
-from tests.conftest import make_config
+from tests.making.config import make_config
 
 ENGINES = ("hibari", "piper", "espeak-ng")
 ACCOUNT = "benchmark"

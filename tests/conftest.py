@@ -7,14 +7,12 @@ import gc
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from echod import config as configs
 from echod.config import Config
 from tests.drivers import processes
 
@@ -29,8 +27,7 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 if TYPE_CHECKING:
     from tests.drivers.running import RunningDaemon
-
-ECHOD = Path(sys.executable).with_name("echod")  # the installed command
+from tests.making.config import make_config
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -113,14 +110,6 @@ def no_mind(monkeypatch: pytest.MonkeyPatch) -> None:
 def config(tmp_path: Path) -> Config:
     """Settings of their own for one test: nothing of this machine's configuration, a free port, fresh directories."""
     return make_config(tmp_path)
-
-
-def make_config(directory: Path, **flags: object) -> Config:
-    return configs.load(
-        {"state_dir": directory / "state", "runtime_dir": directory / "run", "port": 0, "min_free": 1, **flags},
-        environ={"HOME": str(directory)},
-        files=[],
-    )
 
 
 @pytest.fixture(scope="session")

@@ -27,7 +27,7 @@ from safetensors.numpy import load_file
 
 from echod.client.client import Client
 from echod.inference.echomimic.config import AUDIO_FACTOR, PRESETS
-from tests.conftest import ECHOD
+from tests.drivers.command import ECHOD
 from tests.drivers.running import RunningDaemon, gone
 from tests.making.layout import write_keyed
 

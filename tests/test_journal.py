@@ -3,7 +3,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
 
 import msgspec
@@ -15,17 +15,8 @@ from echod.inspection.facts import SpeechFacts
 from echod.jobs.rows import JobRows
 from echod.journal import SCHEMA_VERSION, Journal
 from echod.uploads.rows import FileRows, Record
-from tests.jobs.test_life import job, running
-
-
-@asynccontextmanager
-async def opened(path: Path) -> AsyncIterator[JobRows]:
-    journal = Journal(path, JobRows, FileRows)
-    journal.open()
-    try:
-        yield JobRows(journal)
-    finally:
-        await journal.close()
+from tests.making.jobs import job, running
+from tests.making.rows import RECORD, opened
 
 
 @pytest.fixture
@@ -227,11 +218,6 @@ async def test_database_of_another_program(tmp_path: Path) -> None:
 def damage(path: Path, table: str, id: str, data: bytes) -> None:
     with closing(sqlite3.connect(path)) as db, db:
         db.execute(f"UPDATE {table} SET data = ? WHERE id = ?", (data, id))
-
-
-RECORD = Record(
-    id="2", account="a", filename="s.wav", bytes=3, created_at=1.0, expires_at=2.0, purpose="user_data", kind="speech"
-)
 
 
 @pytest.mark.parametrize(("table", "id"), [("jobs", "1"), ("files", "2")])

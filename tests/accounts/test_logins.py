@@ -6,7 +6,7 @@ import pytest
 
 from echod.accounts.logins import BY_STRANGERS_FOR_ACCOUNT, MAX_ADDRESSES, LoginLimits
 from echod.errors import EchodError
-from tests.accounts.test_throttle import Clock
+from tests.stand_ins.clock import Clock
 
 DAY = 86400.0
 

@@ -12,16 +12,9 @@ from hypothesis import strategies as st
 
 from echod.accounts.signing import Signer, load_key
 from echod.errors import ConfigurationError
+from tests.stand_ins.clock import Clock
 
 DAY = 86400.0
-
-
-class Clock:
-    def __init__(self, now: float = 1_000_000.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def parts(address: str) -> tuple[str, str]:

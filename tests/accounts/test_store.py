@@ -18,7 +18,7 @@ from echod.accounts.store import SESSION_SECONDS, Accounts
 from echod.errors import EchodError
 from echod.jobs.rows import JobRows
 from echod.journal import MIGRATIONS, Journal
-from tests.jobs.test_life import job
+from tests.making.jobs import job
 
 PASSWORD = "correct horse"
 

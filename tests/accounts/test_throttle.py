@@ -7,13 +7,7 @@ import pytest
 from echod.accounts import throttle
 from echod.accounts.throttle import Throttle
 from echod.errors import EchodError
-
-
-class Clock:
-    now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.stand_ins.clock import Clock
 
 
 def tries(limit: Throttle, key: str, count: int) -> int:

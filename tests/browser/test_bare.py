@@ -8,7 +8,8 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import SPEECH, Visit, Visitor, faults
-from tests.drivers.running import LIGHT, RunningDaemon, run_echod
+from tests.drivers.command import run_echod
+from tests.drivers.running import LIGHT, RunningDaemon
 from tests.making.media import EXAMPLES
 
 HOLD = "Hold to talk, or tap to start and stop"

@@ -22,7 +22,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
-from tests.conftest import ECHOD
+from tests.drivers.command import ECHOD
 from tests.drivers.running import RunningDaemon
 from tests.making.media import EXAMPLES, write_wav
 

@@ -16,7 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.drivers.running import RunningDaemon, run_echod
+from tests.drivers.command import run_echod
+from tests.drivers.running import RunningDaemon
 from tests.making.media import EXAMPLES, write_wav
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]

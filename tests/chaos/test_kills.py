@@ -15,7 +15,7 @@ import av
 import pytest
 
 from echod.client.client import Video
-from tests.conftest import ECHOD
+from tests.drivers.command import ECHOD
 from tests.drivers.running import LIGHT, RunningDaemon, gone
 from tests.making.media import EXAMPLES, write_wav
 

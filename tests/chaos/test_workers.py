@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from echod.errors import EchodError
+from tests.drivers.bench import bench
 from tests.stand_ins import engine as scripted
 from tests.stand_ins import exiting
-from tests.workers.test_fleet import bench
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(240)]
 

@@ -18,7 +18,7 @@ from echod import __version__, config
 from echod.client.address import DEFAULT_URL, SYSTEM_SOCKET, find
 from echod.config import SECTIONS
 from echod.errors import DaemonUnreachable
-from tests.conftest import ECHOD
+from tests.drivers.command import run
 
 COMMANDS = (
     *("serve", "submit", "say", "ps", "show", "watch", "wait", "cancel", "rm", "fetch", "devices", "config", "doctor"),
@@ -38,12 +38,6 @@ COMMANDS = (
     ),
     "completion",
 )
-
-
-def run(*arguments: str | Path, home: Path, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run the command as a user whose home is `home` and who has nothing else in the environment."""
-    env = {"PATH": os.environ["PATH"], "HOME": str(home), "XDG_RUNTIME_DIR": str(home / "run"), **environ}
-    return subprocess.run([ECHOD, *arguments], env=env, cwd=home, capture_output=True, text=True, timeout=120)
 
 
 @pytest.fixture

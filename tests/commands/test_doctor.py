@@ -13,7 +13,7 @@ import pytest
 from echod import config
 from echod.commands import checks as doctor
 from echod.speech.plan import plan
-from tests.conftest import make_config
+from tests.making.config import make_config
 from tests.stand_ins.stub import Act, Handler, Stub, refuses, says, serving
 
 

@@ -14,7 +14,7 @@ import pytest
 from echod.client.client import Client
 from echod.commands.saving import Target
 from echod.errors import EchodError
-from tests.conftest import ECHOD
+from tests.drivers.command import ECHOD
 from tests.stand_ins.stub import Handler, Stub, says, serving, video
 
 CONTENT = "GET /v1/videos/video_1/content"

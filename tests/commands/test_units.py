@@ -12,8 +12,7 @@ import pytest
 
 from echod.config import load
 from echod.host import descriptors
-from tests.commands.test_cli import run
-from tests.conftest import ECHOD
+from tests.drivers.command import ECHOD, run
 
 FLAGS = [[], ["--user"]]
 

@@ -8,14 +8,8 @@ import pytest
 from echod.config import Settings
 from echod.conversation.store import MAX_KEPT, Conversations
 from echod.errors import EchodError
-from tests.conftest import make_config
-
-
-class Clock:
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.making.config import make_config
+from tests.stand_ins.clock import Clock
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,11 +20,10 @@ from typing import Any, Self
 import httpx
 
 from echod.client.client import Client
-from tests.conftest import ECHOD
+from tests.drivers.command import ECHOD, OURS
 
 START_SECONDS = 60.0
 LIGHT = (sys.executable, "-m", "tests.stand_ins.light")
-OURS = ("ECHOD_", "DASHSCOPE_", "OPENAI_")  # variables that mean something to echod, and are a test's alone to set
 
 
 class RunningDaemon:
@@ -171,16 +171,15 @@ def alive(pid: int) -> bool:
     return False
 
 
-def run_echod(*arguments: str | Path, url: str | None = None, **options: Any) -> subprocess.CompletedProcess[str]:
-    """The installed command, to its end."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith(OURS)}
-    if url:
-        environ["ECHOD_URL"] = url
-    return subprocess.run(
-        [ECHOD, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        env=environ | options.pop("env", {}),
-        **options,
-    )
+def wait_for_log(daemon: RunningDaemon, text: str) -> None:
+    pause = threading.Event()
+    for _ in range(600):
+        if text in daemon.log.read_text():
+            return
+        pause.wait(0.05)
+    raise AssertionError(f"{text!r} is not in the log: {daemon.log.read_text()[-2000:]}")
+
+
+def command_lines(pid: int) -> Iterator[bytes]:
+    for each in (pid, *descendants(pid)):
+        yield Path(f"/proc/{each}/cmdline").read_bytes()

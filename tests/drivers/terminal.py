@@ -12,8 +12,7 @@ from typing import Any
 
 import av
 
-from tests.conftest import ECHOD
-from tests.drivers.running import run_echod
+from tests.drivers.command import ECHOD, run_echod
 from tests.making.media import EXAMPLES
 
 PORTRAIT = EXAMPLES / "portrait.png"

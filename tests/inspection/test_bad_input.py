@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
@@ -17,18 +16,15 @@ from echod.gpu_proc import read_portrait
 from echod.inspection.inspector import Inspector
 from echod.inspection.messages import Want
 from echod.journal import Journal
-from echod.uploads.rows import Record
 from echod.uploads.store import FileStore
-from tests.conftest import make_config
-from tests.inspection.test_pictures import png_header
+from tests.drivers.uploads import upload
 from tests.making import profiles
-from tests.making.media import EXAMPLES
-from tests.making.sounds import tone, wav_bytes, write_sound
+from tests.making.config import make_config
+from tests.making.pictures import PORTRAIT, png_header, portrait, saved
+from tests.making.sounds import SPEECH, tone, wav_bytes, write_sound
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-PORTRAIT = EXAMPLES / "portrait.png"
-SPEECH = wav_bytes(np.round(tone(0.5, 16000)[0] * 32767).astype("<i2").tobytes())
 TEXT = b"This is no picture, whatever its name says.\n"
 
 
@@ -45,23 +41,6 @@ async def store(tmp_path: Path, inspector: Inspector) -> AsyncIterator[FileStore
     journal.open()
     yield FileStore(tmp_path / "files", journal, inspector, Settings(make_config(tmp_path)))
     await journal.close()
-
-
-async def upload(store: FileStore, data: bytes, name: str, want: Want) -> Record:
-    async with store.receive("local") as receiving:
-        await receiving.write(data)
-        return await receiving.finish(name, want)
-
-
-def saved(image: Image.Image, format: str, **options: object) -> bytes:
-    file = io.BytesIO()
-    image.save(file, format, **options)
-    return file.getvalue()
-
-
-def portrait() -> Image.Image:
-    with Image.open(PORTRAIT) as image:
-        return image.convert("RGB")
 
 
 def truncated_jpeg() -> bytes:

@@ -16,10 +16,11 @@ from echod.errors import TABLE, EchodError
 from echod.inspection.inspector import Inspector
 from echod.journal import Journal
 from echod.uploads.store import FileStore
-from tests.conftest import make_config
-from tests.inspection.test_bad_input import SPEECH, portrait, saved, upload
+from tests.drivers.uploads import upload
+from tests.making.config import make_config
 from tests.making.media import EXAMPLES
-from tests.making.sounds import tone, write_sound
+from tests.making.pictures import portrait, saved
+from tests.making.sounds import SPEECH, tone, write_sound
 
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)]
 

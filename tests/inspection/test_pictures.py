@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import io
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -12,21 +9,12 @@ from PIL import Image, ImageCms
 from echod.errors import EchodError
 from echod.inspection import pictures
 from tests.making import profiles
+from tests.making.pictures import png_header, scans
 
 LIMIT = 1_000_000
 
 # Left half red, right half blue, 40 x 20.
 HALVES = Image.fromarray(np.repeat(np.array([[[255, 0, 0]] * 20 + [[0, 0, 255]] * 20], np.uint8), 20, axis=0))
-
-
-def png_header(width: int, height: int) -> bytes:
-    """A PNG that promises this many pixels and holds none."""
-
-    def chunk(name: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
 def read(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
@@ -159,16 +147,6 @@ def test_the_pixel_limit_is_exact(tmp_path: Path) -> None:
     assert pictures.read(tmp_path / "upload", 800).size == (40, 20)
     with pytest.raises(EchodError, match="max_pixels"):
         pictures.read(tmp_path / "upload", 799)
-
-
-def scans(picture: Image.Image, number: int) -> bytes:
-    """A progressive JPEG with so many scans, most of them about as good as none."""
-    file = io.BytesIO()
-    picture.save(file, "JPEG", progressive=True)
-    data = file.getvalue()
-    last = data.rindex(b"\xff\xda")  # refines a coefficient, and does so again
-    scan = data[last : data.rindex(b"\xff\xd9")]
-    return data[:last] + (number - data.count(b"\xff\xda") + 1) * scan + b"\xff\xd9"
 
 
 @pytest.mark.parametrize("number", [10, 100])

@@ -20,8 +20,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ECHOD
-from tests.drivers.running import LIGHT, OURS, RunningDaemon, run_echod
+from tests.drivers.command import ECHOD, OURS, run_echod
+from tests.drivers.running import LIGHT, RunningDaemon
 from tests.drivers.terminal import Cli, duration
 from tests.making.media import EXAMPLES
 from tests.stand_ins.stub import NO_VOICE, capabilities

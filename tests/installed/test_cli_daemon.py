@@ -16,8 +16,8 @@ from pathlib import Path
 import av
 import pytest
 
-from tests.conftest import ECHOD
-from tests.drivers.running import RunningDaemon, run_echod
+from tests.drivers.command import ECHOD, run_echod
+from tests.drivers.running import RunningDaemon
 from tests.drivers.terminal import PORTRAIT, Cli, accepted, duration, until
 from tests.making.media import EXAMPLES, write_picture, write_wav
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import pytest
 
-from tests.conftest import ECHOD
-from tests.drivers.running import LIGHT, RunningDaemon, run_echod
+from tests.drivers.command import ECHOD, run_echod
+from tests.drivers.running import LIGHT, RunningDaemon
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

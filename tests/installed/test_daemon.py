@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,8 @@ from websockets.sync.client import unix_connect
 
 from echod.client.client import Event
 from echod.errors import EchodError
-from tests.drivers.running import LIGHT, RunningDaemon, alive, descendants, gone, run_echod
+from tests.drivers.command import run_echod
+from tests.drivers.running import LIGHT, RunningDaemon, alive, descendants, gone, wait_for_log
 from tests.making.media import EXAMPLES, write_wav
 
 PORTRAIT = EXAMPLES / "portrait.png"
@@ -136,15 +136,6 @@ def test_reload(tmp_path: Path) -> None:
             settings.write_text(text)
             daemon.send(signal.SIGHUP)
             wait_for_log(daemon, wanted)
-
-
-def wait_for_log(daemon: RunningDaemon, text: str) -> None:
-    pause = threading.Event()
-    for _ in range(600):
-        if text in daemon.log.read_text():
-            return
-        pause.wait(0.05)
-    raise AssertionError(f"{text!r} is not in the log: {daemon.log.read_text()[-2000:]}")
 
 
 def test_state_directory_in_use(daemon: RunningDaemon, tmp_path: Path) -> None:

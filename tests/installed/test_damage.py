@@ -29,10 +29,10 @@ from echod.jobs.rows import JobRows
 from echod.jobs.sweep import sweep
 from echod.journal import Journal
 from echod.uploads.rows import FileRows
-from tests.conftest import make_config
-from tests.jobs.test_desk import Idle
-from tests.jobs.test_life import job
-from tests.test_journal import RECORD
+from tests.drivers.office import Idle
+from tests.making.config import make_config
+from tests.making.jobs import job
+from tests.making.rows import RECORD
 
 ENDED, WAITING, FILE = "video_" + "1" * 32, "video_" + "2" * 32, "file_" + "3" * 32
 PICTURE = b"a picture"

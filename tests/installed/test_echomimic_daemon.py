@@ -127,7 +127,7 @@ def test_cancel_between_windows(echomimic: RunningDaemon, speech: bytes) -> None
 
 def test_missing_weights(tmp_path: Path) -> None:
     """`serve --engine echomimic` without weights ends with 78 and says how to get them."""
-    from tests.drivers.running import run_echod
+    from tests.drivers.command import run_echod
 
     flags = ("--state-dir", tmp_path / "s", "--runtime-dir", tmp_path / "r", "--weights", tmp_path / "w")
     refused = run_echod("serve", "--engine", "echomimic", "--port", "0", *flags)

@@ -20,8 +20,8 @@ from echod.host import strays
 from echod.journal import Journal
 from echod.uploads.rows import FileRows
 from tests.drivers.running import LIGHT, RunningDaemon
-from tests.jobs.test_life import job
-from tests.test_journal import RECORD, opened
+from tests.making.jobs import job
+from tests.making.rows import RECORD, opened
 
 JOB, FILE = "video_" + "a" * 32, "file_" + "b" * 32
 

@@ -17,7 +17,7 @@ import pytest
 from echod.speech.local.backend import Local
 from echod.speech.local.hibari import hibari_names
 from echod.speech.local.registry import published
-from tests.conftest import ECHOD
+from tests.drivers.command import ECHOD
 from tests.stand_ins.hub import File, Hub
 
 MIB = 1 << 20

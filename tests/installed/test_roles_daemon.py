@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.drivers.running import RunningDaemon, run_echod
-from tests.installed.test_daemon import wait_for_log
+from tests.drivers.command import run_echod
+from tests.drivers.running import RunningDaemon, wait_for_log
 from tests.making.media import EXAMPLES, write_wav
 
 ADA, XIAOLIN = EXAMPLES / "roles" / "ada", EXAMPLES / "roles" / "xiaolin"

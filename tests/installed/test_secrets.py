@@ -19,8 +19,8 @@ from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
 from echod.journal import Journal
-from tests.conftest import ECHOD
-from tests.drivers.running import LIGHT, RunningDaemon, descendants
+from tests.drivers.command import ECHOD
+from tests.drivers.running import LIGHT, RunningDaemon, command_lines
 
 PASSWORD = "planted-password-7Qx"
 OTHER_PASSWORD = "planted-password-8Rz"
@@ -43,11 +43,6 @@ class Secrets:
     def search(self, where: str, data: bytes) -> None:
         found = [form for form in self.forms if form in data]
         assert not found, f"{found} in {where}: {data[:2000]!r}"
-
-
-def command_lines(pid: int) -> Iterator[bytes]:
-    for each in (pid, *descendants(pid)):
-        yield Path(f"/proc/{each}/cmdline").read_bytes()
 
 
 def refused_requests(token: str, session: str) -> Iterator[tuple[str, str, dict[str, Any]]]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import signal
 from pathlib import Path
 
-from tests.drivers.running import LIGHT, RunningDaemon
-from tests.installed.test_daemon import wait_for_log
+from tests.drivers.running import LIGHT, RunningDaemon, wait_for_log
 
 SPEECH = """
 [speech]

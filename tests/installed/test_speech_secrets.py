@@ -11,9 +11,9 @@ import httpx
 import pytest
 from openai import AsyncOpenAI
 
-from tests.drivers.running import LIGHT, RunningDaemon, run_echod
+from tests.drivers.command import run_echod
+from tests.drivers.running import LIGHT, RunningDaemon, command_lines
 from tests.drivers.talking import Talk, sound_of, words_of
-from tests.installed.test_secrets import command_lines
 from tests.making.media import EXAMPLES
 from tests.stand_ins.dashscope_server import DashScopeServer
 

@@ -19,10 +19,10 @@ from echod.errors import TABLE, EchodError
 from echod.inspection.inspector import Inspector
 from echod.journal import Journal
 from echod.uploads.store import FileStore
-from tests.conftest import make_config
-from tests.inspection.test_bad_input import upload
-from tests.making.sounds import write_sound
-from tests.making.upload_attacks import SPEECH, bombs, odd_sounds, pointers, polyglots
+from tests.drivers.uploads import upload
+from tests.making.config import make_config
+from tests.making.sounds import SPEECH, write_sound
+from tests.making.upload_attacks import bombs, odd_sounds, pointers, polyglots
 
 pytestmark = [pytest.mark.long, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(900)]
 

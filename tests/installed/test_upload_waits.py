@@ -15,9 +15,9 @@ from PIL import Image
 from echod.config import Settings
 from echod.errors import EchodError
 from echod.inspection.inspector import Inspector
-from tests.conftest import make_config
-from tests.inspection.test_pictures import scans
+from tests.making.config import make_config
 from tests.making.media import EXAMPLES
+from tests.making.pictures import scans
 from tests.making.sounds import tone, write_sound
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(900)]

@@ -5,97 +5,20 @@ import errno
 import os
 import shutil
 import stat
-from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 import pytest
 
-from echod.config import Config, Settings
 from echod.errors import EchodError
 from echod.host import strays
-from echod.inspection.facts import PortraitFacts, SpeechFacts
 from echod.jobs import life
-from echod.jobs.desk import Desk
 from echod.jobs.job import CONVERSATION, Draft, Job, new_job_id
 from echod.jobs.rows import JobRows
 from echod.jobs.sweep import sweep
-from echod.journal import Journal
-from tests.conftest import make_config
-from tests.making.media import write_picture, write_wav
-
-
-class Idle:
-    """A dispatcher that dispatches nothing: the test does."""
-
-    def __init__(self) -> None:
-        self.cancelled: list[str] = []
-        self.refuses: EchodError | None = None
-
-    def wake(self) -> None:
-        pass
-
-    def cancel(self, job: Job) -> None:
-        self.cancelled.append(job.id)
-
-    def refusal(self) -> EchodError | None:
-        return self.refuses
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Office(NamedTuple):
-    desk: Desk
-    fleet: Idle
-    clock: Clock
-    draft: Draft
-
-    async def run(self, job: Job, *events: life.Event) -> None:
-        """What a fleet does: take the job, run it, end it."""
-        self.desk.queue.discard(job.id)
-        await self.desk.begin(job.id, "cpu")
-        for event in events:
-            await self.desk.apply(job.id, event)
-
-
-def done(attempt: int = 1) -> life.Done:
-    return life.Done(attempt=attempt, frames=12, crop=(0, 0, 1, 1), faces=1, timings_ms={})
-
-
-@pytest.fixture
-def limits() -> dict[str, object]:
-    return {}
-
-
-@pytest.fixture
-async def office(tmp_path: Path, limits: dict[str, object]) -> AsyncIterator[Office]:
-    config = make_config(tmp_path, **limits)
-    config.state_dir.mkdir()
-    journal = Journal(config.state_dir / "journal")
-    journal.open()
-    yield await open_office(config, journal, tmp_path)
-    await journal.close()
-
-
-async def open_office(config: Config, journal: Journal, inputs: Path) -> Office:
-    fleet, clock = Idle(), Clock()
-    desk = Desk(Settings(config), journal, ("preview", "other"), boot=await journal.boot(), clock=clock)
-    await desk.open(fleet)
-    draft = Draft(
-        account="a",
-        portrait=PortraitFacts(width=64, height=48, faces=1, box=None, sha256="p"),
-        portrait_file=write_picture(inputs / "in.png"),
-        speech=SpeechFacts(seconds=0.5, rate=16000, channels=1, sha256="s"),
-        speech_file=write_wav(inputs / "in.wav"),
-    )
-    return Office(desk, fleet, clock, draft)
+from tests.drivers.office import Office, open_office
+from tests.making.config import make_config
+from tests.making.jobs import done
 
 
 def changed(draft: Draft, **fields: object) -> Draft:

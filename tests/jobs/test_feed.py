@@ -8,7 +8,7 @@ import pytest
 from echod.jobs import feed as feeds
 from echod.jobs.feed import PROGRESS, PROGRESS_INTERVAL, Event, Feed, Watcher
 from echod.jobs.job import Job
-from tests.jobs.test_life import job
+from tests.making.jobs import job
 
 
 async def take(watcher: Watcher, count: int) -> list[Event]:

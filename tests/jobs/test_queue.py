@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from echod.jobs.job import BATCH, CONVERSATION, Job
 from echod.jobs.queue import JobQueue
-from tests.jobs.test_life import job
+from tests.making.jobs import job
 
 
 def queued(id: str, account: str = "a", at: float = 0.0, priority: int = BATCH) -> Job:

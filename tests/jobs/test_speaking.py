@@ -13,7 +13,7 @@ import pytest
 from echod.config import Config
 from echod.jobs.job import Job
 from echod.speech.backend import Call, Failure
-from tests.conftest import make_config
+from tests.making.config import make_config
 from tests.server.conftest import PORTRAIT, Daemon, Inspector
 from tests.speech.test_calls import silent
 from tests.stand_ins.backend import VOICE, Attempt, fails, gives

@@ -74,3 +74,6 @@ def wav_bytes(samples: bytes, *, rate: int = 16000, channels: int = 1, bits: int
         b"WAVE" + b"fmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", len(samples)) + samples
     )
     return b"RIFF" + struct.pack("<I", len(chunks)) + chunks
+
+
+SPEECH = wav_bytes(np.round(tone(0.5, 16000)[0] * 32767).astype("<i2").tobytes())

@@ -11,14 +11,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from tests.inspection.test_pictures import png_header, scans
 from tests.making import profiles
 from tests.making.media import EXAMPLES
-from tests.making.sounds import tone, wav_bytes, write_sound
+from tests.making.pictures import png_header, scans
+from tests.making.sounds import SPEECH, tone, wav_bytes, write_sound
 
 PORTRAIT = (EXAMPLES / "portrait.png").read_bytes()
 DASH = '<MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><Period><AdaptationSet><Representation>'
-SPEECH = wav_bytes(np.round(tone(0.5, 16000)[0] * 32767).astype("<i2").tobytes())
 
 
 def chunk(name: bytes, data: bytes) -> bytes:

@@ -44,9 +44,9 @@ from echod.speech.plan import FUNCTIONS
 from echod.speech.usage import UsageRecords
 from echod.uploads.store import FileStore
 from echod.workers.state import DeviceState
-from tests.conftest import make_config
 from tests.drivers.described import check_described
 from tests.drivers.talking import Talk
+from tests.making.config import make_config
 from tests.stand_ins.backend import Scripted
 
 PASSWORD = "correct horse"

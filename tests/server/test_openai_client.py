@@ -15,7 +15,7 @@ from openai.types import Video
 
 from echod.config import Settings
 from echod.inspection.inspector import Inspector
-from tests.conftest import make_config
+from tests.making.config import make_config
 from tests.making.media import EXAMPLES
 from tests.server.conftest import Daemon
 

@@ -16,7 +16,7 @@ from echod.speech import attempts as run
 from echod.speech.backend import PASSING, Call, Failure, Function, Kind, Question
 from echod.speech.calls import Calls, SpeechError
 from echod.speech.usage import Usage
-from tests.conftest import make_config
+from tests.making.config import make_config
 from tests.stand_ins.backend import VOICE, Attempt, Scripted, echoes, fails, gives
 
 FUNCTIONS: tuple[Function, ...] = ("hear", "reply", "speak")

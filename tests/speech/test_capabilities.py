@@ -14,7 +14,7 @@ from echod.speech import capabilities
 from echod.speech.calls import Calls
 from echod.speech.plan import open_calls
 from echod.speech.voices import find_voice
-from tests.conftest import make_config
+from tests.making.config import make_config
 
 SERVER = {"openai_url": "http://127.0.0.1:9/v1"}  # where nobody answers: nobody may be asked
 

@@ -16,7 +16,7 @@ from echod.speech.backend import Function, Question, Voice
 from echod.speech.calls import Calls, SpeechError
 from echod.speech.plan import open_calls
 from echod.speech.usage import Usage
-from tests.conftest import make_config
+from tests.making.config import make_config
 from tests.speech.test_dashscope import SECOND
 from tests.stand_ins.dashscope_answers import words_in
 from tests.stand_ins.dashscope_server import KEY, DashScopeServer

@@ -20,7 +20,7 @@ from echod.speech.calls import Calls, SpeechError
 from echod.speech.openai.backend import OpenAI
 from echod.speech.plan import open_calls
 from echod.speech.usage import Usage
-from tests.conftest import make_config
+from tests.making.config import make_config
 from tests.stand_ins.dashscope_answers import words_in
 from tests.stand_ins.openai_server import KEY, OpenAIServer
 

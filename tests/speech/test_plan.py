@@ -8,7 +8,7 @@ import pytest
 from echod.config import SETTINGS, Settings
 from echod.errors import ConfigurationError
 from echod.speech.plan import UNTIL_RESTART, keys, open_calls, plan, reloaded
-from tests.conftest import make_config
+from tests.making.config import make_config
 
 KEY = {"DASHSCOPE_API_KEY": "sk-0123456789"}
 SERVER: dict[str, Any] = {"openai_url": "http://127.0.0.1:8000/v1"}

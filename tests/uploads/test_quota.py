@@ -10,7 +10,7 @@ import pytest
 from echod.config import Settings
 from echod.errors import EchodError
 from echod.uploads.quota import Quota
-from tests.conftest import make_config
+from tests.making.config import make_config
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from echod.inspection.inspector import Inspector
 from echod.journal import Journal
 from echod.uploads.rows import Record
 from echod.uploads.store import BLOCK, FileStore, display_name
-from tests.conftest import make_config
+from tests.making.config import make_config
 from tests.making.media import EXAMPLES, write_wav
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

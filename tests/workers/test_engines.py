@@ -7,7 +7,7 @@ import pytest
 from echod.daemon import choose_engines
 from echod.errors import ConfigurationError
 from echod.inference.echomimic.layout import parts
-from tests.conftest import make_config
+from tests.making.config import make_config
 
 
 @pytest.fixture

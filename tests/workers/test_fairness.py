@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.drivers.bench import bench
 from tests.stand_ins import engine as scripted
-from tests.workers.test_fleet import bench
 
 
 async def test_an_account_with_fifty_jobs(tmp_path: Path) -> None:

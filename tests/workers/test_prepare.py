@@ -12,11 +12,9 @@ import pytest
 from echod.inspection.facts import PortraitFacts, SpeechFacts
 from echod.jobs.job import Draft, Job, Options
 from echod.workers import messages
+from tests.drivers.bench import TIMEOUT, Bench, bench
 from tests.making.media import write_picture
 from tests.stand_ins import engine as scripted
-from tests.workers.test_fleet import TIMEOUT, Bench, bench, one
-
-__all__ = ["one"]  # a fixture
 
 
 def order(bench: Bench, name: str, width: int = 64, size: int = 128) -> messages.Prepare:

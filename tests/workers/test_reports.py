@@ -14,7 +14,7 @@ import zmq.asyncio
 from echod.jobs.life import Progressed
 from echod.workers import messages
 from echod.workers.worker import Worker
-from tests.workers.test_fleet import bench
+from tests.drivers.bench import bench
 
 
 def report(told: dict[str, Any], worker: int = 0) -> bytes:

@@ -8,7 +8,7 @@ import pytest
 from echod.jobs.job import CONVERSATION, Job
 from echod.workers.messages import Prepare
 from echod.workers.seat import Seat
-from tests.jobs.test_life import job
+from tests.making.jobs import job
 
 BATCH = msgspec.structs.replace(job(), id="batch")
 TALK = msgspec.structs.replace(job(), id="talk", priority=CONVERSATION)

@@ -14,7 +14,7 @@ import pytest
 
 from echod.inference.echomimic.config import PRESETS
 from echod.inference.echomimic.layout import RECORD, REPOSITORY, parts
-from tests.conftest import ECHOD
+from tests.drivers.command import ECHOD
 from tests.stand_ins.hub import COMMIT, File, Hub
 
 MIB = 1 << 20
