@@ -24,7 +24,7 @@ from echod.journal import Journal
 from echod.speech.backend import Call
 from echod.speech.calls import Calls
 from echod.speech.plan import FUNCTIONS
-from tests.conftest import make_config
+from tests.making.config import make_config
 from tests.stand_ins.backend import Attempt, Scripted, gives
 
 LOUD, QUIET = b"\1\0" * (SECOND // 2), bytes(SECOND)  # a second of each
