@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import queue
 import sqlite3
@@ -15,21 +16,15 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, Literal, Protocol, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import msgspec
 
 from echod import journal_file
 from echod.errors import ConfigurationError, EchodError
 
-
-class Value(Protocol):
-    @property
-    def id(self) -> str: ...
-
-
 T = TypeVar("T")
-Row = TypeVar("Row", bound=Value)
+Row = TypeVar("Row")
 Work = Callable[[sqlite3.Connection], T]
 Outcome = tuple[asyncio.Future[Any], Any, Exception | None]
 
@@ -242,11 +237,8 @@ class Rows(Generic[Row]):
         self.journal = journal
 
     def get(self, row_id: str) -> asyncio.Future[Row | None]:
-        def work(db: sqlite3.Connection) -> Row | None:
-            row = db.execute(f"SELECT id, data FROM {self.table} WHERE id = ?", (row_id,)).fetchone()
-            return self.decode(*row) if row else None
-
-        return self.journal.do(work)
+        query = f"SELECT id, data FROM {self.table} WHERE id = ?"
+        return self.journal.do(lambda db: next(itertools.starmap(self.decode, db.execute(query, (row_id,))), None))
 
     def select(
         self, account: str | None = None, *, after: str | None = None, limit: int = -1, newest_first: bool = False
@@ -297,7 +289,7 @@ class Rows(Generic[Row]):
             why = "it names another"
         except (msgspec.MsgspecError, ValueError, TypeError) as error:  # ValueError: no UTF-8
             row, why = None, str(error)
-        if row is None or row.id != id:  # the directory of the one and of the other would be taken for a stray
+        if row is None or getattr(row, "id", None) != id:  # either's directory would be taken for a stray
             raise EchodError("internal", f"the journal's row of {id} is damaged: {why}")
         return row
 

@@ -134,17 +134,14 @@ async def test_a_work_that_fails_leaves_the_others(rows: JobRows) -> None:
 
 async def test_files(rows: JobRows) -> None:
     """File rows are kept and removed like jobs."""
-    record = Record(
-        id="file_1", account="a", filename="speech.wav", bytes=3, created_at=1.0, expires_at=2.0, purpose="user_data",
-        kind="speech", speech=SpeechFacts(seconds=1.0, rate=8000, channels=2, sha256="s"),
-    )  # fmt: skip
+    record = msgspec.structs.replace(RECORD, speech=SpeechFacts(seconds=1.0, rate=8000, channels=2, sha256="s"))
     files = FileRows(rows.journal)
     await files.add(record)
-    await files.add(msgspec.structs.replace(record, id="file_2", account="b"))
-    assert await files.get("file_1") == record
-    assert [found.id for found in await files.select("b")] == ["file_2"]
-    await files.remove("file_1")
-    assert await files.get("file_1") is None
+    await files.add(msgspec.structs.replace(record, id="3", account="b"))
+    assert await files.get("2") == record
+    assert [found.id for found in await files.select("b")] == ["3"]
+    await files.remove("2")
+    assert await files.get("2") is None
 
 
 async def test_file_that_is_no_database(tmp_path: Path) -> None:

@@ -46,12 +46,9 @@ class JobRows(Rows[Job]):
     def replayed(self, account: str, key: str, now: float) -> asyncio.Future[Replayed | None]:
         """What this account used the idempotency key for within 24 hours."""
 
-        def work(db: sqlite3.Connection) -> Replayed | None:
-            query = "SELECT job, fingerprint FROM idempotency WHERE account = ? AND key = ? AND created_at >= ?"
-            row = db.execute(query, (account, key, now - IDEMPOTENCY_SECONDS)).fetchone()
-            return Replayed(*row) if row else None
-
-        return self.journal.do(work)
+        query = "SELECT job, fingerprint FROM idempotency WHERE account = ? AND key = ? AND created_at >= ?"
+        found = (account, key, now - IDEMPOTENCY_SECONDS)
+        return self.journal.do(lambda db: next(map(Replayed._make, db.execute(query, found)), None))
 
     def save(self, job: Job) -> asyncio.Future[None]:
         values = (job.status, job.expires_at, msgspec.json.encode(job), job.id)

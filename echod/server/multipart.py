@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator
-from typing import TypeAlias
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection
+from contextlib import AsyncExitStack
+from typing import Any, NamedTuple, TypeAlias
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
+from echod.errors import EchodError
 from echod.server.budget import Share
-from echod.server.refusals import invalid
+from echod.server.refusals import blaming, invalid
+from echod.uploads.store import FileStore, Receiving
 
 MAX_PARTS = 64
 MAX_FIELD = 64 * 1024  # bytes of a part that is no file
@@ -49,6 +53,13 @@ class Part:
             raise invalid(f"field {self.name!r} is not UTF-8 text", self.name) from None
 
 
+class Upload(NamedTuple):
+    """A file that came inside the form, not inspected yet."""
+
+    filename: str
+    receiving: Receiving
+
+
 # A part's headers, then its bytes, then None for its end.
 Headers: TypeAlias = dict[bytes, bytes]
 Event: TypeAlias = Headers | bytes | None
@@ -65,6 +76,48 @@ async def parts(request: Request) -> AsyncGenerator[Part, None]:
         if count > MAX_PARTS:
             raise invalid(f"the form has more than {MAX_PARTS} parts")
         yield _part(event, events, request.scope["state"]["share"])
+
+
+async def read_form(
+    request: Request,
+    store: FileStore,
+    account: str,
+    stack: AsyncExitStack,
+    files: Collection[str],
+    misplaced: Callable[[Part], EchodError],
+) -> tuple[dict[str, Any], dict[str, Upload]]:
+    """The fields, and the files, which live as long as the stack.
+
+    `files` names the parts that may be files, one each. Of what is a file and should not be, or should be and is not,
+    `misplaced` says what is wrong.
+    """
+    fields: dict[str, Any] = {}
+    uploads: dict[str, Upload] = {}
+    async for part in parts(request):
+        if (part.filename is None) == (part.name in files) or part.name in uploads:
+            raise misplaced(part)
+        if part.filename is None:
+            nest(part.name, await part.text(), fields)
+            continue
+        receiving = await stack.enter_async_context(store.receive(account))
+        uploads[part.name] = Upload(part.filename, receiving)
+        await save(part, receiving)
+    return fields, uploads
+
+
+async def save(part: Part, receiving: Receiving) -> None:
+    with blaming(part.name):
+        async for chunk in part.chunks():
+            await receiving.write(chunk)
+
+
+def nest(name: str, value: str, into: dict[str, Any]) -> None:
+    """Put a form field where JSON would have it: `metadata[key]` under "key" in the object "metadata"."""
+    match = re.fullmatch(r"([^\[\]]+)\[([^\[\]]*)\]", name)
+    place, key = (into.setdefault(match[1], {}), match[2]) if match else (into, name)
+    if not isinstance(place, dict) or key in place:
+        raise invalid(f"field {name!r} is given more than once", name)
+    place[key] = value
 
 
 def _boundary(content_type: str) -> bytes:

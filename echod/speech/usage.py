@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from typing import Any
 
 import msgspec
@@ -50,32 +49,26 @@ class UsageRecords:
 
     def add(self, usage: Usage) -> asyncio.Future[None]:
         """Keep a record. Nobody need wait for it: one that cannot be written is logged."""
-        row = (usage.at, usage.account, usage.function, usage.backend, usage.model, usage.outcome)
-        sums = tuple(getattr(usage, name) for name in SUMMED)
-        values = (*row, *sums, msgspec.json.encode(usage))
-        statement = "INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
-        written = self._journal.execute(statement, values)
+        columns = ("at", "account", "function", "backend", "model", "outcome", *SUMMED)
+        values = (*(getattr(usage, name) for name in columns), msgspec.json.encode(usage))
+        written = self._journal.execute("INSERT INTO usage VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", values)
         written.add_done_callback(_log_failure)
         return written
 
-    def by_day(self, account: str | None, since: float) -> asyncio.Future[list[dict[str, Any]]]:
+    async def by_day(self, account: str | None, since: float) -> list[dict[str, Any]]:
         """Sums by account, day (UTC), function, backend, model, voice, newest day first; of one account, or of all."""
-
-        def work(db: sqlite3.Connection) -> list[dict[str, Any]]:
-            sums = ", ".join(f"SUM({name})" for name in SUMMED)
-            rows = db.execute(
-                "SELECT account, date(at, 'unixepoch') AS day, function, backend, model, "
-                "json_extract(CAST(data AS TEXT), '$.voice') AS voice, COUNT(*), "
-                f"SUM(outcome NOT IN ('ok', 'cancelled')), {sums} FROM usage "
-                "WHERE at >= ?1 AND (?2 IS NULL OR account = ?2) "
-                "GROUP BY account, day, function, backend, model, voice "
-                "ORDER BY day DESC, account, function, backend, model, voice",
-                (since, account),
-            ).fetchall()
-            names = ("account", "day", "function", "backend", "model", "voice", "calls", "failed", *SUMMED)
-            return [dict(zip(names, row, strict=True)) for row in rows]
-
-        return self._journal.do(work)
+        sums = ", ".join(f"SUM({name})" for name in SUMMED)
+        query = (
+            "SELECT account, date(at, 'unixepoch') AS day, function, backend, model, "
+            "json_extract(CAST(data AS TEXT), '$.voice') AS voice, COUNT(*), "
+            f"SUM(outcome NOT IN ('ok', 'cancelled')), {sums} FROM usage "
+            "WHERE at >= ?1 AND (?2 IS NULL OR account = ?2) "
+            "GROUP BY account, day, function, backend, model, voice "
+            "ORDER BY day DESC, account, function, backend, model, voice"
+        )
+        names = ("account", "day", "function", "backend", "model", "voice", "calls", "failed", *SUMMED)
+        rows = self._journal.do(lambda db: db.execute(query, (since, account)).fetchall())
+        return [dict(zip(names, row, strict=True)) for row in await rows]
 
     def forget(self, account: str) -> asyncio.Future[None]:
         """Remove the records of an account that is gone: another may get its name."""

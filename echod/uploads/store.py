@@ -105,7 +105,7 @@ class FileStore:
     async def sweep(self, now: float) -> None:
         """Remove expired files and what an earlier daemon left half received; what has lost its row is set aside."""
         records = await self.rows.select()
-        doomed = [record for record in records if self._expired(record, now) or self._cut_short(record)]
+        doomed = [each for each in records if self._expired(each, now) or removal.is_cut_short(self.root / each.id)]
         for record in doomed:  # bytes before rows: the journal may need the room
             self.quota.forget(self.root / record.id)
             await asyncio.to_thread(removal.empty, self.root / record.id)
@@ -129,9 +129,6 @@ class FileStore:
     @staticmethod
     def _expired(record: Record, now: float) -> bool:
         return record.expires_at is not None and record.expires_at <= now
-
-    def _cut_short(self, record: Record) -> bool:
-        return removal.is_cut_short(self.root / record.id)
 
     async def _remove(self, record: Record) -> None:
         self.quota.forget(self.root / record.id)

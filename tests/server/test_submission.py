@@ -8,7 +8,7 @@ import pytest
 
 from echod.errors import EchodError
 from echod.jobs.job import Options
-from echod.server.forms import nest
+from echod.server.multipart import nest
 from echod.server.routes.submission import Reference, check
 
 BOTH = {"input_reference": {"file_id": "file_p"}, "audio_reference": {"file_id": "file_s"}}

@@ -11,8 +11,7 @@ from echod.jobs import advice
 from echod.server.answers import FILE, PORTRAITS, RECORDINGS, refusals
 from echod.server.caller import Caller
 from echod.server.downloads import Download, download
-from echod.server.forms import save
-from echod.server.multipart import parts
+from echod.server.multipart import parts, save
 from echod.server.objects import listing
 from echod.server.refusals import blaming, invalid
 from echod.server.schemas import DEFAULT_PURPOSE, MAX_PURPOSE, UPLOAD_BODY

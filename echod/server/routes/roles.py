@@ -19,8 +19,7 @@ from echod.roles.role import Role
 from echod.server.answers import FILE, OPTIONAL, PORTRAITS, refusals
 from echod.server.caller import Caller
 from echod.server.downloads import Download, download
-from echod.server.forms import read_form
-from echod.server.multipart import Part
+from echod.server.multipart import Part, read_form
 from echod.server.objects import listing
 from echod.server.refusals import blaming, invalid
 from echod.server.schemas import NAME_OF_ROLE, NEW_ROLE_BODY, ROLE_BODY
@@ -134,7 +133,7 @@ async def _read(
     request: Request, served: Services, caller: Caller, stack: AsyncExitStack
 ) -> tuple[dict[str, Any], Picture | None]:
     """The fields of the form, and the portrait in it."""
-    fields, uploads = await read_form(request, served, caller, stack, ("portrait",), _misplaced)
+    fields, uploads = await read_form(request, served.files, caller.account, stack, ("portrait",), _misplaced)
     portrait = uploads.get("portrait")
     return fields, (portrait.filename, await portrait.receiving.written()) if portrait else None
 

@@ -20,8 +20,7 @@ from echod.jobs.job import Draft, Job, Options
 from echod.jobs.options import check_options
 from echod.roles.role import Role
 from echod.server.caller import Caller
-from echod.server.forms import Upload, read_form
-from echod.server.multipart import Part
+from echod.server.multipart import Part, Upload, read_form
 from echod.server.refusals import blaming, invalid, json_object
 from echod.server.services import Services
 from echod.speech.voices import find_voice
@@ -160,7 +159,7 @@ async def _read(
     """The fields of the body, and the files in it."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind == "multipart/form-data":
-        return await read_form(request, served, caller, stack, REFERENCES, _misplaced)
+        return await read_form(request, served.files, caller.account, stack, REFERENCES, _misplaced)
     if kind != "application/json":
         raise invalid(f"Content-Type {kind!r}: send multipart/form-data or application/json", "Content-Type")
     return json_object("body", await request.body()), {}
