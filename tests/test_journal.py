@@ -14,7 +14,7 @@ from echod.errors import ConfigurationError, EchodError
 from echod.inspection.facts import SpeechFacts
 from echod.jobs.rows import JobRows
 from echod.journal import SCHEMA_VERSION, Journal
-from echod.uploads.rows import FileRows, Record
+from echod.uploads.rows import FileRows
 from tests.making.jobs import job, running
 from tests.making.rows import RECORD, opened
 
