@@ -314,7 +314,7 @@ class Daemon:
             await asyncio.to_thread(heap.trim)
 
     async def _sweep(self) -> None:
-        sweeps: tuple[Callable[[], Awaitable[None]], ...] = (
+        sweeps: tuple[Callable[[], Awaitable[object]], ...] = (
             lambda: self.files.sweep(self.trusted()),  # what frees bytes first: a full disk has no room for the others
             lambda: sweep(self.desk),
             lambda: self.accounts.sweep(self.trusted()),

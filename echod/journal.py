@@ -78,14 +78,11 @@ PLACES = """
 
 
 class Journal:
-    """Open it inside a running event loop; every method may be awaited from that loop only.
-
-    `tables` are those whose rows are checked when it is opened.
-    """
+    """Open it inside a running event loop; every method may be awaited from that loop only."""
 
     def __init__(self, path: Path, *tables: type[Rows[Any]]) -> None:
         self.path = path
-        self._tables = tables
+        self._tables = tables  # whose rows are checked when it is opened
         self._work: queue.SimpleQueue[tuple[Work[Any], asyncio.Future[Any]] | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._serve, name="journal", daemon=True)
         self._db: sqlite3.Connection
@@ -218,12 +215,9 @@ class Journal:
     def counters(self) -> asyncio.Future[dict[str, int]]:
         return self.do(lambda db: dict(db.execute("SELECT name, value FROM counters").fetchall()))
 
-    def set_counters(self, counters: Mapping[str, int]) -> asyncio.Future[None]:
-        def work(db: sqlite3.Connection) -> None:
-            statement = "INSERT INTO counters VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
-            db.executemany(statement, counters.items())
-
-        return self.do(work)
+    def set_counters(self, counters: Mapping[str, int]) -> asyncio.Future[object]:
+        statement = "INSERT INTO counters VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value"
+        return self.do(lambda db: db.executemany(statement, counters.items()))
 
 
 class Rows(Generic[Row]):

@@ -86,11 +86,7 @@ async def read_form(
     files: Collection[str],
     misplaced: Callable[[Part], EchodError],
 ) -> tuple[dict[str, Any], dict[str, Upload]]:
-    """The fields, and the files, which live as long as the stack.
-
-    `files` names the parts that may be files, one each. Of what is a file and should not be, or should be and is not,
-    `misplaced` says what is wrong.
-    """
+    """The fields, and the files named in `files`, one each, for as long as the stack; any other part is `misplaced`."""
     fields: dict[str, Any] = {}
     uploads: dict[str, Upload] = {}
     async for part in parts(request):

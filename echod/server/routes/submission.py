@@ -224,8 +224,7 @@ class Inputs:
         """What another job is made of."""
         job = await self.served.desk.find(video_id, self.caller.sees)
         if KINDS[name] == "speech":
-            found = Inspected(kind="speech", prepared=speech_of(self.served, job), speech=job.speech)
-            return Input(found, job.title)
+            return Input(Inspected(kind="speech", prepared=speech_of(self.served, job), speech=job.speech), job.title)
         prepared = self.served.desk.directory(job.id) / PORTRAIT
         return Input(Inspected(kind="portrait", prepared=prepared, portrait=job.portrait))
 
