@@ -19,8 +19,9 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 from urllib.parse import urlsplit
 
 from echod.errors import ConfigurationError
+from echod.inference import limits
 
-ENGINES = ("auto", "preview", "echomimic", "echomimic-quality")
+ENGINES = ("auto", *limits.ENGINES)
 BACKENDS = ("auto", "dashscope", "openai", "local")
 UNDERSTANDING = ("asr+reply", "omni")
 Sounds: TypeAlias = Literal["base64", "data_uri", "none"]

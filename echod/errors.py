@@ -125,6 +125,10 @@ class DaemonUnreachable(EchodError):
         super().__init__("unreachable", message)
 
 
+def invalid(message: str, param: str | None = None) -> EchodError:
+    return EchodError("invalid_request", message, param=param)
+
+
 @contextlib.contextmanager
 def gone() -> Iterator[None]:
     """Whatever is not found has been removed meanwhile, or has expired and is swept: that is as well."""

@@ -36,7 +36,8 @@ MAY: Mapping[str, str] = {
     "roles": "config host inspection jobs.options jobs.job",
     "accounts": "host journal",
     "conversation": "config host inspection.facts jobs roles sound speech",
-    "server": "accounts config conversation host inspection jobs roles sound speech uploads workers.state",
+    "server": "accounts config conversation host inference.limits inspection jobs roles sound speech uploads "
+    "workers.state",
     "daemon": "accounts config conversation host inspection jobs journal roles server speech uploads workers",
     "commands": "client config daemon host inference roles.folder roles.examples sound speech.sentences speech.trial",
     "cli": "commands",

@@ -26,7 +26,7 @@ from echod.accounts.grants import LOCAL, Account, AccountRole, Grant, Token, ope
 from echod.accounts.logins import LoginLimits
 from echod.accounts.passwords import Passwords
 from echod.accounts.rows import delete_grants, delete_oldest_sessions, make_room_for_token
-from echod.errors import EchodError
+from echod.errors import EchodError, invalid
 from echod.host.redaction import TOKEN_PREFIX
 from echod.journal import Journal
 
@@ -117,9 +117,9 @@ class Accounts:
 
         def work(db: sqlite3.Connection) -> None:
             if db.execute("SELECT 1 FROM accounts WHERE name = ?", (name,)).fetchone():
-                raise _invalid(f"the name {name!r} is taken", "name")
+                raise invalid(f"the name {name!r} is taken", "name")
             if role != "admin" and not db.execute("SELECT 1 FROM accounts WHERE NOT leaving").fetchone():
-                raise _invalid("the first account must be an admin: nobody else could add or remove accounts", "role")
+                raise invalid("the first account must be an admin: nobody else could add or remove accounts", "role")
             db.execute("INSERT INTO accounts VALUES (?, ?, ?, ?, FALSE)", msgspec.structs.astuple(account)[:4])
 
         def remember() -> None:
@@ -264,7 +264,7 @@ class Accounts:
         """
         self.find(account)
         if not 0 < len(name) <= MAX_TOKEN_NAME or not name.isprintable():
-            raise _invalid(f"the name of a token has 1 to {MAX_TOKEN_NAME} printable characters", "name")
+            raise invalid(f"the name of a token has 1 to {MAX_TOKEN_NAME} printable characters", "name")
         secret = TOKEN_PREFIX + secrets.token_urlsafe(SECRET_BYTES)
         id = f"token_{secrets.token_hex(8)}"
         token = Token(id, account, name, _digest(secret), self.clock(), expires_at)
@@ -351,9 +351,9 @@ class Accounts:
 def check_name(name: str) -> None:
     """Raises EchodError: invalid_request."""
     if name == LOCAL:
-        raise _invalid(f"{LOCAL!r} is reserved for callers of the unix socket; choose another name", "name")
+        raise invalid(f"{LOCAL!r} is reserved for callers of the unix socket; choose another name", "name")
     if not NAME.fullmatch(name):
-        raise _invalid(
+        raise invalid(
             f"{name[:64]!r} cannot be the name of an account: 1 to 32 of a-z 0-9 . _ -, a letter or digit first", "name"
         )
 
@@ -365,7 +365,3 @@ def _digest(secret: str) -> str:
 
 def _no_account(name: str) -> EchodError:
     return EchodError("not_found", f"there is no account {name[:64]!r}; `echod users list` shows them", param="name")
-
-
-def _invalid(message: str, param: str) -> EchodError:
-    return EchodError("invalid_request", message, param=param)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
-import wave
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +13,7 @@ from echod.commands.progress import Progress
 from echod.commands.saving import Target
 from echod.errors import EchodError
 from echod.sound.pcm import SPEAK_RATE
+from echod.sound.wav import wav
 from echod.speech.sentences import Sentences
 
 if TYPE_CHECKING:
@@ -119,19 +118,9 @@ class Answer:
     def _end(self, response: dict[str, Any]) -> None:
         self._show_to(len(self.text))
         if self._sound:
-            self._save(lambda: Target(self._directory, self._stem, ".wav").write(_wav(self._sound)))
+            self._save(lambda: Target(self._directory, self._stem, ".wav").write(wav(self._sound, SPEAK_RATE)))
         self.status, self.timings = response["status"], response["echod"]
         if self.status == "cancelled":
             self._progress.note("interrupted")
         if error := response["status_details"].get("error"):
             self.fail(error_of(error))
-
-
-def _wav(pcm: bytes | bytearray) -> bytes:
-    data = io.BytesIO()
-    with wave.open(data, "wb") as file:
-        file.setnchannels(1)
-        file.setsampwidth(2)
-        file.setframerate(SPEAK_RATE)
-        file.writeframes(pcm)
-    return data.getvalue()

@@ -18,6 +18,7 @@ from echod.commands.common import as_json, connect, note, print_json, print_line
 from echod.commands.progress import Progress
 from echod.commands.saving import Target
 from echod.errors import TABLE, EchodError
+from echod.inference.limits import DEFAULT_SEED
 
 if TYPE_CHECKING:
     from echod.client.client import Client, Video
@@ -34,7 +35,7 @@ OPTIONS = (
     ),
     click.option("--title", metavar="TEXT", help="What it is called. [default: the recording's name, or first words]"),
     click.option("--engine", metavar="NAME", help="What makes the frames; default: the daemon's main engine."),
-    click.option("--seed", type=int, metavar="N", help="Same seed, same clip. [default: 420]"),
+    click.option("--seed", type=int, metavar="N", help=f"Same seed, same clip. [default: {DEFAULT_SEED}]"),
     click.option("--size", metavar="WxH", help="Size of the clip. [default: 512x512]"),
     click.option("--fps", type=int, metavar="N", help="Frames per second. [default: 24]"),
     click.option("--steps", type=int, metavar="N", help="Denoising steps, for engines that have them."),

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from echod.errors import EchodError
+from echod.host.directories import is_full
 
 if TYPE_CHECKING:
     from echod.client.client import Client
@@ -103,7 +104,7 @@ class Target:
         try:
             yield
         except OSError as error:
-            code = "disk_full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else "invalid_request"
+            code = "disk_full" if is_full(error) else "invalid_request"
             again = f"; the daemon still has the clip: `echod fetch {video_id} -o FILE`" if video_id else ""
             raise EchodError(code, f"cannot write {self._path}: {error.strerror}{again}", param="output") from None
 

@@ -19,7 +19,7 @@ from echod.conversation.request import language, turn_request
 from echod.conversation.store import Conversation, SessionSettings
 from echod.conversation.transcripts import Transcripts
 from echod.conversation.turn import Happening, Modality, Turn
-from echod.errors import EchodError
+from echod.errors import EchodError, invalid
 from echod.jobs.desk import Desk
 from echod.roles.role import Role
 from echod.speech.calls import Calls
@@ -116,7 +116,7 @@ class Dialogue:
 
     async def _check(self, settings: SessionSettings) -> None:
         if settings.modality == "video" and self._role is None:
-            raise _invalid("video needs the portrait of a role: connect with ?model=role:<name>", "output_modalities")
+            raise invalid("video needs the portrait of a role: connect with ?model=role:<name>", "output_modalities")
         if settings.voice not in (None, self._conversation.settings.voice):
             await find_voice(self._calls, settings.voice)
 
@@ -126,7 +126,7 @@ class Dialogue:
         """Take in what the microphone hears: pcm16, mono, INPUT_RATE."""
         limit = self._desk.settings.now.max_utterance
         if len(sound) > SECOND * limit:
-            raise _invalid(
+            raise invalid(
                 f"an utterance may last max_utterance = {limit:g} s, and this piece of one lasts "
                 f"{len(sound) / SECOND:.1f} s: send it in smaller pieces",
                 "audio",
@@ -145,7 +145,7 @@ class Dialogue:
             self._observer.speech_started(self._ear.now_ms, self._utterance)
         else:
             self._ear.clear()
-            raise _invalid(
+            raise invalid(
                 f"an utterance may last max_utterance = {limit:g} s; what was said is dropped: commit sooner", "audio"
             )
 
@@ -170,7 +170,7 @@ class Dialogue:
         """What was listened to since the last time is an utterance."""
         if self._ear.kept_ms < MIN_UTTERANCE_MS:
             kept = f"the buffer holds {self._ear.kept_ms} ms of sound, and at least {MIN_UTTERANCE_MS} are needed"
-            raise _invalid(f"{kept}; append more before committing")
+            raise invalid(f"{kept}; append more before committing")
         await self.interrupt("turn_detected")
         self._take(self._ear.take())
 
@@ -264,7 +264,7 @@ class Dialogue:
         await self._check(settings)
         if self._turn is not None:
             if not self._history.unanswered():
-                raise _invalid("a response is in progress; cancel it, or say something first")
+                raise invalid("a response is in progress; cancel it, or say something first")
             await self.interrupt("turn_detected")
         self._answer(settings, metadata)
 
@@ -320,10 +320,6 @@ class Dialogue:
             self._answer_waiting()
         except EchodError as error:
             self._observer.refused(error)
-
-
-def _invalid(message: str, param: str | None = None) -> EchodError:
-    return EchodError("invalid_request", message, param=param)
 
 
 def _now() -> float:

@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import sys
-from typing import NoReturn
+from typing import BinaryIO, NoReturn
 
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 
@@ -23,6 +23,13 @@ def die_with_parent(parent: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != parent:  # it died between fork and prctl
         os._exit(0)
+
+
+def take_pipes(buffering: int = -1) -> tuple[BinaryIO, BinaryIO]:
+    """The pipes from and to the daemon, moved away from 0 and 1 so that no library can write into the protocol."""
+    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb", buffering)
+    os.dup2(2, 1)
+    return requests, answers
 
 
 def exit_at_once(code: int) -> NoReturn:

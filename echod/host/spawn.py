@@ -5,13 +5,28 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from asyncio.subprocess import Process
-from collections.abc import Coroutine
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Coroutine, Mapping
 from contextlib import suppress
 from typing import Any
 
+INHERITED = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH", "TMPDIR", "CUDA_VISIBLE_DEVICES")
 
-async def started(creation: Coroutine[Any, Any, Process]) -> Process:
+
+async def start(*command: str, environment: Mapping[str, str]) -> Process:
+    """Start a program in a session of its own: a Ctrl-C in the daemon's terminal is the daemon's alone.
+
+    It has pipes, and sees little of the daemon's environment, none of its keys, and `environment`. OSError: it cannot.
+    """
+    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    return await _started(
+        asyncio.create_subprocess_exec(
+            *command, stdin=PIPE, stdout=PIPE, env={**inherited, **environment}, start_new_session=True
+        )
+    )
+
+
+async def _started(creation: Coroutine[Any, Any, Process]) -> Process:
     """The process that asyncio creates, with pipes; cancelled, it is created all the same and ended.
 
     To cancel asyncio's own call is no help: of a child that dies before its pipes are connected it may await the end

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
-from .limits import MAX_FPS, MAX_SIDE, MIN_FPS, MIN_SIDE, SIDE_STEP
+from .limits import DEFAULT_SEED, MAX_FPS, MAX_SIDE, MIN_FPS, MIN_SIDE, SIDE_STEP
 from .room import Room
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Options:
     fps: int = 24
     steps: int | None = None
     guidance: float | None = None
-    seed: int = 420
+    seed: int = DEFAULT_SEED
 
 
 @dataclass(frozen=True)

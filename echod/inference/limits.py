@@ -6,3 +6,4 @@ ENGINES = ("preview", "echomimic", "echomimic-quality")
 
 MIN_SIDE, MAX_SIDE, SIDE_STEP = 128, 1024, 8
 MIN_FPS, MAX_FPS = 1, 60
+DEFAULT_SEED = 420

@@ -12,18 +12,17 @@ import contextlib
 import os
 import signal
 import sys
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 
 from echod.errors import EchodError
-from echod.host.spawn import kill, started
+from echod.host.spawn import kill, start
 from echod.inspection.messages import UNREADABLE, Kind, Reply, Request, encoder, reply_decoder
 
 START_TIMEOUT = 120.0  # seconds: importing torch from a cold disk on a busy machine
 BEGIN_TIMEOUT = 10.0  # seconds until an idle child takes up a file; one that hangs is replaced
 SLICE = 1.0  # seconds: a machine that stands still for an hour takes one of these from a file's time, not all
 
-INHERITED = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH", "TMPDIR")  # and no secrets
 # One thread: the cores belong to the workers, and each thread would eat address space. No GPU either.
 ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
@@ -110,18 +109,9 @@ class Child:
         return self._process
 
     async def _spawn(self, memory: int) -> Process:
-        # From the main thread only: the parent-death signal follows the thread. In a session of its own, so that
-        # Ctrl-C in the daemon's terminal is the daemon's alone.
-        inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
-        return await started(
-            asyncio.create_subprocess_exec(
-                *(sys.executable, "-P", "-m", "echod.inspection.proc", str(os.getpid()), str(memory), self.kind),
-                stdin=PIPE,
-                stdout=PIPE,
-                env=inherited | ENVIRONMENT,
-                start_new_session=True,
-            )
-        )
+        # From the main thread only: the parent-death signal follows the thread.
+        command = (sys.executable, "-P", "-m", "echod.inspection.proc", str(os.getpid()), str(memory), self.kind)
+        return await start(*command, environment=ENVIRONMENT)
 
     async def _line(self, process: Process, timeout: float) -> bytes | None:
         """The next thing it says: empty when it has ended, None when it says nothing in time."""

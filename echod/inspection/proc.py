@@ -8,11 +8,11 @@ import os
 import resource
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING
 
 from echod.errors import WAYS_OUT, EchodError
 from echod.host.directories import storage_code, unstorable
-from echod.host.process import die_with_parent
+from echod.host.process import die_with_parent, take_pipes
 from echod.inference.room import NoRoom, Room
 from echod.inspection.facts import PortraitFacts, SpeechFacts
 from echod.inspection.messages import (
@@ -41,20 +41,13 @@ def main() -> None:
     parent, memory = int(sys.argv[1]), int(sys.argv[2])
     kind: Kind = "portrait" if sys.argv[3] == "portrait" else "speech"
     die_with_parent(parent)
-    requests, replies = _take_pipes()
+    requests, replies = take_pipes(buffering=0)
     _warm_up(kind)
     _limit_memory(memory)
     replies.write(b"\n")
     for line in requests:
         replies.write(b"\n")
         replies.write(encoder.encode(answer(request_decoder.decode(line), kind, memory)) + b"\n")
-
-
-def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
-    """The pipes from and to the daemon, moved away from 0 and 1 so that no library can write into the protocol."""
-    requests, replies = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb", buffering=0)
-    os.dup2(2, 1)
-    return requests, replies
 
 
 def _warm_up(kind: Kind) -> None:

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from echod.inference.limits import DEFAULT_SEED
 from echod.inspection.facts import PortraitFacts, SpeechFacts
 
 Status: TypeAlias = Literal["queued", "in_progress", "completed", "failed", "cancelled"]
@@ -16,7 +17,6 @@ TERMINAL = frozenset({"completed", "failed", "cancelled"})
 
 BATCH, CONVERSATION = 0, 1  # a conversation job is dispatched first and runs on top of a batch job
 
-DEFAULT_SEED = 420
 TITLE = "title"  # the key of a job's metadata that says what it is called
 MAX_TITLE = 80  # characters
 

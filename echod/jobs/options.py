@@ -6,12 +6,12 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
-from echod.errors import EchodError
-from echod.jobs.job import DEFAULT_SEED, Options
+from echod.errors import EchodError, invalid
+from echod.inference.limits import DEFAULT_SEED, MAX_FPS, MAX_SIDE, MIN_FPS, MIN_SIDE, SIDE_STEP
+from echod.jobs.job import Options
 
 T = TypeVar("T")
 
-MIN_SIDE, MAX_SIDE, SIDE_STEP = 128, 1024, 8
 SIZE = "512x512"  # where none is named
 MAX_SEED = 2**63 - 1
 
@@ -22,7 +22,7 @@ def check_options(given: Mapping[str, Any]) -> Options:
     return Options(
         width=width,
         height=height,
-        fps=_number(given, "fps", int, 1, 60, 24),
+        fps=_number(given, "fps", int, MIN_FPS, MAX_FPS, 24),
         steps=_number(given, "steps", int, 1, 100, None),
         guidance=_number(given, "guidance", float, 0, 20, None),
         seed=_number(given, "seed", int, 0, MAX_SEED, DEFAULT_SEED),
@@ -56,7 +56,7 @@ def _number(
         number = None
     if number is None or not low <= number <= high or (kind is int and not isinstance(value, str) and number != value):
         word = "a whole number" if kind is int else "a number"
-        raise _invalid(f"{name} = {value!r}: it must be {word} from {low} to {high}", name)
+        raise invalid(f"{name} = {value!r}: it must be {word} from {low} to {high}", name)
     return number  # type: ignore[no-any-return]
 
 
@@ -70,9 +70,5 @@ def _switch(value: Any) -> bool:
     words = {"true": True, "1": True, "false": False, "0": False}
     found = value if isinstance(value, bool) else words.get(str(value).lower())
     if found is None:
-        raise _invalid(f"lossless = {value!r}: it must be true or false", "lossless")
+        raise invalid(f"lossless = {value!r}: it must be true or false", "lossless")
     return found
-
-
-def _invalid(message: str, param: str) -> EchodError:
-    return EchodError("invalid_request", message, param=param)

@@ -27,7 +27,7 @@ from typing import Any, Literal
 import msgspec
 
 from echod.config import ENGINES
-from echod.errors import EchodError
+from echod.errors import EchodError, invalid
 from echod.jobs.options import check_options
 
 MAX_TITLE, MAX_PERSONALITY, MAX_GREETING, MAX_VOICE, MAX_PORTRAIT = 128, 20_000, 2_000, 128, 128  # characters
@@ -61,7 +61,7 @@ FIELDS = RoleFile.__struct_fields__
 def check_name(name: str) -> str:
     """EchodError invalid_request for what cannot be a role's name."""
     if not NAME.fullmatch(name):
-        raise _invalid(
+        raise invalid(
             f"{name!r} is no name for a role: 1 to 32 of a-z 0-9 . _ - are allowed, the first a letter or a digit",
             "name",
         )
@@ -102,17 +102,17 @@ def read(data: bytes, path: Path) -> RoleFile:
         text = data.decode("utf-8-sig")  # Windows editors begin a file with a mark
         return check_role(tomllib.loads(text))
     except UnicodeDecodeError as error:
-        line, failure = data[: error.start].count(b"\n") + 1, _invalid("the file is not UTF-8 text")
+        line, failure = data[: error.start].count(b"\n") + 1, invalid("the file is not UTF-8 text")
     except tomllib.TOMLDecodeError as error:
         message, _, place = str(error).partition(" (at ")
         found = re.match(r"line (\d+)", place)
-        line, failure = int(found[1]) if found else text.count("\n") + 1, _invalid(message)
+        line, failure = int(found[1]) if found else text.count("\n") + 1, invalid(message)
     except EchodError as error:
         line, failure = line_of(text, (error.param or "").split(".")), error
     except RecursionError:
-        failure = _invalid("its tables or lists are too deep")
+        failure = invalid("its tables or lists are too deep")
     except ValueError as error:  # a number of thousands of digits
-        failure = _invalid(str(error))
+        failure = invalid(str(error))
     raise EchodError(failure.code, f"{path}:{line}: {failure.message}", param=failure.param)
 
 
@@ -146,46 +146,46 @@ def _check_keys(table: Mapping[str, Any], known: Collection[str], prefix: str) -
         if key not in known:
             close = difflib.get_close_matches(key, known, 1, 0.5)
             meant = f"did you mean {close[0]}?" if close else f"known are {', '.join(known)}"
-            raise _invalid(f"there is no key {key!r}; {meant}", prefix + key)
+            raise invalid(f"there is no key {key!r}; {meant}", prefix + key)
 
 
 def _text(table: Mapping[str, Any], key: str, limit: int, *, lines: bool = True) -> str:
     value = table.get(key, "")
     if not isinstance(value, str) or len(value) > limit:
-        raise _invalid(f"{key} must be text of at most {limit} characters", key)
+        raise invalid(f"{key} must be text of at most {limit} characters", key)
     value = value.replace("\r\n", "\n")  # as forms in a browser send it
     allowed = "\n\t" if lines else ""
     if any(unicodedata.category(letter) == "Cc" and letter not in allowed for letter in value):
-        raise _invalid(f"{key} = {value!r} has control characters in it", key)
+        raise invalid(f"{key} = {value!r} has control characters in it", key)
     return value.strip()
 
 
 def _language(table: Mapping[str, Any]) -> str | None:
     value = _text(table, "language", 35, lines=False)
     if value and not LANGUAGE.fullmatch(value):
-        raise _invalid(f"language = {value!r}: it must be a language tag such as en or zh-CN", "language")
+        raise invalid(f"language = {value!r}: it must be a language tag such as en or zh-CN", "language")
     return value or None
 
 
 def _portrait(table: Mapping[str, Any]) -> str:
     value = _text(table, "portrait", MAX_PORTRAIT, lines=False)
     if not value:
-        raise _invalid("portrait is missing: the name of a picture beside role.toml", "portrait")
+        raise invalid("portrait is missing: the name of a picture beside role.toml", "portrait")
     if re.search(r"[/\\]", value) or value.startswith("."):
-        raise _invalid(f"portrait = {value!r}: it must be the name of a file beside role.toml, no path", "portrait")
+        raise invalid(f"portrait = {value!r}: it must be the name of a file beside role.toml, no path", "portrait")
     return value
 
 
 def _word(table: Mapping[str, Any], key: str, words: Collection[str], default: Any) -> Any:
     value = table.get(key) or default
     if value not in words:
-        raise _invalid(f"{key} = {value!r}: it must be one of {', '.join(words)}", key)
+        raise invalid(f"{key} = {value!r}: it must be one of {', '.join(words)}", key)
     return None if value == "auto" else value
 
 
 def _options(given: Any) -> dict[str, Any]:
     if not isinstance(given, dict):
-        raise _invalid(f"options must be a table of {', '.join(OPTIONS)}", "options")
+        raise invalid(f"options must be a table of {', '.join(OPTIONS)}", "options")
     _check_keys(given, OPTIONS, "options.")
     try:
         checked = check_options(given)
@@ -194,10 +194,6 @@ def _options(given: Any) -> dict[str, Any]:
         raise
     size = f"{checked.width}x{checked.height}"
     return {name: size if name == "size" else getattr(checked, name) for name in OPTIONS if name in given}
-
-
-def _invalid(message: str, param: str | None = None) -> EchodError:
-    return EchodError("invalid_request", message, param=param)
 
 
 # Writing

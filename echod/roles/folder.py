@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
-from echod.errors import EchodError
+from echod.errors import EchodError, invalid
 from echod.roles.file import NAME, RoleFile, dump, line_of, read
 
 ROLE_FILE = "role.toml"
@@ -41,7 +41,7 @@ def open_role(folder: Path) -> Iterator[tuple[RoleFile, BinaryIO]]:
         with _open_file(directory, ROLE_FILE, str(path)) as file:
             data = file.read(MAX_ROLE_FILE + 1)
         if len(data) > MAX_ROLE_FILE:
-            raise _invalid(f"{path}: the file has more than {MAX_ROLE_FILE} bytes")
+            raise invalid(f"{path}: the file has more than {MAX_ROLE_FILE} bytes")
         role = read(data, path)
         line = line_of(data.decode(), ["portrait"])
         with _open_file(directory, role.portrait, f"{path}:{line}: portrait = {role.portrait!r}") as portrait:
@@ -173,7 +173,7 @@ def _open_folder(folder: Path) -> Iterator[int]:
             raise
         linked = folder.is_symlink()
         why = "is a symbolic link, and these are not followed: copy the folder" if linked else f"{error.strerror}"
-        raise _invalid(f"{folder}: {why}") from None
+        raise invalid(f"{folder}: {why}") from None
     try:
         yield directory
     finally:
@@ -189,12 +189,8 @@ def _open_file(directory: int, name: str, shown: str) -> BinaryIO:
             raise
         linked = error.errno == errno.ELOOP
         why = "is a symbolic link, and these are not followed: copy the file" if linked else error.strerror
-        raise _invalid(f"{shown}: {why}") from None
+        raise invalid(f"{shown}: {why}") from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
-        raise _invalid(f"{shown}: it is no regular file")
+        raise invalid(f"{shown}: it is no regular file")
     return os.fdopen(descriptor, "rb")
-
-
-def _invalid(message: str) -> EchodError:
-    return EchodError("invalid_request", message)

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from echod.config import Settings
-from echod.errors import EchodError
+from echod.errors import EchodError, invalid
 from echod.host.directories import create_private, storage_code, unstorable
 from echod.inspection.facts import PortraitFacts
 from echod.inspection.inspector import Inspector
@@ -210,11 +210,9 @@ class Roles:
             exists = os.path.lexists(folder)
             before = self._known[name].role if exists and name in self._known else None
             if exists and not replace:
-                raise _invalid(
-                    f"there is a role {name!r} already; --replace (PUT /v1/roles/{name}) replaces it", "name"
-                )
+                raise invalid(f"there is a role {name!r} already; --replace (PUT /v1/roles/{name}) replaces it", "name")
             if folder.is_symlink():
-                raise _invalid(f"{folder} is a symbolic link; remove the role first", "name")
+                raise invalid(f"{folder} is a symbolic link; remove the role first", "name")
             file = check_role({**fields, "portrait": _portrait_name(picture, filename, before)})
             try:
                 await self._store(folder, file, picture, before)
@@ -285,7 +283,7 @@ def _portrait_name(picture: Path | None, filename: str, before: Role | None) -> 
     """What a portrait that a client sent is called on disk; its own name only says what kind of picture it may be."""
     if picture is None:
         if before is None:
-            raise _invalid("the portrait is missing: send a picture of a face as the file part `portrait`", "portrait")
+            raise invalid("the portrait is missing: send a picture of a face as the file part `portrait`", "portrait")
         return before.file.portrait
     kind = PICTURE.search(filename)
     return f"portrait{kind[0].lower() if kind else '.png'}"
@@ -297,7 +295,3 @@ def _storing() -> Iterator[None]:
         yield
     except OSError as error:
         raise unstorable("the role", error) from error
-
-
-def _invalid(message: str, param: str) -> EchodError:
-    return EchodError("invalid_request", message, param=param)

@@ -12,9 +12,9 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect, Request
 
-from echod.errors import EchodError
+from echod.errors import EchodError, invalid
 from echod.server.budget import Share
-from echod.server.refusals import blaming, invalid
+from echod.server.refusals import blaming
 from echod.uploads.store import FileStore, Receiving
 
 MAX_PARTS = 64

@@ -10,16 +10,12 @@ from typing import Any
 import msgspec
 from starlette.responses import JSONResponse
 
-from echod.errors import EchodError
+from echod.errors import EchodError, invalid
 from echod.host.redaction import redact
 
 RETRY_AFTER = 5  # seconds, where nobody knows better
 LINGER = 5.0  # seconds, and
 DISCARD = 64 << 20  # bytes, that are read on after a refusal, so that the client sees the answer and not a reset
-
-
-def invalid(message: str, param: str | None = None) -> EchodError:
-    return EchodError("invalid_request", message, param=param)
 
 
 # msgspec's own reading of numbers takes 11 us for 1e308; Python's takes 0.1.

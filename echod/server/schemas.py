@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from echod.config import ENGINES
-from echod.jobs.options import MAX_SEED, MAX_SIDE, MIN_SIDE, SIDE_STEP, SIZE
+from echod.inference.limits import DEFAULT_SEED, MAX_FPS, MAX_SIDE, MIN_FPS, MIN_SIDE, SIDE_STEP
+from echod.jobs.options import MAX_SEED, SIZE
 from echod.roles import file as rolefile
 from echod.server.routes import submission
 
@@ -51,8 +52,8 @@ OPTIONS: dict[str, Any] = {
         "type": "string", "default": SIZE, "pattern": "^[0-9]{3,4}x[0-9]{3,4}$",
         "description": f"WIDTHxHEIGHT, each {MIN_SIDE} to {MAX_SIDE} in steps of {SIDE_STEP}.",
     },
-    "seed": {"type": "integer", "minimum": 0, "maximum": MAX_SEED, "default": 420},
-    "fps": {"type": "integer", "minimum": 1, "maximum": 60, "default": 24},
+    "seed": {"type": "integer", "minimum": 0, "maximum": MAX_SEED, "default": DEFAULT_SEED},
+    "fps": {"type": "integer", "minimum": MIN_FPS, "maximum": MAX_FPS, "default": 24},
     "steps": {
         "type": "integer", "minimum": 1, "maximum": 100, "description": "Denoising steps; omitted: the engine decides.",
     },

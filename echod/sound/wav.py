@@ -6,7 +6,7 @@ import io
 import wave
 
 
-def wav(sound: bytes, rate: int) -> bytes:
+def wav(sound: bytes | bytearray, rate: int) -> bytes:
     """A WAV file of pcm16, mono."""
     file = io.BytesIO()
     with wave.open(file, "wb") as writer:

@@ -26,6 +26,7 @@ from .. import contract
 from ..audio import Speech
 from ..contract import Checkpoint, Frames, Image, Size, no_checkpoint
 from ..errors import InputError
+from ..limits import DEFAULT_SEED
 from . import audio_features
 from .board import GRID, Batch, Board, Order
 from .config import FPS, LATENT_SCALE, NOISE_CLAMP, OVERLAP, VAE_FACTOR, WINDOW
@@ -109,7 +110,7 @@ class Audio2VideoPipeline:
         *,
         steps: int,
         guidance: float = 1.0,
-        seed: int = 420,
+        seed: int = DEFAULT_SEED,
         fps: int = FPS,
         window: int = WINDOW,
         overlap: int = OVERLAP,

@@ -72,11 +72,6 @@ class Plan:
         return range(first, min(place // self.stride, self.windows - 1) + 1)
 
 
-def step_by_step(plan: Plan) -> Iterator[Call]:
-    """All calls in the order of the original: every window of a step, then the next step."""
-    return ((step, window) for step in range(plan.steps) for window in range(plan.windows))
-
-
 def wavefront(plan: Plan) -> Iterator[Call]:
     """All calls, such that frame 0 is final as early as it can be, then frame 1, and so on."""
     done = [bytearray(plan.windows) for _ in range(plan.steps)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from echod.server.refusals import invalid
+from echod.errors import invalid
 
 Fields = Sequence[tuple[bytes, bytes]]  # names in small letters, values without space around them
 

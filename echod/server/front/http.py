@@ -14,11 +14,11 @@ import httptools
 import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
-from echod.errors import EchodError
+from echod.errors import EchodError, invalid
 from echod.server.caller import forwards
 from echod.server.front.head import target, tokens, values
 from echod.server.front.reading import OneByOne
-from echod.server.refusals import DISCARD, LINGER, RETRY_AFTER, body, invalid
+from echod.server.refusals import DISCARD, LINGER, RETRY_AFTER, body
 
 if TYPE_CHECKING:
     from echod.server.front.connection import Connection

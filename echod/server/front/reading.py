@@ -14,9 +14,8 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from echod.errors import EchodError
+from echod.errors import EchodError, invalid
 from echod.server.front.head import values
-from echod.server.refusals import invalid
 
 MAX_HEAD = 64 * 1024  # bytes of a request's line and headers, or of what else is no body: framing, trailers
 MAX_AHEAD = 64 * 1024  # bytes that may wait until the request before them is answered

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from echod.conversation.history import ROOT, Item, new_item_id
-from echod.server.refusals import invalid
+from echod.errors import invalid
 
 MAX_TEXT = 10_000  # characters of a message
 

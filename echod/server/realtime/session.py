@@ -11,12 +11,12 @@ from echod.conversation.dialogue import Cause, Dialogue, Outcome
 from echod.conversation.history import Item
 from echod.conversation.store import Conversation
 from echod.conversation.turn import Happening, Modality, Turn
-from echod.errors import EchodError
+from echod.errors import EchodError, invalid
 from echod.roles.role import Role
 from echod.server.realtime.item_object import item_object, read_item
 from echod.server.realtime.response import Response, Send
 from echod.server.realtime.session_object import changed, of_response, session_object
-from echod.server.refusals import body, invalid
+from echod.server.refusals import body
 from echod.server.services import Addresses, Services
 
 MAX_MS = 86_400_000  # a day: more than any answer takes, and no number too large to divide

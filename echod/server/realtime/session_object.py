@@ -8,7 +8,7 @@ from typing import Any
 
 from echod.conversation.ear import INPUT_RATE, TurnDetection
 from echod.conversation.store import Conversation, SessionSettings
-from echod.server.refusals import invalid
+from echod.errors import invalid
 from echod.sound.pcm import SPEAK_RATE
 
 MAX_INSTRUCTIONS = 20_000  # characters

@@ -14,14 +14,14 @@ from websockets.exceptions import ConnectionClosed
 
 from echod.conversation.ear import SECOND
 from echod.conversation.store import Conversation
-from echod.errors import EchodError
+from echod.errors import EchodError, invalid
 from echod.roles.role import Role
 from echod.server.budget import Messages
 from echod.server.front.closing import POLICY_VIOLATION, TRY_AGAIN_LATER, dismiss, let_go
 from echod.server.front.connection import Connection
 from echod.server.realtime.outbox import Outbox
 from echod.server.realtime.session import Session
-from echod.server.refusals import body, invalid, json_object
+from echod.server.refusals import body, json_object
 from echod.server.services import Services
 
 log = logging.getLogger("echod.conversation")

@@ -11,11 +11,10 @@ from echod.accounts.grants import LOCAL, Account, AccountRole, Grant, Token
 from echod.accounts.passwords import MAX_LENGTH, MIN_LENGTH
 from echod.accounts.removal import remove_account
 from echod.accounts.store import MAX_TOKEN_NAME, NAME, SESSION_SECONDS
-from echod.errors import EchodError
+from echod.errors import EchodError, invalid
 from echod.host.network import peer
 from echod.server.answers import refusals
 from echod.server.caller import COOKIE, Caller, by_https, check_origin
-from echod.server.refusals import invalid
 from echod.server.schemas import json_body, line
 from echod.server.services import Calling, Served, Services
 

@@ -9,7 +9,8 @@ import msgspec
 from fastapi import APIRouter
 from fastapi.responses import Response
 
-from echod.jobs.options import MAX_SIDE, MIN_SIDE, SIDE_STEP, SIZE
+from echod.inference.limits import MAX_SIDE, MIN_SIDE, SIDE_STEP
+from echod.jobs.options import SIZE
 from echod.server.answers import refusals
 from echod.server.routes.submission import MAX_PROMPT
 from echod.server.schemas import json_answer

@@ -7,13 +7,14 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
+from echod.errors import invalid
 from echod.jobs import advice
 from echod.server.answers import FILE, PORTRAITS, RECORDINGS, refusals
 from echod.server.caller import Caller
 from echod.server.downloads import Download, download
 from echod.server.multipart import parts, save
 from echod.server.objects import listing
-from echod.server.refusals import blaming, invalid
+from echod.server.refusals import blaming
 from echod.server.schemas import DEFAULT_PURPOSE, MAX_PURPOSE, UPLOAD_BODY
 from echod.server.services import Addresses, Addressing, Calling, Served, Services
 from echod.uploads.rows import Record

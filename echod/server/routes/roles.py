@@ -12,7 +12,7 @@ from fastapi import APIRouter, Request
 from fastapi import Path as InPath
 from fastapi.responses import Response
 
-from echod.errors import EchodError
+from echod.errors import EchodError, invalid
 from echod.jobs.options import check_options
 from echod.roles.examples import example_role
 from echod.roles.role import Role
@@ -21,7 +21,7 @@ from echod.server.caller import Caller
 from echod.server.downloads import Download, download
 from echod.server.multipart import Part, read_form
 from echod.server.objects import listing
-from echod.server.refusals import blaming, invalid
+from echod.server.refusals import blaming
 from echod.server.schemas import NAME_OF_ROLE, NEW_ROLE_BODY, ROLE_BODY
 from echod.server.services import Addresses, Addressing, Calling, Served, Services
 

@@ -13,7 +13,7 @@ from typing import Any, Literal, NamedTuple
 import msgspec
 from starlette.requests import Request
 
-from echod.errors import EchodError
+from echod.errors import EchodError, invalid
 from echod.inspection.messages import Inspected
 from echod.jobs.folder import PORTRAIT, SPEECH
 from echod.jobs.job import Draft, Job, Options
@@ -21,7 +21,7 @@ from echod.jobs.options import check_options
 from echod.roles.role import Role
 from echod.server.caller import Caller
 from echod.server.multipart import Part, Upload, read_form
-from echod.server.refusals import blaming, invalid, json_object
+from echod.server.refusals import blaming, json_object
 from echod.server.services import Services
 from echod.speech.voices import find_voice
 from echod.uploads.store import display_name

@@ -7,13 +7,12 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
-from echod.errors import EchodError
+from echod.errors import EchodError, invalid
 from echod.jobs.folder import PORTRAIT
 from echod.jobs.job import Job
 from echod.server.answers import FILE, OPTIONAL, PORTRAITS, RECORDINGS, refusals
 from echod.server.downloads import Download, download
 from echod.server.objects import listing, video_object
-from echod.server.refusals import invalid
 from echod.server.routes.stream import Stream, clip, stream_head, why_none
 from echod.server.routes.submission import speech_of, submit
 from echod.server.schemas import IDEMPOTENCY_KEY, MAX_KEY, SUBMISSION_BODY

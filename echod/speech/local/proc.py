@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, get_args
 
 import numpy as np
 
-from echod.host.process import die_with_parent
+from echod.host.process import die_with_parent, take_pipes
 from echod.speech.backend import Failure
 from echod.speech.local.messages import (
     LENGTH,
@@ -56,16 +56,9 @@ class Dropped(Exception):
 
 def main() -> None:
     die_with_parent(int(sys.argv[1]))
-    requests, answers = _take_pipes()
+    requests, answers = take_pipes()
     serve(requests, answers)
     os._exit(0)  # the daemon closed the pipe: nobody waits for the threads
-
-
-def _take_pipes() -> tuple[BinaryIO, BinaryIO]:
-    """The pipes from and to the daemon, moved away from 0 and 1 so that no library can write into the protocol."""
-    requests, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    return requests, answers
 
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:

@@ -7,35 +7,24 @@ found here, and of nothing that clients say.
 from __future__ import annotations
 
 import asyncio
-import os
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import Process
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 
-from echod.host.spawn import end, started
+from echod.host import spawn
 from echod.sound.resample import Resampler
 from echod.speech.backend import Failure
 from echod.speech.local.voice import Program
 from echod.speech.sentences import lines
-
-INHERITED = ("PATH", "HOME", "LANG", "LD_LIBRARY_PATH", "PYTHONPATH", "TMPDIR", "CUDA_VISIBLE_DEVICES")
 
 READ = 16 * 1024  # bytes; three times as many come out where they are at 8 kHz, the lowest rate
 WAV_HEADER, WAV_RATE = 44, slice(24, 28)  # espeak-ng always writes the short one; the sizes in it mean nothing
 
 
 async def start(*command: str, environment: Mapping[str, str]) -> Process:
-    """Start a program in a session of its own: a Ctrl-C in the daemon's terminal is the daemon's alone.
-
-    It sees little of the daemon's environment, and `environment`. Failure: unavailable.
-    """
-    inherited = {name: os.environ[name] for name in INHERITED if name in os.environ}
+    """`spawn.start`. Failure: unavailable."""
     try:
-        return await started(
-            asyncio.create_subprocess_exec(
-                *command, stdin=PIPE, stdout=PIPE, env={**inherited, **environment}, start_new_session=True
-            )
-        )
+        return await spawn.start(*command, environment=environment)
     except OSError as error:
         raise Failure("unavailable", f"{command[0]} does not start: {error.strerror}") from None
 
@@ -47,7 +36,7 @@ async def running(*command: str) -> AsyncIterator[Process]:
     try:
         yield process
     finally:
-        await end(process)
+        await spawn.end(process)
 
 
 async def speak(text: AsyncIterator[str], program: Program, name: str) -> AsyncGenerator[bytes, None]:

@@ -5,11 +5,13 @@ Slow; what the real one is compared with. Takes the weights by their names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from echod.inference.echomimic.windows import Call, Plan
 
 HEADS = 8
 
@@ -166,3 +168,8 @@ def zero_snr_alphas() -> Tensor:
     root = (1 - torch.linspace(0.00085, 0.012, 1000)).cumprod(0).sqrt()
     root = (root - root[-1]) * root[0] / (root[0] - root[-1])
     return root**2
+
+
+def step_by_step(plan: Plan) -> Iterator[Call]:
+    """All calls in the order of the original: every window of a step, then the next step."""
+    return ((step, window) for step in range(plan.steps) for window in range(plan.windows))

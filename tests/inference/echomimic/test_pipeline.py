@@ -15,11 +15,11 @@ from echod.inference.echomimic import pipeline as stages
 from echod.inference.echomimic.board import Order
 from echod.inference.echomimic.pipeline import Audio2VideoPipeline, Likeness, NotFiniteError, Sampler
 from echod.inference.echomimic.weights import Models
-from echod.inference.echomimic.windows import Plan, step_by_step, wavefront
+from echod.inference.echomimic.windows import Plan, wavefront
 from echod.inference.errors import InputError
 from tests.drivers.denoised import denoised
 
-from .plain import PlainUNet, sample
+from .plain import PlainUNet, sample, step_by_step
 from .test_denoiser import distance, draw
 
 

@@ -6,7 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echod.inference.echomimic.windows import Plan, step_by_step, wavefront
+from echod.inference.echomimic.windows import Plan, wavefront
+
+from .plain import step_by_step
 
 
 @st.composite
