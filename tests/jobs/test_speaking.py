@@ -15,8 +15,7 @@ from echod.jobs.job import Job
 from echod.speech.backend import Call, Failure
 from tests.making.config import make_config
 from tests.server.conftest import PORTRAIT, Daemon, Inspector
-from tests.speech.test_calls import silent
-from tests.stand_ins.backend import VOICE, Attempt, fails, gives
+from tests.stand_ins.backend import VOICE, Attempt, fails, gives, silent
 
 HANG = 30.0  # seconds after which a test has failed
 SECOND = b"\1\0" * 24_000

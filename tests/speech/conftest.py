@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from echod.host.secret import Secret
+from echod.speech import attempts
 from echod.speech.dashscope.backend import DashScope
 from echod.speech.openai.backend import OpenAI
 from tests.stand_ins.dashscope_server import KEY, DashScopeServer
@@ -39,3 +40,8 @@ async def openai(openai_server: OpenAIServer) -> AsyncIterator[OpenAI]:
     backend = OpenAI(openai_server.url, Secret(OPENAI_KEY), rate=openai_server.rate, sound="base64")
     yield backend
     await backend.close()
+
+
+@pytest.fixture
+def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempts, "BACKOFF", 0.0)

@@ -11,10 +11,10 @@ import pytest
 
 from echod.speech.backend import Call, Failure, Voice
 from echod.speech.calls import SpeechError
-from tests.speech.test_calls import Bench, no_backoff, silent
-from tests.stand_ins.backend import VOICE, Attempt, fails, gives
+from tests.drivers.calls import Bench
+from tests.stand_ins.backend import VOICE, Attempt, fails, gives, silent
 
-__all__ = ["no_backoff"]
+pytestmark = pytest.mark.usefixtures("no_backoff")
 
 HANG = 30.0  # seconds after which a test has failed
 

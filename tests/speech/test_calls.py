@@ -6,58 +6,18 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import pytest
 
-from echod.config import Settings
 from echod.host.secret import Secret
-from echod.speech import attempts as run
 from echod.speech.backend import PASSING, Call, Failure, Function, Kind, Question
-from echod.speech.calls import Calls, SpeechError
-from echod.speech.usage import Usage
-from tests.making.config import make_config
-from tests.stand_ins.backend import VOICE, Attempt, Scripted, echoes, fails, gives
+from echod.speech.calls import SpeechError
+from echod.speech.plan import FUNCTIONS
+from tests.drivers.calls import Bench
+from tests.stand_ins.backend import echoes, fails, gives, silent
 
-FUNCTIONS: tuple[Function, ...] = ("hear", "reply", "speak")
-
-
-class Bench:
-    """Calls to one scripted backend, and the usage they leave."""
-
-    def __init__(self, directory: Path, *attempts: Attempt, **settings: Any) -> None:
-        self.backend = Scripted(*attempts)
-        self.usage: list[Usage] = []
-        quick = {"silence_timeout": "60s", "reply_timeout": "5s", "hear_timeout": "5s", "speak_timeout": "5s"}
-        held = Settings(make_config(directory, **{**quick, **settings}))
-        self.calls = Calls(held, {"scripted": self.backend}, dict.fromkeys(FUNCTIONS, "scripted"), self.usage.append)
-
-    async def reply(self) -> list[str]:
-        async with aclosing(self.calls.reply(Question(text="hi"), account="a")) as pieces:
-            return [piece async for piece in pieces]
-
-    async def speak(self, text: str | AsyncIterator[str] = "words") -> bytes:
-        async with aclosing(self.calls.speak(text, VOICE, account="a")) as pieces:
-            return b"".join([piece async for piece in pieces])
-
-    async def call(self, function: Function) -> object:
-        match function:
-            case "hear":
-                return await self.calls.hear(b"\0" * 32000, account="a")
-            case "reply":
-                return await self.reply()
-            case "speak":
-                return await self.speak()
-
-
-@pytest.fixture(autouse=True)
-def no_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "BACKOFF", 0.0)
-
-
-async def silent(call: Call, text: AsyncIterator[str]) -> AsyncGenerator[str | bytes, None]:
-    await asyncio.Event().wait()
-    yield b""
+pytestmark = pytest.mark.usefixtures("no_backoff")
 
 
 async def test_what_a_call_leaves(tmp_path: Path) -> None:

@@ -18,8 +18,9 @@ import pytest
 from echod.host.secret import Secret
 from echod.speech.backend import Call, Question, Voice
 from echod.speech.dashscope.backend import DashScope
+from tests.drivers.dashscope import TASKS, VOICE, captured, comparable
 from tests.drivers.leaks import nothing_left
-from tests.speech.test_dashscope import SECOND, TASKS, VOICE, captured, comparable, words
+from tests.making.speech import SECOND, words
 from tests.stand_ins.dashscope_server import KEY, DashScopeServer
 from tests.stand_ins.loopback import HANG
 

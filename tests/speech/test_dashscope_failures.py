@@ -13,7 +13,8 @@ import pytest
 from echod.host.secret import Secret
 from echod.speech.backend import Call, Failure, Kind, Question, Voice
 from echod.speech.dashscope.backend import DashScope
-from tests.speech.test_dashscope import SECOND, VOICE, spoken, words
+from tests.drivers.dashscope import VOICE, spoken
+from tests.making.speech import SECOND, words
 from tests.stand_ins.dashscope_answers import REFUSALS
 from tests.stand_ins.dashscope_server import KEY, DashScopeServer
 

@@ -14,15 +14,14 @@ from echod.config import Settings
 from echod.speech import attempts as run
 from echod.speech.backend import Function, Question, Voice
 from echod.speech.calls import Calls, SpeechError
-from echod.speech.plan import open_calls
+from echod.speech.plan import FUNCTIONS, open_calls
 from echod.speech.usage import Usage
 from tests.making.config import make_config
-from tests.speech.test_dashscope import SECOND
+from tests.making.speech import SECOND
 from tests.stand_ins.dashscope_answers import words_in
 from tests.stand_ins.dashscope_server import KEY, DashScopeServer
 from tests.stand_ins.loopback import HANG
 
-FUNCTIONS: tuple[Function, ...] = ("hear", "reply", "speak")
 CALLS = 50
 
 

@@ -15,7 +15,8 @@ from echod.errors import ConfigurationError
 from echod.host.secret import Secret
 from echod.speech.backend import Call, Failure, Message, Question, Voice
 from echod.speech.dashscope.backend import DashScope
-from tests.speech.test_dashscope import CHAT, SECOND, TASKS, VOICE, spoken, words
+from tests.drivers.dashscope import CHAT, TASKS, VOICE, spoken
+from tests.making.speech import SECOND, words
 from tests.stand_ins.dashscope_server import KEY, DashScopeServer
 
 _opened: list[str] | None = None

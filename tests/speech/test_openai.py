@@ -13,20 +13,15 @@ from typing import Any, Literal
 import pytest
 
 from echod.host.secret import Secret
-from echod.sound.pcm import HEAR_RATE, SPEAK_RATE
+from echod.sound.pcm import SPEAK_RATE
 from echod.speech.backend import Call, Failure, Message, Question, Voice
 from echod.speech.openai.backend import OpenAI
+from tests.making.speech import SECOND, words
 from tests.stand_ins.dashscope_answers import SAMPLES, THOUGHTS, sound_of, words_in
 from tests.stand_ins.openai_server import KEY, OpenAIServer
 
 CAPTURES = Path(__file__).parent / "captures"
 VOICE = Voice("openai", "tts-1", "alloy")
-SECOND = bytes(2 * HEAR_RATE)
-
-
-async def words(*pieces: str) -> AsyncIterator[str]:
-    for piece in pieces:
-        yield piece
 
 
 async def replied(backend: OpenAI, turn: Question, model: str = "chat", call: Call | None = None) -> list[str]:

@@ -15,8 +15,10 @@ from echod.host.secret import Secret
 from echod.sound.pcm import SPEAK_RATE
 from echod.speech.backend import Call, Failure, Function, Question, Voice
 from echod.speech.openai.backend import OpenAI
+from echod.speech.plan import FUNCTIONS
 from tests.drivers.leaks import nothing_left
-from tests.speech.test_openai_failures import FUNCTIONS, HANG, TEXT, use, words
+from tests.drivers.openai import HANG, TEXT, use
+from tests.making.speech import words
 from tests.stand_ins.openai_server import KEY, OpenAIServer
 
 

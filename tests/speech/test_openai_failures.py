@@ -6,7 +6,6 @@ import asyncio
 import logging
 import sys
 from collections import Counter
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -14,20 +13,17 @@ import pytest
 from echod.config import Settings
 from echod.host.redaction import redact
 from echod.host.secret import Secret
-from echod.sound.pcm import HEAR_RATE, SPEAK_RATE
+from echod.sound.pcm import SPEAK_RATE
 from echod.speech.backend import Call, Failure, Function, Kind, Message, Question, Voice
 from echod.speech.calls import Calls, SpeechError
 from echod.speech.openai.backend import OpenAI
-from echod.speech.plan import open_calls
+from echod.speech.plan import FUNCTIONS, open_calls
 from echod.speech.usage import Usage
+from tests.drivers.openai import HANG, TEXT, use
 from tests.making.config import make_config
+from tests.making.speech import SECOND, words
 from tests.stand_ins.dashscope_answers import words_in
 from tests.stand_ins.openai_server import KEY, OpenAIServer
-
-HANG = 30.0  # seconds after which a test has failed
-SECOND = bytes(2 * HEAR_RATE)
-TEXT = "Nobody else is to read this."
-FUNCTIONS: tuple[Function, ...] = ("hear", "reply", "speak")
 
 # In whatever is asked for, before anything of the answer has come.
 REFUSED: dict[str, Kind] = {
@@ -81,23 +77,6 @@ BROKEN: list[tuple[Function, str, Kind]] = [
     ("speak", "wavstereo", "protocol"),
     ("speak", "wavempty", "protocol"),
 ]
-
-
-async def words(text: str) -> AsyncIterator[str]:
-    yield text
-
-
-async def use(backend: OpenAI, function: Function, failure: str = "") -> str:
-    """Call the function, and say what it gave."""
-    call = Call(model=f"model@{failure}")
-    match function:
-        case "hear":
-            return await backend.hear(SECOND, call)
-        case "reply":
-            return "".join([piece async for piece in backend.reply(Question(text=TEXT), call)])
-        case "speak":
-            voice = Voice("openai", call.model, "alloy")
-            return words_in(b"".join([piece async for piece in backend.speak(words(TEXT), voice, call)]))
 
 
 async def fails(backend: OpenAI, function: Function, failure: str) -> Failure:

@@ -139,3 +139,8 @@ def echoes(*, fail_after: int | None = None, failure: Exception | None = None) -
             yield piece.encode()
 
     return attempt
+
+
+async def silent(call: Call, text: AsyncIterator[str]) -> AsyncGenerator[str | bytes, None]:
+    await asyncio.Event().wait()
+    yield b""
