@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.machine import machine
 from echod.errors import EchodError
 from tests.making.config import make_config
-from tests.server.conftest import Daemon
+from tests.stand_ins.daemon import Daemon
 
 KIB, MIB = 2**10, 2**20
 ALL = 60 * MIB  # of a form

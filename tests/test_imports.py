@@ -192,3 +192,15 @@ def test_numbers_are_read_in_bounded_time(module: str) -> None:
     decoding = [call for call in calls if ast.unparse(call.func) in ("msgspec.json.decode", "msgspec.json.Decoder")]
     hooked = [call for call in decoding if any(ast.unparse(word) == "float_hook=float" for word in call.keywords)]
     assert (len(hooked) < len(decoding)) == (module in OWN_NUMBERS)
+
+
+def test_no_test_module_is_imported() -> None:
+    """What several tests share stands in stand_ins, drivers and making, or is a fixture of a conftest."""
+    for folder in ("tests", "benchmarks", "scripts"):
+        for path in (ROOT.parent / folder).rglob("*.py"):
+            nodes = [
+                node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Import | ast.ImportFrom)
+            ]
+            names = [f"{getattr(node, 'module', '')}.{alias.name}".split(".") for node in nodes for alias in node.names]
+            imported = [name for name in names if any(part.startswith("test_") or part == "conftest" for part in name)]
+            assert not imported, path

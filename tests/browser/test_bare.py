@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import expect
 
-from tests.browser.conftest import SPEECH, Visit, Visitor, faults
 from tests.drivers.command import run_echod
 from tests.drivers.running import LIGHT, RunningDaemon
+from tests.drivers.visitor import SPEECH, Visit, Visitor, faults
 from tests.making.media import EXAMPLES
 
 HOLD = "Hold to talk, or tap to start and stop"

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from playwright.sync_api import Locator, Page, Route, expect
 
-from tests.browser.conftest import SPEECH, TRACKS, Visit, Visitor, held
 from tests.drivers.running import RunningDaemon
+from tests.drivers.visitor import SPEECH, TRACKS, Visit, Visitor, held
 from tests.making.media import EXAMPLES, write_wav
 
 UNTIL = """video => new Promise((done) => {{

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Visit, Visitor, faults
 from tests.drivers.running import RunningDaemon
+from tests.drivers.visitor import Visit, Visitor, faults
 from tests.making.media import EXAMPLES
 
 PORTRAIT = EXAMPLES / "portrait.png"

@@ -9,8 +9,8 @@ import httpx
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import Visit, Visitor, held
 from tests.drivers.running import RunningDaemon
+from tests.drivers.visitor import Visit, Visitor, held
 from tests.making.media import EXAMPLES, write_wav
 
 WORDS, TONE = "Good evening, and welcome to the show.", "A tone, 第一课"

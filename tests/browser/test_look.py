@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, Route, expect
 
-from tests.browser.conftest import Visit, Visitor, faults
+from tests.drivers.visitor import Visit, Visitor, faults
 from tests.making.media import EXAMPLES
 
 WIDTH = 360  # pixels of a small phone

@@ -9,9 +9,9 @@ import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import ELSEWHERE, Visit, Visitor, faults
 from tests.drivers.command import run_echod
 from tests.drivers.running import RunningDaemon
+from tests.drivers.visitor import ELSEWHERE, Visit, Visitor, faults
 from tests.making.media import EXAMPLES
 
 PASSWORD = "correct horse"

@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, WebSocket, WebSocketRoute, expect
 
-from tests.browser.conftest import SPEECH, TRACKS, Visit, Visitor, faults
 from tests.drivers.running import RunningDaemon
+from tests.drivers.visitor import SPEECH, TRACKS, Visit, Visitor, faults
 from tests.making.media import EXAMPLES
 
 WHISPER = Path(os.environ.get("ECHOD_TEST_ASSETS", "")) / "models" / "whisper-tiny.en.pt"

@@ -6,7 +6,7 @@ import asyncio
 import json
 from typing import Any
 
-from tests.server.conftest import PASSWORD, Daemon
+from tests.stand_ins.daemon import PASSWORD, Daemon
 
 TAKEOVER = json.dumps({"name": "eve", "password": PASSWORD, "role": "admin"})
 SECOND = (

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import wave
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +16,7 @@ from echod.inference.preview import PreviewEngine, mesh
 from echod.inference.preview.engine import PreviewPortrait
 from tests.making.lips import correlation_at, log_rms, mouth_openings
 from tests.making.media import EXAMPLES
+from tests.making.sounds import write_speech
 from tests.making.variants import variants, with_glasses
 
 STILL = (0.0, 0.0, 0.0)
@@ -25,13 +25,6 @@ VARIANTS = ("small", "at the edge", "tilted", "turned", "glasses")
 LEFT_BROW_TOP, RIGHT_BROW_TOP = (70, 63, 105, 66, 107), (336, 296, 334, 293, 300)
 BROWS = list(mesh.LEFT_BROW_BOTTOM + mesh.RIGHT_BROW_BOTTOM + LEFT_BROW_TOP + RIGHT_BROW_TOP)
 LIDS = [(159, 145), (386, 374)]  # middles of upper and lower lid
-
-
-def write_speech(path: Path, parts: list[NDArray[np.float64]]) -> Speech:
-    with wave.open(str(path), "wb") as file:
-        file.setparams((1, 2, RATE, 0, "NONE", ""))
-        file.writeframes((32767 * np.concatenate(parts)).astype("<i2").tobytes())
-    return Speech.open(path)
 
 
 def beginning(path: Path, seconds: float) -> Speech:

@@ -19,9 +19,8 @@ from echod.inference.preview.mouth import WIDEST
 from echod.inference.preview.mouth_track import read_mouth
 from echod.inference.preview.puppet import Puppet
 from tests.making.lips import mouth_openings
+from tests.making.sounds import write_speech
 from tests.making.variants import variants
-
-from .test_preview_faces import write_speech
 
 STILL = (0.0, 0.0, 0.0)
 FPS = 24

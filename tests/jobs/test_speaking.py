@@ -14,8 +14,9 @@ from echod.config import Config
 from echod.jobs.job import Job
 from echod.speech.backend import Call, Failure
 from tests.making.config import make_config
-from tests.server.conftest import PORTRAIT, Daemon, Inspector
 from tests.stand_ins.backend import VOICE, Attempt, fails, gives, silent
+from tests.stand_ins.daemon import Daemon
+from tests.stand_ins.hands import PORTRAIT, Inspector
 
 HANG = 30.0  # seconds after which a test has failed
 SECOND = b"\1\0" * 24_000

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from tests.server.conftest import PORTRAIT, SPEECH
+from tests.stand_ins.hands import PORTRAIT, SPEECH
 
 INTEGERS = st.sampled_from([0, 1, -1, 24, 512, 2**31, 2**53, 2**63, 2**64, -(2**63), 10**30, 10**400]) | st.integers()
 WORDS = st.text(max_size=20) | st.sampled_from(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import wave
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import av
 import numpy as np
 from av.audio.stream import AudioStream
 from numpy.typing import NDArray
+
+from echod.inference.audio import RATE, Speech
 
 LAYOUTS = {1: "mono", 2: "stereo", 3: "2.1", 4: "quad", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 
@@ -77,3 +80,10 @@ def wav_bytes(samples: bytes, *, rate: int = 16000, channels: int = 1, bits: int
 
 
 SPEECH = wav_bytes(np.round(tone(0.5, 16000)[0] * 32767).astype("<i2").tobytes())
+
+
+def write_speech(path: Path, parts: list[NDArray[np.float64]]) -> Speech:
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, RATE, 0, "NONE", ""))
+        file.writeframes((32767 * np.concatenate(parts)).astype("<i2").tobytes())
+    return Speech.open(path)

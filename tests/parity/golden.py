@@ -18,6 +18,8 @@ from echod.inference.echomimic import tiny
 from echod.inference.echomimic.config import ModelConfig
 from echod.inference.echomimic.weights import Models, build, fill
 
+GOLDEN = Path(__file__).parents[1] / "golden"
+
 
 @dataclass(frozen=True)
 class Golden:

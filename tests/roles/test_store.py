@@ -20,7 +20,7 @@ from echod.roles import folder as rolefolder
 from echod.roles import store as roles_module
 from echod.roles.store import Roles
 from tests.making.media import EXAMPLES
-from tests.server.conftest import Inspector
+from tests.stand_ins.hands import Inspector
 
 PICTURE, ANOTHER = b"a picture of a face", b"a picture of another face"
 

@@ -12,8 +12,10 @@ import httpx
 import pytest
 
 from echod.server.admission import MAX_LOGIN, MAX_OTHER, MAX_SUBMISSION
+from tests.drivers.asking import refusal
 from tests.drivers.wire import FILE_HEAD, FORM, Wire
-from tests.server.conftest import PORTRAIT, Daemon, refusal
+from tests.stand_ins.daemon import Daemon
+from tests.stand_ins.hands import PORTRAIT
 
 pytestmark = pytest.mark.timeout(60)
 

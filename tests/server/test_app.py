@@ -8,7 +8,8 @@ import re
 import pytest
 
 from echod import __version__
-from tests.server.conftest import Daemon, device_state, refusal
+from tests.drivers.asking import refusal
+from tests.stand_ins.daemon import Daemon, device_state
 
 
 async def test_models(daemon: Daemon) -> None:

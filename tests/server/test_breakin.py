@@ -14,7 +14,9 @@ from websockets.exceptions import ConnectionClosedError, InvalidStatus
 from echod.accounts.removal import finish_removals
 from echod.accounts.store import SESSION_SECONDS, Accounts
 from echod.server.caller import COOKIE
-from tests.server.conftest import PASSWORD, PORTRAIT, Daemon, Person, over_unix_socket, receive, refusal, until
+from tests.drivers.asking import over_unix_socket, receive, refusal, until
+from tests.stand_ins.daemon import PASSWORD, Daemon, Person
+from tests.stand_ins.hands import PORTRAIT
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -16,8 +16,9 @@ from echod.errors import EchodError
 from echod.server.admission import UNFINISHED
 from echod.server.budget import FREE, Budget, Messages
 from echod.uploads.store import BLOCK
+from tests.drivers.asking import until
 from tests.drivers.wire import FILE_HEAD, FORM, Wire
-from tests.server.conftest import PASSWORD, Daemon, Person, until
+from tests.stand_ins.daemon import PASSWORD, Daemon, Person
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -6,7 +6,7 @@ import pytest
 
 from echod.errors import EchodError
 from echod.server.caller import LOCAL, Address
-from tests.server.conftest import local_only as caller
+from tests.drivers.asking import local_only as caller
 
 TCP: Address = ("127.0.0.1", 8765)
 UNIX: Address = ("/run/echod/echod.sock", None)

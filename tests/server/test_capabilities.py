@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 
 from echod.server.routes.capabilities import Capabilities
-from tests.server.conftest import Daemon, device_state, refusal
+from tests.drivers.asking import refusal
+from tests.stand_ins.daemon import Daemon, device_state
 
 
 async def look(daemon: Daemon) -> dict[str, Any]:

@@ -10,7 +10,9 @@ from websockets.exceptions import ConnectionClosedError
 from echod.host.clock import TrustedTime
 from echod.jobs.sweep import sweep as sweep_jobs
 from echod.server.front import closing
-from tests.server.conftest import PASSWORD, PORTRAIT, SPEECH, Daemon, Person, receive, refusal
+from tests.drivers.asking import receive, refusal
+from tests.stand_ins.daemon import PASSWORD, Daemon, Person
+from tests.stand_ins.hands import PORTRAIT, SPEECH
 
 HOUR = 3600.0
 JUMPS = pytest.mark.parametrize("jump", [HOUR, -HOUR])

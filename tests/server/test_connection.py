@@ -14,7 +14,8 @@ from websockets.protocol import Event
 from echod.server.front.connection import FRAMES_SIZE, MAX_FRAGMENTS, Connection
 from echod.server.realtime.session import Session
 from echod.server.realtime.socket import MAX_EVENT
-from tests.server.conftest import Daemon, until
+from tests.drivers.asking import until
+from tests.stand_ins.daemon import Daemon
 
 pytestmark = pytest.mark.timeout(60)
 

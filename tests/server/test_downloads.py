@@ -9,7 +9,7 @@ import pytest
 
 from echod.errors import EchodError
 from echod.server.downloads import download
-from tests.server.conftest import refusal
+from tests.drivers.asking import refusal
 
 
 @pytest.mark.parametrize("headers", [{}, {"Range": "bytes=0-3"}, {"Range": "bytes=0-1,4-5"}], ids=["all", "one", "two"])

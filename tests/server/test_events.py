@@ -7,7 +7,8 @@ import asyncio
 import pytest
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
-from tests.server.conftest import Daemon, receive
+from tests.drivers.asking import receive
+from tests.stand_ins.daemon import Daemon
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from tests.server.conftest import PORTRAIT, SPEECH, Daemon, refusal
+from tests.drivers.asking import refusal
+from tests.stand_ins.daemon import Daemon
+from tests.stand_ins.hands import PORTRAIT, SPEECH
 
 
 async def test_upload(daemon: Daemon) -> None:

@@ -30,7 +30,7 @@ from echod.server.front import reading
 from echod.server.front.connection import Connection
 from echod.server.front.front import Front
 from echod.server.front.http import Http
-from tests.server.conftest import local_only, until
+from tests.drivers.asking import local_only, until
 
 pytestmark = pytest.mark.timeout(60)
 

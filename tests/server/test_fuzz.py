@@ -21,9 +21,11 @@ from websockets.asyncio.client import connect
 from websockets.exceptions import InvalidStatus
 
 from echod.errors import TABLE
+from tests.drivers.asking import receive, refusal
 from tests.making.nonsense import EVENTS, FRAMES, PATHS, QUERIES, REQUESTS, VALUES, WORDS, with_ids
-from tests.server.conftest import PORTRAIT, SPEECH, Daemon, Person, receive, refusal
 from tests.stand_ins.backend import Willing
+from tests.stand_ins.daemon import Daemon, Person
+from tests.stand_ins.hands import PORTRAIT, SPEECH
 
 HANG = 20.0  # seconds
 QUICK, LONG = 60, 1000  # examples

@@ -25,8 +25,8 @@ from schemathesis.specs.openapi.checks import (
 )
 
 from tests.drivers.described import Answer, check, operations
-from tests.server.conftest import Daemon
 from tests.stand_ins.backend import Willing
+from tests.stand_ins.daemon import Daemon
 
 QUICK, MANY = 200, 5_000  # in all
 CALLERS = ("local", "nobody", "user", "admin")  # the first where there are no accounts, the others where there are

@@ -9,8 +9,9 @@ import pytest
 
 from echod.errors import TABLE
 from echod.server.front import reading
+from tests.drivers.asking import until
 from tests.drivers.wire import H2C, Wire
-from tests.server.conftest import Daemon, until
+from tests.stand_ins.daemon import Daemon
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -17,9 +17,10 @@ from echod.conversation.ear import Ear, SpeechStarted, SpeechStopped
 from echod.jobs.job import Job
 from echod.sound import flac
 from echod.speech.backend import Call
+from tests.drivers.asking import SECOND, history, until
 from tests.drivers.talking import Talk, message
-from tests.server.conftest import SECOND, Daemon, history, until
 from tests.stand_ins.backend import gives
+from tests.stand_ins.daemon import Daemon
 
 
 class Endless:

@@ -12,8 +12,9 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
+from tests.drivers.asking import until
 from tests.drivers.wire import H2C, LATE, OTHERS, SECOND, SOCKET, WEBSOCKET, Wire, posting, served
-from tests.server.conftest import Daemon, Person, until
+from tests.stand_ins.daemon import Daemon, Person
 from tests.stand_ins.nginx import nginx
 
 pytestmark = pytest.mark.timeout(60)

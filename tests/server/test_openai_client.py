@@ -17,7 +17,7 @@ from echod.config import Settings
 from echod.inspection.inspector import Inspector
 from tests.making.config import make_config
 from tests.making.media import EXAMPLES
-from tests.server.conftest import Daemon
+from tests.stand_ins.daemon import Daemon
 
 pytestmark = [
     pytest.mark.timeout(180),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.server.conftest import PORTRAIT, SPEECH, Daemon, receive, refusal
+from tests.drivers.asking import receive, refusal
+from tests.stand_ins.daemon import Daemon
+from tests.stand_ins.hands import PORTRAIT, SPEECH
 
 MISSING_JOB, MISSING_FILE = "video_" + "0" * 32, "file_" + "0" * 32
 

@@ -9,7 +9,8 @@ import pytest
 
 import echod.server
 from echod.server.page import FILES
-from tests.server.conftest import Daemon, refusal
+from tests.drivers.asking import refusal
+from tests.stand_ins.daemon import Daemon
 
 STATIC = Path(echod.server.__file__).parent / "static"
 

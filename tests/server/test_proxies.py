@@ -9,7 +9,8 @@ import httpx
 import pytest
 
 from echod.server.caller import COOKIE
-from tests.server.conftest import PASSWORD, Daemon, over_unix_socket, refusal
+from tests.drivers.asking import over_unix_socket, refusal
+from tests.stand_ins.daemon import PASSWORD, Daemon
 from tests.stand_ins.nginx import nginx
 
 # What decides over accounts, by what it is called with; logging in is among it, where there is nobody to log in as.

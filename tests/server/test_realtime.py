@@ -17,9 +17,11 @@ from openai.resources.realtime.realtime import AsyncRealtimeConnection
 from websockets.exceptions import ConnectionClosed
 
 from echod.speech.backend import Failure, Voice
+from tests.drivers.asking import SECOND, history, make_role, until
 from tests.drivers.talking import HANG, Talk, message
-from tests.server.conftest import PORTRAIT, SECOND, Daemon, history, make_role, until
 from tests.stand_ins.backend import VOICE, fails, gives
+from tests.stand_ins.daemon import Daemon
+from tests.stand_ins.hands import PORTRAIT
 
 
 async def events_until(connection: AsyncRealtimeConnection, kind: str) -> list[Any]:

@@ -23,9 +23,10 @@ from echod.server.realtime import socket as realtime
 from echod.server.realtime.outbox import Outbox
 from echod.server.realtime.socket import MAX_EVENT
 from echod.speech.backend import Call
+from tests.drivers.asking import SECOND, history, receive, until
 from tests.drivers.talking import Talk, message
-from tests.server.conftest import SECOND, Daemon, history, receive, until
 from tests.stand_ins.backend import gives
+from tests.stand_ins.daemon import Daemon
 
 
 def append(sound: bytes) -> dict[str, Any]:

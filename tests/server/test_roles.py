@@ -7,7 +7,9 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.server.conftest import PORTRAIT, SPEECH, Daemon, Person, refusal
+from tests.drivers.asking import refusal
+from tests.stand_ins.daemon import Daemon, Person
+from tests.stand_ins.hands import PORTRAIT, SPEECH
 
 ANOTHER = b"another picture of a face"
 FIELDS: dict[str, Any] = {

@@ -13,10 +13,11 @@ from websockets.exceptions import WebSocketException
 
 from echod.errors import EchodError
 from echod.server.caller import COOKIE
-from tests.server.conftest import PASSWORD, PORTRAIT, SPEECH, Daemon, Person
+from tests.stand_ins.daemon import PASSWORD, Daemon, Person
+from tests.stand_ins.hands import PORTRAIT, SPEECH
 
 ENDING = ("/v1/account/logout", "/v1/account/password")  # after these, the credentials are no good
-SIGNING_KEY = b"k" * 32  # the one of tests/server/conftest.py
+SIGNING_KEY = b"k" * 32  # the one of tests/stand_ins/daemon.py
 
 
 async def every_operation(daemon: Daemon, person: Person, session: str) -> list[httpx.Response]:

@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.drivers.asking import until
 from tests.drivers.wire import H2C, LATE, OTHERS, PROXY, SECOND, SOCKET, WEBSOCKET, Wire, posting, served
-from tests.server.conftest import PASSWORD, PORTRAIT, Daemon, until
+from tests.stand_ins.daemon import PASSWORD, Daemon
+from tests.stand_ins.hands import PORTRAIT
 
 pytestmark = pytest.mark.timeout(60)
 

@@ -12,8 +12,10 @@ import pytest
 
 from echod.jobs.job import Job
 from echod.speech.backend import Call, Failure
-from tests.server.conftest import PORTRAIT, Daemon, refusal
+from tests.drivers.asking import refusal
 from tests.stand_ins.backend import VOICE, fails, gives
+from tests.stand_ins.daemon import Daemon
+from tests.stand_ins.hands import PORTRAIT
 
 SECOND = b"\1\0" * 24000
 

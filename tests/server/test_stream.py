@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from tests.server.conftest import Daemon, refusal
+from tests.drivers.asking import refusal
+from tests.stand_ins.daemon import Daemon
 
 pytestmark = pytest.mark.timeout(60)
 

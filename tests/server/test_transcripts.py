@@ -10,8 +10,9 @@ import pytest
 from echod.conversation.history import Item
 from echod.conversation.transcripts import BYTES_PER_SECOND, Tell, Transcripts
 from echod.speech.backend import Call, Failure
-from tests.server.conftest import Daemon, until
+from tests.drivers.asking import until
 from tests.stand_ins.backend import fails, gives
+from tests.stand_ins.daemon import Daemon
 
 
 def said(*names: str) -> list[Item]:

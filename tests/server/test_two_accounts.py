@@ -10,8 +10,9 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
+from tests.drivers.asking import receive, until
 from tests.making.media import EXAMPLES
-from tests.server.conftest import Daemon, Person, receive, until
+from tests.stand_ins.daemon import Daemon, Person
 
 pytestmark = [
     pytest.mark.timeout(120),

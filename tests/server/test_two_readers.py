@@ -20,8 +20,8 @@ from starlette.types import Receive, Scope, Send
 from echod.server.caller import LOCAL
 from echod.server.front.connection import Connection
 from echod.server.front.front import Front
+from tests.drivers.asking import until
 from tests.making.malformed import conversations
-from tests.server.conftest import until
 
 QUICK, MANY = 200, 10_000
 SEED = int(os.environ.get("ECHOD_CHAOS_SEED", random.randrange(1 << 32)))

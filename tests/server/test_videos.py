@@ -11,7 +11,9 @@ import httpx
 import pytest
 
 from echod.errors import EchodError
-from tests.server.conftest import PORTRAIT, SPEECH, Daemon, receive, refusal
+from tests.drivers.asking import receive, refusal
+from tests.stand_ins.daemon import Daemon
+from tests.stand_ins.hands import PORTRAIT, SPEECH
 
 
 async def test_form_with_files(daemon: Daemon) -> None:

@@ -12,8 +12,9 @@ import pytest
 from echod.errors import TABLE
 from echod.server.front.connection import MAX_FRAGMENTS
 from echod.server.front.front import MAX_MESSAGE
+from tests.drivers.asking import until
 from tests.drivers.wire import Wire
-from tests.server.conftest import Daemon, until
+from tests.stand_ins.daemon import Daemon
 
 pytestmark = pytest.mark.timeout(120)
 

@@ -12,9 +12,7 @@ from echod.inference.echomimic.engine import EchoMimicEngine
 from echod.inference.echomimic.pipeline import Audio2VideoPipeline, Likeness
 from echod.inference.echomimic.weights import Models
 from tests.making.media import write_wav
-from tests.parity.golden import Golden
-
-GOLDEN = Path(__file__).parents[2] / "golden"
+from tests.parity.golden import GOLDEN, Golden
 
 
 @pytest.fixture(scope="session")

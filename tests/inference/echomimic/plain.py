@@ -173,3 +173,12 @@ def zero_snr_alphas() -> Tensor:
 def step_by_step(plan: Plan) -> Iterator[Call]:
     """All calls in the order of the original: every window of a step, then the next step."""
     return ((step, window) for step in range(plan.steps) for window in range(plan.windows))
+
+
+def draw(*shape: int) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
+
+
+def distance(ours: Tensor, theirs: Tensor) -> float:
+    assert ours.shape == theirs.shape
+    return float((ours - theirs).norm() / theirs.norm())

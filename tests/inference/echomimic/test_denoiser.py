@@ -2,22 +2,13 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
 
 from echod.inference.echomimic.denoiser import Conditions
 from echod.inference.echomimic.pipeline import predict
 from echod.inference.echomimic.weights import Models
+from tests.inference.echomimic.plain import distance, draw
 
 from .plain import PlainUNet
-
-
-def draw(*shape: int) -> Tensor:
-    return torch.randn(shape, generator=torch.Generator().manual_seed(sum(shape)))
-
-
-def distance(ours: Tensor, theirs: Tensor) -> float:
-    assert ours.shape == theirs.shape
-    return float((ours - theirs).norm() / theirs.norm())
 
 
 @pytest.mark.parametrize(

@@ -7,8 +7,7 @@ import pytest
 
 from echod.inference.echomimic.config import ModelConfig
 from echod.inference.echomimic.weights import build
-
-from .conftest import GOLDEN
+from tests.parity.golden import GOLDEN
 
 Manifest = dict[str, list[int]]
 

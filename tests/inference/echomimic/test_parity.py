@@ -9,8 +9,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from tests.parity.__main__ import main
-
-from .conftest import GOLDEN
+from tests.parity.golden import GOLDEN
 
 
 def test_keyed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,9 +18,9 @@ from echod.inference.echomimic.weights import Models
 from echod.inference.echomimic.windows import Plan, wavefront
 from echod.inference.errors import InputError
 from tests.drivers.denoised import denoised
+from tests.inference.echomimic.plain import distance, draw
 
 from .plain import PlainUNet, sample, step_by_step
-from .test_denoiser import distance, draw
 
 
 def run(

@@ -14,8 +14,7 @@ from echod.inference import face
 from echod.inference.audio import Speech
 from echod.inference.echomimic import pipeline as stages
 from echod.inference.echomimic.pipeline import Audio2VideoPipeline
-
-from .conftest import GOLDEN
+from tests.parity.golden import GOLDEN
 
 WITNESS = GOLDEN / "witness"
 
