@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator
 
 from echod.errors import EchodError
 from echod.host.spawn import kill, start
-from echod.inspection.messages import UNREADABLE, Kind, Reply, Request, encoder, reply_decoder
+from echod.inspection.messages import UNREADABLE, Finding, Kind, Request, encoder, reply_decoder
 
 START_TIMEOUT = 120.0  # seconds: importing torch from a cold disk on a busy machine
 BEGIN_TIMEOUT = 10.0  # seconds until an idle child takes up a file; one that hangs is replaced
@@ -53,7 +53,7 @@ class Child:
         async with self._turn:  # whoever was spawning one has seen that it is over
             await self._kill()
 
-    async def ask(self, request: Request, timeout: float, memory: int) -> Reply:
+    async def ask(self, request: Request, timeout: float, memory: int) -> Finding:
         """What it has found. `memory` is in bytes beyond what it takes idle, and holds for a process just started.
 
         Raises EchodError where it dies of the file or is killed twice; whoever is cancelled has ended it before.

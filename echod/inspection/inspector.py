@@ -15,7 +15,7 @@ from typing import TypeAlias
 from echod.config import Settings
 from echod.errors import EchodError
 from echod.inspection.child import Child
-from echod.inspection.messages import PREPARED, Inspected, Kind, NoPicture, Refused, Reply, Request, Want
+from echod.inspection.messages import PREPARED, Finding, Inspected, Kind, NoPicture, Refused, Request, Want
 from echod.inspection.turns import Turns
 
 Allowance: TypeAlias = Callable[[str], tuple[int | None, int]]  # of an account: see `inference.room.Room`
@@ -59,7 +59,7 @@ class Inspector:
         left in `into` then.
         """
 
-        async def ask(kind: Kind) -> Reply:
+        async def ask(kind: Kind) -> Finding:
             async with self._lanes[kind].child(account) as child:
                 config, (most, spare) = self._settings.now, allowance(account)
                 request = Request(

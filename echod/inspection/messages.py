@@ -48,8 +48,8 @@ class NoPicture(msgspec.Struct, frozen=True, tag=True):
     """A file for which those who know recordings should be asked."""
 
 
-Reply: TypeAlias = Inspected | Refused | NoPicture
+Finding: TypeAlias = Inspected | Refused | NoPicture
 
 encoder = msgspec.json.Encoder(enc_hook=str)  # msgspec knows no Path
 request_decoder: msgspec.json.Decoder[Request] = msgspec.json.Decoder(Request, dec_hook=lambda cls, value: cls(value))
-reply_decoder: msgspec.json.Decoder[Reply] = msgspec.json.Decoder(Reply, dec_hook=lambda cls, value: cls(value))
+reply_decoder: msgspec.json.Decoder[Finding] = msgspec.json.Decoder(Finding, dec_hook=lambda cls, value: cls(value))

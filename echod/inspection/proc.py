@@ -18,11 +18,11 @@ from echod.inspection.facts import PortraitFacts, SpeechFacts
 from echod.inspection.messages import (
     PREPARED,
     UNREADABLE,
+    Finding,
     Inspected,
     Kind,
     NoPicture,
     Refused,
-    Reply,
     Request,
     encoder,
     request_decoder,
@@ -72,7 +72,7 @@ def _limit_memory(memory: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold what clients sent
 
 
-def answer(request: Request, kind: Kind, memory: int) -> Reply:
+def answer(request: Request, kind: Kind, memory: int) -> Finding:
     """Inspect one file. Whatever is its own fault becomes a refusal; anything else ends the child."""
     try:
         return _as_portrait(request) if kind == "portrait" else _as_speech(request)

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from echod.inspection.facts import PortraitFacts
-from echod.jobs.job import Options
+from echod.jobs.job import ClipOptions
 
 # The picture is cut around the face, with half its size more on each side, and scaled to the clip. Scaled to twice its
 # size each of its pixels has become four: eyes and lips have lost their edges, and no engine brings them back.
 DILATION = 0.5
 SOFT = 2.0
 
-DEFAULT = Options()
+DEFAULT = ClipOptions()
 
 
-def warnings(portrait: PortraitFacts | None, options: Options = DEFAULT) -> list[dict[str, str]]:
+def warnings(portrait: PortraitFacts | None, options: ClipOptions = DEFAULT) -> list[dict[str, str]]:
     """`code` and `message` of whatever will show in a clip with these options."""
     if portrait is None or portrait.box is None:
         return []

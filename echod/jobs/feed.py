@@ -21,7 +21,7 @@ HISTORY = 4096  # events other than progress kept for watchers that come back
 MAX_PENDING = 10_000
 
 
-class Event(msgspec.Struct, frozen=True):
+class FeedEvent(msgspec.Struct, frozen=True):
     """One change. `seq` grows across restarts of the daemon; `ts` is seconds since the epoch."""
 
     type: str
@@ -37,12 +37,12 @@ class Feed:
         self._first = self._seq = boot << 32  # below 2**53 for two million starts, so that JavaScript counts along
         self._live = live
         self._clock = clock
-        self._history: deque[Event] = deque(maxlen=HISTORY)
+        self._history: deque[FeedEvent] = deque(maxlen=HISTORY)
         self.watchers: set[Watcher] = set()
 
     def publish(self, type: str, job: Job) -> None:
         self._seq += 1
-        event = Event(type, self._seq, self._clock(), job)
+        event = FeedEvent(type, self._seq, self._clock(), job)
         if type != PROGRESS:
             self._history.append(event)
         for watcher in list(self.watchers):
@@ -63,43 +63,41 @@ class Feed:
         """One job: its present state, then every change."""
         return Watcher(self, lambda other: other.id == job.id, [self._snapshot(job)])
 
-    def _snapshots(self, jobs: list[Job]) -> list[Event]:
+    def _snapshots(self, jobs: list[Job]) -> list[FeedEvent]:
         """All but the last carry a seq that nothing can be resumed from: who saw only some of them gets all again."""
         snapshots = [self._snapshot(job) for job in jobs]
         unknown = [msgspec.structs.replace(snapshot, seq=self._first - 1) for snapshot in snapshots[:-1]]
         return unknown + snapshots[-1:]
 
-    def _snapshot(self, job: Job) -> Event:
-        return Event("job.snapshot", self._seq, self._clock(), job)
+    def _snapshot(self, job: Job) -> FeedEvent:
+        return FeedEvent("job.snapshot", self._seq, self._clock(), job)
 
-    def _missed(self, after: int | None) -> list[Event] | None:
+    def _missed(self, after: int | None) -> list[FeedEvent] | None:
         oldest = self._history[0].seq if len(self._history) == HISTORY else self._first
         if after is None or not oldest <= after <= self._seq:
             return None
         return [event for event in self._history if event.seq > after]
 
 
-class Watcher(AsyncIterator[Event]):
-    """An endless stream of events; ends after `close`, or when its reader has fallen too far behind (`lagged`)."""
+class Watcher(AsyncIterator[FeedEvent]):
+    """An endless stream of events; ends after `close`, or when its reader has fallen too far behind."""
 
-    def __init__(self, feed: Feed, wants: Callable[[Job], bool], start: list[Event]) -> None:
+    def __init__(self, feed: Feed, wants: Callable[[Job], bool], start: list[FeedEvent]) -> None:
         self._feed = feed
         self._wants = wants
         # Progress waits under its job's id, anything else under a number of its own.
-        self._pending: dict[str | int, Event] = dict(enumerate(start, start=-len(start)))
+        self._pending: dict[str | int, FeedEvent] = dict(enumerate(start, start=-len(start)))
         self._told: dict[str, float] = {}
         self._seq = 0  # the highest that was told
         self._wake = asyncio.Event()
-        self.lagged = False
         feed.watchers.add(self)
 
-    def offer(self, event: Event) -> None:
+    def offer(self, event: FeedEvent) -> None:
         if not self._wants(event.job):
             return
         self._pending.pop(event.job.id, None)  # progress that this event makes old
         self._pending[event.job.id if event.type == PROGRESS else event.seq] = event
         if len(self._pending) > MAX_PENDING:
-            self.lagged = True
             self.close()
         self._wake.set()
 
@@ -107,7 +105,7 @@ class Watcher(AsyncIterator[Event]):
         self._feed.watchers.discard(self)
         self._wake.set()
 
-    async def __anext__(self) -> Event:
+    async def __anext__(self) -> FeedEvent:
         while True:
             key, wait = self._next()
             if key is not None:
@@ -132,7 +130,7 @@ class Watcher(AsyncIterator[Event]):
             wait = min(due - now, wait if wait is not None else due - now)
         return None, wait
 
-    def _tell(self, event: Event) -> Event:
+    def _tell(self, event: FeedEvent) -> FeedEvent:
         if event.job.terminal:
             self._told.pop(event.job.id, None)
         else:

@@ -21,7 +21,7 @@ TITLE = "title"  # the key of a job's metadata that says what it is called
 MAX_TITLE = 80  # characters
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True):
+class ClipOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What the caller may choose about a clip; None leaves the choice to the engine."""
 
     width: int = 512
@@ -33,7 +33,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     lossless: bool = False
 
 
-class Failure(msgspec.Struct, frozen=True):
+class JobFailure(msgspec.Struct, frozen=True):
     """Why a job failed: a code from `errors.TABLE` and a sentence."""
 
     code: str
@@ -48,7 +48,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     status: Status = "queued"
     priority: int = BATCH
     engine: str
-    options: Options = Options()
+    options: ClipOptions = ClipOptions()
     portrait: PortraitFacts
     speech: SpeechFacts | None  # None until the words of a text job are spoken
     prompt: str | None = None
@@ -67,7 +67,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     exceptions: int = 0
     out_of_memory: int = 0
     cancel_requested: bool = False
-    error: Failure | None = None
+    error: JobFailure | None = None
 
     # Progress of the running attempt: kept in memory, written to the journal only with the next status.
     stage: str | None = None
@@ -103,7 +103,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     speech: SpeechFacts | None = None  # None: the prompt is to be spoken
     speech_file: Path | None = None
     engine: str | None = None
-    options: Options = Options()
+    options: ClipOptions = ClipOptions()
     prompt: str | None = None
     spoken: bool = False
     voice: str | None = None

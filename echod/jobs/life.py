@@ -18,7 +18,7 @@ from typing import Annotated, Any, TypeAlias
 import msgspec
 
 from echod.inspection.facts import SpeechFacts
-from echod.jobs.job import Failure, Job, Status
+from echod.jobs.job import Job, JobFailure, Status
 
 MAX_EXCEPTIONS = 3  # attempts that may end in a transient exception of a living worker
 MAX_DEATHS = 2  # workers that may die under one job
@@ -131,7 +131,7 @@ def advance(job: Job, event: Event, now: float) -> Job:
         case Spoken(speech=speech, ms=ms):
             return job if job.speech else _change(job, speech=speech, speak_ms=ms, stage=None)
         case Unspoken(code=code, message=message):
-            return job if job.speech else _ended(job, "failed", now, Failure(code, message))
+            return job if job.speech else _ended(job, "failed", now, JobFailure(code, message))
         case Dispatched(device=device):
             return _dispatched(job, device, now)
         case Progressed():
@@ -149,7 +149,7 @@ def advance(job: Job, event: Event, now: float) -> Job:
         case CancelRequested():
             return _change(job, cancel_requested=True)
         case Cancelled(message=message):
-            return _ended(job, "cancelled", now, Failure("cancelled", message))
+            return _ended(job, "cancelled", now, JobFailure("cancelled", message))
 
 
 def _change(job: Job, **fields: Any) -> Job:
@@ -193,7 +193,7 @@ def _done(job: Job, event: Done, now: float) -> Job:
 
 
 def _failed(job: Job, event: Failed, now: float) -> Job:
-    failure = Failure(event.code, event.message)
+    failure = JobFailure(event.code, event.message)
     if event.code == "out_of_memory" and job.out_of_memory == 0:
         return _again(_change(job, out_of_memory=1), now)
     if event.transient and job.exceptions + 1 < MAX_EXCEPTIONS:
@@ -207,9 +207,9 @@ def _lost(job: Job, event: Lost, now: float) -> Job:
     if deaths < MAX_DEATHS or job.cancel_requested:
         return _again(job, now)
     if event.stalled:
-        failure = Failure("stalled", f"the worker made no progress and was ended, {deaths} times: {event.reason}")
+        failure = JobFailure("stalled", f"the worker made no progress and was ended, {deaths} times: {event.reason}")
     else:
-        failure = Failure("poison", f"the worker died under this job {deaths} times: {event.reason}")
+        failure = JobFailure("poison", f"the worker died under this job {deaths} times: {event.reason}")
     return _ended(job, "failed", now, failure)
 
 
@@ -220,6 +220,6 @@ def _again(job: Job, now: float) -> Job:
     return _change(job, status="queued", **_FRESH)
 
 
-def _ended(job: Job, status: Status, now: float, error: Failure | None) -> Job:
+def _ended(job: Job, status: Status, now: float, error: JobFailure | None) -> Job:
     ended = max(now, job.started_at or job.created_at)
     return _change(job, status=status, finished_at=ended, error=error, stage=None, streaming=False)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from echod.errors import EchodError, invalid
 from echod.inference.limits import DEFAULT_SEED, MAX_FPS, MAX_SIDE, MIN_FPS, MIN_SIDE, SIDE_STEP
-from echod.jobs.job import Options
+from echod.jobs.job import ClipOptions
 
 T = TypeVar("T")
 
@@ -16,10 +16,10 @@ SIZE = "512x512"  # where none is named
 MAX_SEED = 2**63 - 1
 
 
-def check_options(given: Mapping[str, Any]) -> Options:
+def check_options(given: Mapping[str, Any]) -> ClipOptions:
     """The options among `given`, defaults for the others. EchodError unsupported_size, invalid_request."""
     width, height = _size(given.get("size", SIZE))
-    return Options(
+    return ClipOptions(
         width=width,
         height=height,
         fps=_number(given, "fps", int, MIN_FPS, MAX_FPS, 24),

@@ -10,7 +10,7 @@ import msgspec
 from uvicorn.protocols.utils import get_local_addr
 from websockets.exceptions import ConnectionClosed
 
-from echod.jobs.feed import Event, Watcher
+from echod.jobs.feed import FeedEvent, Watcher
 from echod.server.front.closing import POLICY_VIOLATION, TRY_AGAIN_LATER, dismiss, let_go
 from echod.server.front.connection import Connection
 from echod.server.objects import video_object
@@ -63,6 +63,6 @@ async def _send(connection: Connection, watcher: Watcher, services: Services) ->
         await let_go(connection, TRY_AGAIN_LATER, "this client reads too slowly; come back with ?after=")
 
 
-def message(event: Event, services: Services, addresses: Addresses) -> str:
+def message(event: FeedEvent, services: Services, addresses: Addresses) -> str:
     video = video_object(event.job, services.desk, addresses)
     return msgspec.json.encode({"type": event.type, "seq": event.seq, "ts": event.ts, "video": video}).decode()

@@ -28,7 +28,7 @@ SLICE = 16 * 1024  # bytes parsed at once: a few hundred of the smallest parts
 class Part:
     """One field of a form. Read it with `chunks` or `text` before asking for the next part."""
 
-    def __init__(self, name: str, filename: str | None, events: AsyncIterator[Event], share: Share) -> None:
+    def __init__(self, name: str, filename: str | None, events: AsyncIterator[PartEvent], share: Share) -> None:
         self.name = name
         self.filename = filename
         self._events = events
@@ -62,7 +62,7 @@ class Upload(NamedTuple):
 
 # A part's headers, then its bytes, then None for its end.
 Headers: TypeAlias = dict[bytes, bytes]
-Event: TypeAlias = Headers | bytes | None
+PartEvent: TypeAlias = Headers | bytes | None
 
 
 async def parts(request: Request) -> AsyncGenerator[Part, None]:
@@ -126,7 +126,7 @@ def _boundary(content_type: str) -> bytes:
     return boundary
 
 
-def _part(headers: Headers, events: AsyncIterator[Event], share: Share) -> Part:
+def _part(headers: Headers, events: AsyncIterator[PartEvent], share: Share) -> Part:
     _, options = parse_options_header(headers.get(b"content-disposition", b""))
     if b"name" not in options:
         raise invalid("a part of the form has no name")
@@ -139,7 +139,7 @@ def _part(headers: Headers, events: AsyncIterator[Event], share: Share) -> Part:
     )
 
 
-async def _events(request: Request, boundary: bytes) -> AsyncGenerator[Event, None]:
+async def _events(request: Request, boundary: bytes) -> AsyncGenerator[PartEvent, None]:
     collector = _Collector()
     try:
         parser = MultipartParser(
@@ -178,7 +178,7 @@ class _Collector:
     """Turns the parser's callbacks into events."""
 
     def __init__(self) -> None:
-        self.events: deque[Event] = deque()
+        self.events: deque[PartEvent] = deque()
         self.ended = False
         self._headers: Headers = {}
         self._field = b""

@@ -12,7 +12,7 @@ from typing import Annotated, TypeAlias
 import msgspec
 
 from echod.jobs import life
-from echod.jobs.job import Options
+from echod.jobs.job import ClipOptions
 from echod.jobs.life import Count
 
 Seconds: TypeAlias = Annotated[float, msgspec.Meta(ge=0, le=1e9)]
@@ -27,7 +27,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     job: str
     attempt: int
     engine: str
-    options: Options
+    options: ClipOptions
     directory: str
     box: tuple[float, float, float, float] | None
     portrait_sha256: str

@@ -42,10 +42,3 @@ def test_what_the_unit_promises(tmp_path: Path, flags: list[str]) -> None:
     assert float(service["TimeoutStopSec"]) > load({}, {}, []).drain_timeout
     # Each of these takes CUDA's devices or its compiled code away; ProtectClock by the DeviceAllow it implies.
     assert not {"PrivateDevices", "MemoryDenyWriteExecute", "DevicePolicy", "ProtectClock"} & set(service)
-
-
-def test_deploy_has_the_same_units() -> None:
-    """A checkout's deploy/ shows the units that the package carries."""
-    root = Path(__file__).parents[2]
-    for name in ("echod.service", "echod-user.service"):
-        assert (root / "deploy" / name).resolve() == (root / "echod/deploy" / name).resolve()

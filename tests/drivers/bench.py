@@ -12,7 +12,7 @@ from echod import gpu_proc
 from echod.config import Settings
 from echod.inspection.facts import PortraitFacts, SpeechFacts
 from echod.jobs.desk import Desk
-from echod.jobs.job import BATCH, Draft, Job, Options
+from echod.jobs.job import BATCH, ClipOptions, Draft, Job
 from echod.journal import Journal
 from echod.workers.fleet import Fleet
 from echod.workers.state import DeviceState
@@ -42,7 +42,7 @@ class Bench:
                 speech=SpeechFacts(seconds=0.5, rate=16000, channels=1, sha256="s"),
                 speech_file=self.inputs / "speech.flac",
                 engine=engine,
-                options=Options(width=128, height=128, fps=10, seed=seed),
+                options=ClipOptions(width=128, height=128, fps=10, seed=seed),
                 priority=priority,
             )
         )

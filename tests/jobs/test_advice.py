@@ -7,7 +7,7 @@ import pytest
 from echod.inference import face
 from echod.inspection.facts import PortraitFacts
 from echod.jobs.advice import DILATION, crop_side, warnings
-from echod.jobs.job import Options
+from echod.jobs.job import ClipOptions
 
 
 def portrait(width: int, height: int, box: tuple[float, float, float, float] | None) -> PortraitFacts:
@@ -34,7 +34,7 @@ def test_what_a_clip_shows() -> None:
 def test_a_small_face(side: int, width: int, height: int, warned: bool) -> None:
     """A face that must be drawn more than twice as large is warned of, for the size that is asked for."""
     picture = portrait(1000, 1000, (400.0, 400.0, 400.0 + side, 400.0 + side))
-    told = warnings(picture, Options(width=width, height=height))
+    told = warnings(picture, ClipOptions(width=width, height=height))
     assert [warning["code"] for warning in told] == ["face_small"] * warned
 
 

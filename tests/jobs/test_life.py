@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from echod.jobs import life
-from echod.jobs.job import Failure
+from echod.jobs.job import JobFailure
 from echod.jobs.life import advance
 from tests.making.jobs import after, job, running
 
@@ -67,7 +67,7 @@ def test_transient_exceptions_get_three_attempts() -> None:
     third = after(second, life.Dispatched("cpu"), failed(2, transient=True), life.Dispatched("cpu"))
     assert third.attempt == 3
     end = after(third, failed(3, transient=True))
-    assert (end.status, end.error) == ("failed", Failure("internal", "broke"))
+    assert (end.status, end.error) == ("failed", JobFailure("internal", "broke"))
 
 
 def test_input_errors_are_never_retried() -> None:

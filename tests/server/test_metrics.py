@@ -9,7 +9,7 @@ import pytest
 
 from echod.inspection.facts import PortraitFacts, SpeechFacts
 from echod.jobs.feed import Feed
-from echod.jobs.job import Failure, Job
+from echod.jobs.job import Job, JobFailure
 from echod.server.metrics import Metrics
 from echod.workers.state import DeviceState
 
@@ -33,7 +33,7 @@ def test_ended_jobs_are_counted_by_status_and_code() -> None:
     counted.finished(
         job(status="completed", started_at=10.0, finished_at=12.0, timings_ms={"decode": 1500, "total": 1600})
     )
-    counted.finished(job(status="failed", started_at=10.0, finished_at=99.0, error=Failure("poison", "why")))
+    counted.finished(job(status="failed", started_at=10.0, finished_at=99.0, error=JobFailure("poison", "why")))
     value = counted.registry.get_sample_value
     assert value("echod_jobs_total", {"status": "completed", "code": ""}) == 1
     assert value("echod_jobs_total", {"status": "failed", "code": "poison"}) == 1

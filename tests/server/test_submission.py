@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from echod.errors import EchodError
-from echod.jobs.job import Options
+from echod.jobs.job import ClipOptions
 from echod.server.multipart import nest
 from echod.server.routes.submission import Reference, check
 
@@ -23,7 +23,7 @@ def refused(fields: dict[str, Any], uploaded: tuple[str, ...] = ()) -> tuple[str
 def test_defaults() -> None:
     """Nothing but the two inputs is needed."""
     submission = check(BOTH, ())
-    assert submission.options == Options()
+    assert submission.options == ClipOptions()
     assert (submission.engine, submission.prompt, submission.metadata) == (None, None, {})
     portrait, speech = Reference("file_id", "file_p"), Reference("file_id", "file_s")
     assert submission.references == {"input_reference": portrait, "audio_reference": speech}
@@ -31,7 +31,7 @@ def test_defaults() -> None:
 
 @pytest.mark.parametrize("as_text", [False, True])
 def test_every_option(as_text: bool) -> None:
-    """Options are the same as JSON values and as the text that forms carry."""
+    """ClipOptions are the same as JSON values and as the text that forms carry."""
     given: dict[str, Any] = {
         "size": "768x1024", "fps": 30, "steps": 6, "guidance": 2.5, "seed": 2**63 - 1, "lossless": True, "seconds": 4,
         "model": "preview", "prompt": "a label",
@@ -39,7 +39,7 @@ def test_every_option(as_text: bool) -> None:
     if as_text:
         given = {name: str(value).lower() for name, value in given.items()}
     submission = check(BOTH | given | {"metadata": {"key": "value"}}, ())
-    assert submission.options == Options(
+    assert submission.options == ClipOptions(
         width=768, height=1024, fps=30, steps=6, guidance=2.5, seed=2**63 - 1, lossless=True
     )
     assert (submission.engine, submission.prompt, submission.metadata) == ("preview", "a label", {"key": "value"})

@@ -8,13 +8,13 @@ import pytest
 from PIL import Image
 
 from echod.gpu_proc import Attempt, GpuProc, Spec, read_portrait
-from echod.jobs.job import Options
+from echod.jobs.job import ClipOptions
 from echod.jobs.life import Progressed
 from echod.workers import messages
 from tests.stand_ins.engine import ScriptedEngine
 
 ORDER = messages.Run(
-    job="video_1", attempt=2, engine="preview", options=Options(), directory="/nowhere",
+    job="video_1", attempt=2, engine="preview", options=ClipOptions(), directory="/nowhere",
     box=None, portrait_sha256="p", speech_sha256="s",
 )  # fmt: skip
 
@@ -49,7 +49,7 @@ def recorder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Record
     made.close()
 
 
-def expected_step(worker: Recorder, options: Options) -> float:
+def expected_step(worker: Recorder, options: ClipOptions) -> float:
     """How long a step takes, as told before the first one of a job; then two pass."""
     attempt = Attempt(worker, msgspec.structs.replace(ORDER, options=options))
     worker.reports.clear()
@@ -65,7 +65,7 @@ def expected_step(worker: Recorder, options: Options) -> float:
 )
 def test_step_times_are_those_of_like_jobs(recorder: Recorder, other: dict[str, float]) -> None:
     """How long a step takes is not known from jobs of another size or guidance, whose steps may be much shorter."""
-    small = Options(width=128, height=128)
+    small = ClipOptions(width=128, height=128)
     assert expected_step(recorder, small) == 0
     assert expected_step(recorder, msgspec.structs.replace(small, seed=7)) > 0
     assert expected_step(recorder, msgspec.structs.replace(small, **other)) == 0

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from echod.inspection.facts import PortraitFacts, SpeechFacts
-from echod.jobs.job import Draft, Job, Options
+from echod.jobs.job import ClipOptions, Draft, Job
 from echod.workers import messages
 from tests.drivers.bench import TIMEOUT, Bench, bench
 from tests.making.media import write_picture
@@ -33,7 +33,7 @@ async def accept(bench: Bench, portrait: str, seed: int = scripted.GOOD) -> Job:
             portrait_file=bench.inputs / "portrait.png",
             speech=SpeechFacts(seconds=0.5, rate=16000, channels=1, sha256="s"),
             speech_file=bench.inputs / "speech.flac",
-            options=Options(width=128, height=128, fps=10, seed=seed),
+            options=ClipOptions(width=128, height=128, fps=10, seed=seed),
         )
     )
 

@@ -16,7 +16,7 @@ from starlette.requests import Request
 from echod.errors import EchodError, invalid
 from echod.inspection.messages import Inspected
 from echod.jobs.folder import PORTRAIT, SPEECH
-from echod.jobs.job import Draft, Job, Options
+from echod.jobs.job import ClipOptions, Draft, Job
 from echod.jobs.options import check_options
 from echod.roles.role import Role
 from echod.server.caller import Caller
@@ -50,7 +50,7 @@ class Submission:
     """A checked request. `references` has the inputs named by an id; the others came with the request."""
 
     engine: str | None
-    options: Options
+    options: ClipOptions
     prompt: str | None
     metadata: dict[str, str]
     references: dict[str, Reference]

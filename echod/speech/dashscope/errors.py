@@ -10,7 +10,7 @@ import httpx
 from websockets.exceptions import ConnectionClosed, InvalidMessage, InvalidStatus, ProxyError, WebSocketException
 
 from echod.speech.backend import Call, Failure, Kind
-from echod.speech.remote.refusals import quotable, refusal, said_no, unreachable
+from echod.speech.remote.failures import quotable, refusal, said_no, unreachable
 
 # What DashScope alone says, in codes and words, the most telling first
 SAYINGS: tuple[tuple[str, Kind], ...] = (

@@ -63,9 +63,9 @@ def main() -> None:
 
 def serve(requests: BinaryIO, answers: BinaryIO) -> None:
     """Do what is asked until nobody asks any more."""
-    jobs: dict[int, Job] = {}
+    pending: dict[int, Pending] = {}
     writing = threading.Lock()
-    lanes: dict[type[Work], SimpleQueue[Job]] = {kind: SimpleQueue() for kind in get_args(Work)}
+    lanes: dict[type[Work], SimpleQueue[Pending]] = {kind: SimpleQueue() for kind in get_args(Work)}
 
     def tell(answer: Answer) -> None:
         with writing:
@@ -73,26 +73,26 @@ def serve(requests: BinaryIO, answers: BinaryIO) -> None:
             answers.flush()
 
     for lane in lanes.values():
-        threading.Thread(target=_work, args=(lane, jobs), daemon=True).start()
+        threading.Thread(target=_work, args=(lane, pending), daemon=True).start()
     while length := requests.read(LENGTH):
         request = request_decoder.decode(requests.read(int.from_bytes(length, "big")))
         if request.work is not None:
-            job = jobs[request.number] = Job(request.number, request.work, tell)
-            lanes[type(request.work)].put(job)
-        elif unwanted := jobs.get(request.number):
+            asked = pending[request.number] = Pending(request.number, request.work, tell)
+            lanes[type(request.work)].put(asked)
+        elif unwanted := pending.get(request.number):
             unwanted.dropped.set()
 
 
-def _work(lane: SimpleQueue[Job], jobs: dict[int, Job]) -> None:
+def _work(lane: SimpleQueue[Pending], pending: dict[int, Pending]) -> None:
     while True:
-        job = lane.get()
-        job.run()
-        del jobs[job.number]
+        asked = lane.get()
+        asked.run()
+        del pending[asked.number]
 
 
 @dataclass(frozen=True)
-class Job:
-    """A request under way."""
+class Pending:
+    """A request that nobody has answered whole yet."""
 
     number: int
     work: Work
@@ -146,20 +146,20 @@ class Job:
             raise Dropped
 
 
-def hear(job: Job, work: Hear) -> dict[str, float]:
+def hear(asked: Pending, work: Hear) -> dict[str, float]:
     """Tell the words in the sound."""
     model = load_whisper(work.model)
     if work.sound is None:
         return {}
     samples = np.frombuffer(work.sound, "<i2").astype(np.float32) / 2**15
-    with job.ending(model.decoder):
+    with asked.ending(model.decoder):
         heard = model.transcribe(
             samples,
             language=_known_language(model, work.language),
             fp16=model.device.type == "cuda",
             condition_on_previous_text=False,  # a loop in one window would go on in all that follow
         )
-    job.tell(Piece(heard["text"].strip()))
+    asked.tell(Piece(heard["text"].strip()))
     return {}
 
 
@@ -171,12 +171,12 @@ def _known_language(model: Any, tag: str | None) -> str | None:
     return primary if model.is_multilingual and primary in list(LANGUAGES)[: model.num_languages] else None
 
 
-def reply(job: Job, work: Reply) -> dict[str, float]:
+def reply(asked: Pending, work: Reply) -> dict[str, float]:
     """Tell a reply as it is written."""
     if work.model.suffix == ".gguf":
         from echod.speech.local import llama as local_llama
 
-        return local_llama.reply(work, job.say)
+        return local_llama.reply(work, asked.say)
     tokenizer, model = load_chat(work.model)
     if work.messages is None:
         return {}
@@ -192,14 +192,14 @@ def reply(job: Job, work: Reply) -> dict[str, float]:
     ).to(model.device)
 
     streamer = TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
-    streamer.on_finalized_text = lambda text, stream_end=False: job.say(text) if text else None
-    with job.ending(model):
+    streamer.on_finalized_text = lambda text, stream_end=False: asked.say(text) if text else None
+    with asked.ending(model):
         tokens = model.generate(**prompt, streamer=streamer, max_new_tokens=MAX_TOKENS)
     asked = prompt["input_ids"].shape[1]
     return {"input_tokens": asked, "output_tokens": tokens.shape[1] - asked}
 
 
-def speak(job: Job, work: Speak) -> dict[str, float]:
+def speak(asked: Pending, work: Speak) -> dict[str, float]:
     """Tell a sentence's sound."""
     from echod.speech.local.speaker import load_speaker
 
@@ -208,8 +208,8 @@ def speak(job: Job, work: Speak) -> dict[str, float]:
         return {}
     for sound in speaker(work.sentence):
         for start in range(0, len(sound), PIECE):
-            job.check()
-            job.tell(Sound(sound[start : start + PIECE]))
+            asked.check()
+            asked.tell(Sound(sound[start : start + PIECE]))
     return {}
 
 

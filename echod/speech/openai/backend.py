@@ -21,7 +21,7 @@ from echod.sound.unwrap import Unwrapper
 from echod.sound.wav import wav
 from echod.speech.backend import Backend, Call, Failure, Function, Question, Voice
 from echod.speech.openai.http import SPEECH, Server, decode, read
-from echod.speech.remote.refusals import refusal
+from echod.speech.remote.failures import refusal
 from echod.speech.sentences import lines
 
 PIECE = 2**16  # bytes of sound

@@ -12,7 +12,7 @@ import msgspec
 from echod.host.secret import Secret
 from echod.speech.backend import Call, Failure
 from echod.speech.remote.client import OneCall
-from echod.speech.remote.refusals import NO_JSON, explained, refusal
+from echod.speech.remote.failures import NO_JSON, explained, refusal
 
 MAX_ANSWER = 2**18  # bytes of JSON, or of one event; the loop stands while they are decoded
 KEEP_ALIVE = 4.0  # seconds; uvicorn, under most of these servers, closes after five

@@ -9,7 +9,7 @@ import pytest
 from echod.speech.backend import Failure, Kind
 from echod.speech.dashscope.errors import refused
 from echod.speech.openai.http import decode
-from echod.speech.remote.refusals import MAX_REFUSAL, refusal
+from echod.speech.remote.failures import MAX_REFUSAL, refusal
 
 HOSTILE = [
     b"",
