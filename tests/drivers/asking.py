@@ -61,3 +61,20 @@ async def make_role(daemon: Daemon, **fields: str) -> None:
 def history(daemon: Daemon) -> list[tuple[str, str]]:
     """What the reply model was told was said before."""
     return [(each.author, each.text) for each in daemon.backend.turns[-1].history]
+
+
+@contextlib.asynccontextmanager
+async def working(daemon: Daemon) -> AsyncIterator[None]:
+    """A fleet that completes every job it gets."""
+
+    async def work() -> None:
+        async for event in daemon.desk.feed.watch(None):
+            if event.type == "job.queued":
+                job = await daemon.hands.begin()
+                await daemon.hands.progress(job, 0.5)
+                await daemon.hands.complete(job)
+
+    task = asyncio.create_task(work())
+    yield
+    task.cancel()
+    await asyncio.wait([task])

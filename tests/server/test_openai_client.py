@@ -15,6 +15,7 @@ from openai.types import Video
 
 from echod.config import Settings
 from echod.inspection.inspector import Inspector
+from tests.drivers.asking import working
 from tests.making.config import make_config
 from tests.making.media import EXAMPLES
 from tests.stand_ins.daemon import Daemon
@@ -46,23 +47,6 @@ def connect(daemon: Daemon, max_retries: int = 0) -> AsyncOpenAI:
 async def client(daemon: Daemon) -> AsyncIterator[AsyncOpenAI]:
     async with connect(daemon) as client:
         yield client
-
-
-@contextlib.asynccontextmanager
-async def working(daemon: Daemon) -> AsyncIterator[None]:
-    """A fleet that completes every job it gets."""
-
-    async def work() -> None:
-        async for event in daemon.desk.feed.watch(None):
-            if event.type == "job.queued":
-                job = await daemon.hands.begin()
-                await daemon.hands.progress(job, 0.5)
-                await daemon.hands.complete(job)
-
-    task = asyncio.create_task(work())
-    yield
-    task.cancel()
-    await asyncio.wait([task])
 
 
 async def test_everything_a_client_does(tmp_path: Path) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
 
 import openai
 import pytest
 from openai import AsyncOpenAI
 
-from tests.drivers.asking import receive, until
+from tests.drivers.asking import receive, until, working
 from tests.making.media import EXAMPLES
 from tests.stand_ins.daemon import Daemon, Person
 
@@ -21,23 +19,6 @@ pytestmark = [
 
 PORTRAIT, SPEECH = EXAMPLES / "portrait.png", EXAMPLES / "speech.wav"
 EACH = 5
-
-
-@contextlib.asynccontextmanager
-async def working(daemon: Daemon) -> AsyncIterator[None]:
-    """A fleet that completes every job it gets."""
-
-    async def work() -> None:
-        async for event in daemon.desk.feed.watch(None):
-            if event.type == "job.queued":
-                job = await daemon.hands.begin()
-                await daemon.hands.progress(job, 0.5)
-                await daemon.hands.complete(job)
-
-    task = asyncio.create_task(work())
-    yield
-    task.cancel()
-    await asyncio.wait([task])
 
 
 def connect(daemon: Daemon, person: Person) -> AsyncOpenAI:
