@@ -33,7 +33,6 @@ from echod.commands import (
     weights,
 )
 from echod.commands.common import note
-from echod.commands.doctor import doctor
 from echod.errors import EchodError
 
 INTERRUPTED = 130
@@ -73,7 +72,7 @@ for command in (
     tokens.tokens,
     usage.usage,
     devices.devices,
-    doctor,
+    devices.doctor,
     bench.bench,
     weights.weights,
     settings.config,

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from echod.commands.common import as_json, connect, note, print_json, print_line, quiet, to_daemon
+from echod.commands.common import as_json, connect, note, print_result, quiet, to_daemon
 from echod.commands.making import outcome
 from echod.commands.tables import fact_lines
 from echod.errors import EchodError
 
 if TYPE_CHECKING:
-    from echod.client.client import Client, Video
+    from echod.client.client import Client
 
 readable = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
 
@@ -54,11 +54,7 @@ def bench(
             report = _report(client, video["id"], began)
         finally:
             client.remove(video["id"])
-    if as_json:
-        print_json(report)
-        return
-    for line in fact_lines(report):
-        print_line(line)
+    print_result(report, fact_lines(report), as_json)
 
 
 def _report(client: Client, video_id: str, began: float) -> dict[str, Any]:
@@ -66,8 +62,8 @@ def _report(client: Client, video_id: str, began: float) -> dict[str, Any]:
     with contextlib.suppress(EchodError):  # what became of the job, it tells itself
         for _ in client.stream(video_id):
             first = first or time.monotonic() - began
-    video = _ended(client, video_id)
-    total = time.monotonic() - began
+    *_, event = client.follow(video_id)
+    total, video = time.monotonic() - began, event["video"]
     if video["status"] != "completed":
         raise outcome(video)
     extras = video["echod"]
@@ -81,9 +77,3 @@ def _report(client: Client, video_id: str, began: float) -> dict[str, Any]:
         "frames_per_s": round(extras["frames"] / total, 2),
         "timings_ms": extras["timings_ms"],
     }
-
-
-def _ended(client: Client, video_id: str) -> Video:
-    for event in client.follow(video_id):
-        video = event["video"]
-    return video

@@ -14,7 +14,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from importlib import metadata
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from echod import config
@@ -206,15 +205,10 @@ def _free(host: str, port: int) -> bool:
 
 def weights(settings: config.Config) -> Check:
     """Model files, which the preview engine does without."""
-    found = [path.name for path in _visible(settings.weights_dir) if path.name != "README.md"]
+    found = [path.name for path in settings.weights_dir.glob("[!.]*") if path.name != "README.md"]
     if found:
         return Check("weights", True, f"{', '.join(sorted(found))} in {settings.weights_dir}", required=False)
     return Check("weights", False, f"none in {settings.weights_dir}; engine preview needs none", required=False)
-
-
-def _visible(directory: Path) -> Iterator[Path]:
-    if directory.is_dir():
-        yield from (path for path in directory.iterdir() if not path.name.startswith("."))
 
 
 def keys(settings: config.Config) -> Iterator[Check]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -90,6 +90,15 @@ def print_path(path: Path) -> None:
         print_line(str(path))
     else:
         click.echo(os.fsencode(path))  # a path need not be text
+
+
+def print_result(value: Any, lines: Iterable[str], as_json: bool) -> None:
+    """JSON for a program, lines for a person."""
+    if as_json:
+        print_json(value)
+        return
+    for line in lines:
+        print_line(line)
 
 
 def print_json(value: Any) -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
-from echod.commands.common import as_json, connect, print_json, print_line, to_daemon
+from echod.commands.common import as_json, at_url, connect, print_result, to_daemon
 from echod.commands.tables import table_lines
+from echod.host.redaction import redact
 
 if TYPE_CHECKING:
     from echod.commands.checks import Check
@@ -21,9 +23,6 @@ def devices(as_json: bool, url: str | None, reconnect: float) -> None:
     """Show the daemon's devices and what each does."""
     with connect(url, reconnect) as client:
         states = client.readiness()["devices"]
-    if as_json:
-        print_json(states)
-        return
     head = ("DEVICE", "STATE", "PID", "ENGINES", "JOB", "RESTARTS", "REASON")
     rows = [
         (
@@ -37,8 +36,23 @@ def devices(as_json: bool, url: str | None, reconnect: float) -> None:
         )
         for state in states
     ]
-    for line in table_lines(head, rows):
-        print_line(line)
+    print_result(states, table_lines(head, rows), as_json)
+
+
+@click.command()
+@as_json
+@at_url
+def doctor(as_json: bool, url: str | None) -> None:
+    """Check what echod needs on this machine. Exits with 1 where something required is missing.
+
+    Whatever is set up to speak, hear and reply is called once each, also where a call costs money.
+    """
+    from echod.commands.checks import examine
+
+    checks = [check._replace(finding=redact(check.finding)) for check in examine(url)]
+    lines = table_lines(("", "CHECK", "FINDING"), [row for check in checks for row in _rows(check)])
+    print_result([check._asdict() for check in checks], lines, as_json)
+    sys.exit(0 if all(check.ok for check in checks if check.required) else 1)
 
 
 def _rows(check: Check) -> Iterator[tuple[str, str, str]]:

@@ -20,6 +20,7 @@ from echod.commands.common import (
     print_json_line,
     print_line,
     print_path,
+    print_result,
     quiet,
     to_daemon,
 )
@@ -43,12 +44,8 @@ def ps(every: bool, as_json: bool, url: str | None, reconnect: float) -> None:
     """List the jobs that wait or run, newest first."""
     with connect(url, reconnect) as client:
         videos = [video for video in client.videos() if every or video["status"] in LIVE]
-    if as_json:
-        print_json(videos)
-        return
     size = terminal_size()
-    for line in job_table(videos, size and size[0]):
-        print_line(line)
+    print_result(videos, job_table(videos, size and size[0]), as_json)
 
 
 @click.command()
@@ -59,11 +56,7 @@ def show(job_id: str, as_json: bool, url: str | None, reconnect: float) -> None:
     """Show one job."""
     with connect(url, reconnect) as client:
         video = client.video(client.find_video(job_id))
-    if as_json:
-        print_json(video)
-        return
-    for line in fact_lines(video):
-        print_line(line)
+    print_result(video, fact_lines(video), as_json)
 
 
 @click.command()

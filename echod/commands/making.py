@@ -6,15 +6,15 @@ import shutil
 import signal
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
-from echod.commands.common import as_json, connect, note, print_json, print_line, print_path, quiet, to_daemon
+from echod.commands.common import Command, as_json, connect, note, print_json, print_line, print_path, quiet, to_daemon
 from echod.commands.progress import Progress
 from echod.commands.saving import Target
 from echod.errors import TABLE, EchodError
@@ -22,8 +22,6 @@ from echod.inference.limits import DEFAULT_SEED
 
 if TYPE_CHECKING:
     from echod.client.client import Client, Video
-
-Command = TypeVar("Command", bound=Callable[..., Any])
 
 readable = click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True, path_type=Path)
 writable = click.Path(path_type=Path)

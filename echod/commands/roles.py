@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from echod.commands.common import as_json, confirm_removal, connect, note, print_json, print_line, quiet, to_daemon
+from echod.commands.common import as_json, confirm_removal, connect, note, print_result, quiet, to_daemon
 from echod.commands.tables import fact_lines, table_lines
 
 name_argument = click.argument("name", metavar="NAME")
@@ -28,16 +28,12 @@ def list_roles(as_json: bool, url: str | None, reconnect: float) -> None:
     """List roles. To admins, folders that are none say why, on stderr."""
     with connect(url, reconnect) as client:
         found = client.roles()
-    if as_json:
-        print_json(found)
-        return
     rows = [
         (role["name"], role["language"] or "-", role["mode"], role["title"]) for role in found if not role.get("error")
     ]
-    for line in table_lines(("NAME", "LANGUAGE", "MODE", "TITLE"), rows):
-        print_line(line)
+    print_result(found, table_lines(("NAME", "LANGUAGE", "MODE", "TITLE"), rows), as_json)
     for role in found:
-        if role.get("error"):
+        if role.get("error") and not as_json:
             note(f"{role['name']} is broken: {role['error']}")
 
 
@@ -49,11 +45,7 @@ def show(name: str, as_json: bool, url: str | None, reconnect: float) -> None:
     """Show one role."""
     with connect(url, reconnect) as client:
         role = client.role(name)
-    if as_json:
-        print_json(role)
-        return
-    for line in fact_lines(role):
-        print_line(line)
+    print_result(role, fact_lines(role), as_json)
 
 
 @roles.command()

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from echod.commands.common import as_json, connect, note, print_json, print_line, quiet, to_daemon
+from echod.commands.common import as_json, connect, note, print_json, print_line, print_result, quiet, to_daemon
 from echod.commands.tables import day, table_lines
 from echod.config import DURATION
 
@@ -52,9 +52,6 @@ def list_(as_json: bool, url: str | None, reconnect: float) -> None:
     """List your tokens, without their secrets; admins see everybody's. LAST USED is since the daemon's start."""
     with connect(url, reconnect) as client:
         tokens = client.tokens()
-    if as_json:
-        print_json(tokens)
-        return
     head = ("ID", "NAME", "USER", "CREATED", "EXPIRES", "LAST USED")
     rows = [
         (
@@ -67,8 +64,7 @@ def list_(as_json: bool, url: str | None, reconnect: float) -> None:
         )
         for token in tokens
     ]
-    for line in table_lines(head, rows):
-        print_line(line)
+    print_result(tokens, table_lines(head, rows), as_json)
 
 
 @tokens.command()

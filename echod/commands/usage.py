@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from echod.commands.common import as_json, connect, print_json, print_line, to_daemon
+from echod.commands.common import as_json, connect, print_result, to_daemon
 from echod.commands.tables import table_lines
 
 HEAD = (
@@ -39,11 +39,7 @@ def usage(days: int, as_json: bool, url: str | None, reconnect: float) -> None:
     """Sum up the calls of speech backends by day, function and model: yours, or everybody's if you are an admin."""
     with connect(url, reconnect) as client:
         sums = client.usage(days)
-    if as_json:
-        print_json(sums)
-        return
-    for line in table_lines(HEAD, [_row(each) for each in sums]):
-        print_line(line)
+    print_result(sums, table_lines(HEAD, [_row(each) for each in sums]), as_json)
 
 
 def _row(each: dict[str, Any]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from echod.commands.common import as_json, confirm_removal, connect, note, print_json, print_line, quiet, to_daemon
+from echod.commands.common import as_json, confirm_removal, connect, note, print_result, quiet, to_daemon
 from echod.commands.tables import day, table_lines
 from echod.errors import EchodError
 from echod.host.terminal import plain
@@ -47,12 +47,8 @@ def list_(as_json: bool, url: str | None, reconnect: float) -> None:
     """List everybody who has an account."""
     with connect(url, reconnect) as client:
         accounts = client.accounts()
-    if as_json:
-        print_json(accounts)
-        return
     rows = [(account["name"], account["role"], day(account["created_at"])) for account in accounts]
-    for line in table_lines(("NAME", "ROLE", "ADDED"), rows):
-        print_line(line)
+    print_result(accounts, table_lines(("NAME", "ROLE", "ADDED"), rows), as_json)
 
 
 @users.command()

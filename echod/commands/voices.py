@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from echod.commands.common import as_json, connect, note, print_json, print_line, to_daemon
+from echod.commands.common import as_json, connect, note, print_result, to_daemon
 from echod.commands.tables import table_lines
 
 
@@ -15,12 +15,7 @@ def voices(as_json: bool, url: str | None, reconnect: float) -> None:
     """List the voices that `echod say --voice` takes. A backend may have others, which are named in full."""
     with connect(url, reconnect) as client:
         found = client.voices()
-    if as_json:
-        print_json(found)
-        return
-    for line in table_lines(
-        ("VOICE", "DEFAULT"), [(voice["id"], "yes" if voice["default"] else "") for voice in found]
-    ):
-        print_line(line)
-    if not found:
+    rows = [(voice["id"], "yes" if voice["default"] else "") for voice in found]
+    print_result(found, table_lines(("VOICE", "DEFAULT"), rows), as_json)
+    if not (found or as_json):
         note("no voice is known; `echod doctor` says what to install or to set up")
