@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
@@ -60,71 +61,59 @@ class Observer(Protocol):
         """What was said cannot be answered."""
 
 
+@dataclass
 class Dialogue:
-    """A conversation while somebody is connected to it. `latest` is what has become of a role, None if it is gone.
+    """A conversation while somebody is connected to it. Raises EchodError for what cannot be done."""
 
-    `at_work` is entered while something is made for the account. Raises EchodError for what cannot be done.
-    """
+    conversation: Conversation
+    role: Role | None
+    observer: Observer
+    calls: Calls
+    desk: Desk
+    scratch: Path
+    latest: Callable[[Role], Role | None]  # what has become of a role, None if it is gone
+    at_work: Callable[[], AbstractContextManager[None]]  # entered while something is made for the account
+    _utterance: str = field(default_factory=new_item_id)  # of the item that what is being said will become
+    _committed_at: float = 0.0
+    _turn: Turn | None = None
+    _running: asyncio.Task[None] | None = None  # it, to its end
+    _cause: Cause = "client_cancelled"
+    _waiting: bool = False  # what was said meanwhile is to be answered after the turn in progress
+    _left: bool = False
+    _playing: tuple[Item, Playback] | None = None  # the last answer, which may still be heard
 
-    def __init__(
-        self,
-        conversation: Conversation,
-        role: Role | None,
-        observer: Observer,
-        *,
-        calls: Calls,
-        desk: Desk,
-        scratch: Path,
-        latest: Callable[[Role], Role | None],
-        at_work: Callable[[], AbstractContextManager[None]],
-    ) -> None:
-        self._conversation = conversation
-        self._history = conversation.history
-        self._role = role
-        self._observer = observer
-        self._calls = calls
-        self._desk = desk
-        self._scratch = scratch
-        self._latest = latest
-        self._at_work = at_work
-        self._ear = Ear(conversation.settings.detection)
-        self._utterance = new_item_id()  # of the item that what is being said will become
-        self._hearing = conversation.hearing or Transcripts(calls, conversation.account, at_work)
-        conversation.hearing = self._hearing
-        self._committed_at = 0.0
-        self._turn: Turn | None = None
-        self._running: asyncio.Task[None] | None = None  # it, to its end
-        self._cause: Cause = "client_cancelled"
-        self._waiting = False  # what was said meanwhile is to be answered after the turn in progress
-        self._left = False
-        self._playing: tuple[Item, Playback] | None = None  # the last answer, which may still be heard
-        self._hearing.come(observer.heard)
+    def __post_init__(self) -> None:
+        self._ear = Ear(self.conversation.settings.detection)
+        self._history = self.conversation.history
+        self._hearing = self.conversation.hearing or Transcripts(self.calls, self.conversation.account, self.at_work)
+        self.conversation.hearing = self._hearing
+        self._hearing.come(self.observer.heard)
 
     async def close(self) -> None:
         """Stop the turn, and whatever is still being heard; who comes back is heard again."""
         self._waiting, self._left = False, True
         await self.interrupt("client_cancelled")
-        await self._hearing.leave(self._observer.heard)
+        await self._hearing.leave(self.observer.heard)
         self._ear.close()
 
     async def change(self, settings: SessionSettings) -> None:
         """From now on go by these settings."""
         await self._check(settings)
-        before, self._conversation.settings = self._conversation.settings, settings
+        before, self.conversation.settings = self.conversation.settings, settings
         if settings.detection != before.detection:
             self._ear.detect(settings.detection)
 
     async def _check(self, settings: SessionSettings) -> None:
-        if settings.modality == "video" and self._role is None:
+        if settings.modality == "video" and self.role is None:
             raise invalid("video needs the portrait of a role: connect with ?model=role:<name>", "output_modalities")
-        if settings.voice not in (None, self._conversation.settings.voice):
-            await find_voice(self._calls, settings.voice)
+        if settings.voice not in (None, self.conversation.settings.voice):
+            await find_voice(self.calls, settings.voice)
 
     # Listening
 
     async def listen(self, sound: bytes) -> None:
         """Take in what the microphone hears: pcm16, mono, INPUT_RATE."""
-        limit = self._desk.settings.now.max_utterance
+        limit = self.desk.settings.now.max_utterance
         if len(sound) > SECOND * limit:
             raise invalid(
                 f"an utterance may last max_utterance = {limit:g} s, and this piece of one lasts "
@@ -142,7 +131,7 @@ class Dialogue:
             return
         if self._ear.detection is not None:  # nobody has decided to say so much at once: it is answered as a whole
             self._stopped(self._ear.split())
-            self._observer.speech_started(self._ear.now_ms, self._utterance)
+            self.observer.speech_started(self._ear.now_ms, self._utterance)
         else:
             self._ear.clear()
             raise invalid(
@@ -150,10 +139,10 @@ class Dialogue:
             )
 
     async def _notice(self, noticed: SpeechStarted | SpeechStopped) -> None:
-        detection = self._conversation.settings.detection
+        detection = self.conversation.settings.detection
         match noticed:
             case SpeechStarted(ms=ms):
-                self._observer.speech_started(ms, self._utterance)
+                self.observer.speech_started(ms, self._utterance)
                 if detection is not None and detection.interrupt_response:
                     await self.interrupt("turn_detected")
             case SpeechStopped() as stopped:
@@ -163,7 +152,7 @@ class Dialogue:
                     self._answer_waiting()
 
     def _stopped(self, stopped: SpeechStopped) -> None:
-        self._observer.speech_stopped(stopped.ms, self._utterance)
+        self.observer.speech_stopped(stopped.ms, self._utterance)
         self._take(stopped.sound)
 
     async def commit(self) -> None:
@@ -183,23 +172,23 @@ class Dialogue:
         item = Item(id=self._utterance, author="user", spoken=True)
         self._utterance = new_item_id()
         self._committed_at = _now()
-        self._observer.said(item, self.add(item))
+        self.observer.said(item, self.add(item))
         if self._omni:
-            self._hearing.keep(item, sound, self._desk.settings.now.max_utterance)
-        if self._conversation.settings.transcribe or not self._omni:
-            self._hearing.begin(item, sound, language(self._conversation, self._role))
+            self._hearing.keep(item, sound, self.desk.settings.now.max_utterance)
+        if self.conversation.settings.transcribe or not self._omni:
+            self._hearing.begin(item, sound, language(self.conversation, self.role))
 
     @property
     def _omni(self) -> bool:
         """Whether sound goes to the model that replies. One that takes words only is given what was heard."""
-        return self._desk.settings.now.understanding == "omni" and self._calls.backend("reply").hears_turns
+        return self.desk.settings.now.understanding == "omni" and self.calls.backend("reply").hears_turns
 
     # Remembering
 
     def add(self, item: Item, after: str | None = None) -> str | None:
-        """Put an item behind another, or at the end; the id of the one before it. KeyError if `after` is not here."""
+        """Put an item behind another, or at the end; the id of the one before it. ValueError if `after` is not here."""
         previous = self._history.add(item, after)
-        self._hearing.forget(self._history.trim(self._desk.settings.now.history_tokens))
+        self._hearing.forget(self._history.trim(self.desk.settings.now.history_tokens))
         return previous
 
     async def truncate(self, item: Item, seconds: float) -> None:
@@ -271,55 +260,51 @@ class Dialogue:
     def _answer_waiting(self) -> None:
         if self._waiting and self._turn is None:
             self._waiting = False
-            self._answer(self._conversation.settings)
+            self._answer(self.conversation.settings)
 
     def _answer(self, settings: SessionSettings, metadata: Any = None) -> None:
-        if self._desk.draining:
+        if self.desk.draining:
             raise EchodError("draining", "this daemon is shutting down; come back when it is up again")
         self._renew_role(settings)
-        config, wanted = self._desk.settings.now, settings.modality
+        config, wanted = self.desk.settings.now, settings.modality
         request = turn_request(
-            self._conversation, self._role, settings, self._hearing, omni=self._omni, limit=config.history_tokens
+            self.conversation, self.role, settings, self._hearing, omni=self._omni, limit=config.history_tokens
         )
         with ExitStack() as working:
-            working.enter_context(self._at_work())
+            working.enter_context(self.at_work())
             item = Item(id=new_item_id(), author="assistant", spoken=wanted != "text", status="in_progress")
-            self._observer.answering(item, self.add(item), wanted, metadata)
+            self.observer.answering(item, self.add(item), wanted, metadata)
             began = self._committed_at if request.heard or request.turn.sound else _now()
-            turn = Turn(self._calls, self._desk, request, self._observer.happened, self._scratch, began)
+            turn = Turn(self.calls, self.desk, request, self.observer.happened, self.scratch, began)
             # The turn is started here, so that it can be stopped from now on.
             self._turn, task = turn, turn.start()
             self._running = asyncio.create_task(self._run(turn, task, item, working.pop_all()))
 
     def _renew_role(self, settings: SessionSettings) -> None:
         """A role may have changed since the last turn; one that is gone goes on without its portrait."""
-        if self._role is None:
+        if self.role is None:
             return
-        latest = self._latest(self._role)
+        latest = self.latest(self.role)
         if latest is None and settings.modality == "video":
-            raise EchodError("not_found", f"role {self._role.name!r} is gone, or broken; `echod roles list` tells more")
-        self._role = latest or self._role
+            raise EchodError("not_found", f"role {self.role.name!r} is gone, or broken; `echod roles list` tells more")
+        self.role = latest or self.role
 
     async def _run(self, turn: Turn, task: asyncio.Task[None], item: Item, working: ExitStack) -> None:
         """See a turn to its end, and tell of it."""
         with working:
             await asyncio.wait([task])
-        outcome: Outcome = "completed"
-        if task.cancelled():
-            outcome = "cancelled"
-        elif error := task.exception():
-            log.error("a turn broke", exc_info=error)
+        if not task.cancelled() and (broken := task.exception()):
+            log.error("a turn broke", exc_info=broken)
             turn.error = EchodError("internal", "something failed inside the daemon; its log says what")
-        if turn.error is not None and outcome == "completed":
-            outcome = "failed"
+        outcome: Outcome = "cancelled" if task.cancelled() else "failed" if turn.error else "completed"
         self._remember(item, turn, outcome)
         self._turn = self._running = None
-        self._observer.answered(turn, outcome, self._cause if outcome == "cancelled" else None)
-        log.info("turn %s", outcome, extra={"account": self._conversation.account, **vars(turn.timings)})
+        self.observer.answered(turn, outcome, self._cause if outcome == "cancelled" else None)
+        log.info("turn %s", outcome, extra={"account": self.conversation.account, **vars(turn.timings)})
         try:
             self._answer_waiting()
         except EchodError as error:
-            self._observer.refused(error)
+            self.observer.refused(error)
 
 
 def _now() -> float:

@@ -55,10 +55,10 @@ class History:
         self.items: list[Item] = []
 
     def add(self, item: Item, after: str | None = None) -> str | None:
-        """Put an item behind another, or at the end; the id of the one before it. KeyError if `after` is not here."""
+        """Put an item behind another, or at the end; the id of the one before it. ValueError if `after` is not here."""
         place = len(self.items)
         if after is not None:
-            place = 0 if after == ROOT else self.items.index(self.find(after)) + 1
+            place = 0 if after == ROOT else [each.id for each in self.items].index(after) + 1
         self.items.insert(place, item)
         return self.items[place - 1].id if place else None
 
@@ -74,11 +74,8 @@ class History:
         self.items = [item for item in self.items if item.id in kept]
         return forgotten
 
-    def find(self, item_id: str) -> Item:
-        for item in self.items:
-            if item.id == item_id:
-                return item
-        raise KeyError(item_id)
+    def find(self, item_id: str) -> Item | None:
+        return next((item for item in self.items if item.id == item_id), None)
 
     def messages(self, limit: int, before: Item | None = None) -> list[Message]:
         """The newest messages that together have at most `limit` tokens, by an estimate; those `before` an item.

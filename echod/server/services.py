@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
@@ -64,11 +63,6 @@ class Services:
     def budget(self) -> Budget:
         """For what clients are sending."""
         return Budget(lambda: self.config.receive_memory)
-
-    @property
-    def scratch(self) -> Path:
-        """Where speech lies while it is made."""
-        return self.conversations.scratch
 
     def caller(
         self,

@@ -18,10 +18,8 @@ from echod.conversation.ear import Ear
 from echod.conversation.history import History
 from echod.server.front import closing
 from echod.server.front.connection import Connection
-from echod.server.realtime import outbox
 from echod.server.realtime import socket as realtime
-from echod.server.realtime.outbox import Outbox
-from echod.server.realtime.socket import MAX_EVENT
+from echod.server.realtime.socket import MAX_EVENT, Outbox
 from echod.speech.backend import Call
 from tests.drivers.asking import SECOND, history, receive, until
 from tests.drivers.talking import Talk, message
@@ -223,7 +221,7 @@ LIMIT = 16 << 20  # bytes; more than the kernel takes in
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Connection, int]]:
     """At every event, to whom, and how much waited for them."""
-    monkeypatch.setattr(outbox, "MAX_PENDING", LIMIT)
+    monkeypatch.setattr(realtime, "MAX_PENDING", LIMIT)
     seen, send = [], Outbox.send
 
     def watched(self: Outbox, type: str, **fields: Any) -> None:

@@ -12,10 +12,10 @@ MAX_TEXT = 10_000  # characters of a message
 
 def item_object(item: Item) -> dict[str, Any]:
     """A message as clients see it."""
-    if item.author == "assistant":
-        content = {"type": "output_audio", "transcript": item.text} if item.spoken else _words("output_text", item)
-    else:
-        content = {"type": "input_audio", "transcript": item.text} if item.spoken else _words("input_text", item)
+    side = "output" if item.author == "assistant" else "input"
+    content = {"type": f"{side}_text", "text": item.text}
+    if item.spoken:
+        content = {"type": f"{side}_audio", "transcript": item.text}
     return {
         "id": item.id,
         "object": "realtime.item",
@@ -24,10 +24,6 @@ def item_object(item: Item) -> dict[str, Any]:
         "status": item.status,
         "content": [] if item.status == "in_progress" else [content],
     }
-
-
-def _words(kind: str, item: Item) -> dict[str, Any]:
-    return {"type": kind, "text": item.text}
 
 
 def read_item(given: Any) -> Item:

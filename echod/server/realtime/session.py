@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import InitVar, dataclass
 from functools import partial
 from typing import Any
 
@@ -22,34 +23,29 @@ from echod.server.services import Addresses, Services
 MAX_MS = 86_400_000  # a day: more than any answer takes, and no number too large to divide
 
 
+@dataclass
 class Session:
     """One connection to a conversation. Whatever it has to say goes through `send`."""
 
-    def __init__(
-        self,
-        services: Services,
-        send: Send,
-        addresses: Addresses,
-        conversation: Conversation,
-        role: Role | None,
-        model: str,
-    ) -> None:
-        self._services = services
-        self._send = send
-        self._addresses = addresses
-        self._conversation = conversation
-        self._model = model
-        self._response: Response | None = None  # the last one
-        send("session.created", session=self._object())
+    services: Services
+    send: Send
+    addresses: Addresses
+    conversation: Conversation
+    role: InitVar[Role | None]
+    model: str
+    _response: Response | None = None  # the last one
+
+    def __post_init__(self, role: Role | None) -> None:
+        self.send("session.created", session=self._object())
         self._dialogue = Dialogue(
-            conversation,
+            self.conversation,
             role,
             self,
-            calls=services.calls,
-            desk=services.desk,
-            scratch=services.scratch,
-            latest=services.roles.latest,
-            at_work=partial(services.accounts.at_work, conversation.account),
+            calls=self.services.calls,
+            desk=self.services.desk,
+            scratch=self.services.conversations.scratch,
+            latest=self.services.roles.latest,
+            at_work=partial(self.services.accounts.at_work, self.conversation.account),
         )
 
     async def close(self) -> None:
@@ -60,7 +56,7 @@ class Session:
         handlers: Mapping[str, Callable[[dict[str, Any]], Awaitable[None]]] = {
             "session.update": self._update,
             "input_audio_buffer.append": self._append,
-            "input_audio_buffer.commit": self._commit,
+            "input_audio_buffer.commit": lambda event: self._dialogue.commit(),
             "input_audio_buffer.clear": self._clear,
             "conversation.item.create": self._create_item,
             "conversation.item.truncate": self._truncate,
@@ -73,13 +69,13 @@ class Session:
         await handlers[kind](event)
 
     def _object(self) -> dict[str, Any]:
-        return session_object(self._conversation, self._model)
+        return session_object(self.conversation, self.model)
 
     # What a client may say
 
     async def _update(self, event: dict[str, Any]) -> None:
-        await self._dialogue.change(changed(self._conversation.settings, event.get("session")))
-        self._send("session.updated", session=self._object())
+        await self._dialogue.change(changed(self.conversation.settings, event.get("session")))
+        self.send("session.updated", session=self._object())
 
     async def _append(self, event: dict[str, Any]) -> None:
         try:
@@ -88,26 +84,23 @@ class Session:
             raise invalid("audio must be base64 of pcm16, mono, 24 kHz", "audio") from None
         await self._dialogue.listen(sound)
 
-    async def _commit(self, event: dict[str, Any]) -> None:
-        await self._dialogue.commit()
-
     async def _clear(self, event: dict[str, Any]) -> None:
         self._dialogue.clear()
-        self._send("input_audio_buffer.cleared")
+        self.send("input_audio_buffer.cleared")
 
     async def _create_item(self, event: dict[str, Any]) -> None:
         item, after = read_item(event.get("item")), event.get("previous_item_id")
-        if self._find(item.id) is not None:
+        if self.conversation.history.find(item.id) is not None:
             raise invalid(f"there is an item {item.id!r} already", "item.id")
         try:
             previous = self._dialogue.add(item, None if after is None else str(after))
-        except KeyError:
+        except ValueError:
             raise invalid(f"there is no item {after!r} to put this one behind", "previous_item_id") from None
         self._tell_item(item, previous)
 
     async def _truncate(self, event: dict[str, Any]) -> None:
         item_id, end_ms = event.get("item_id"), event.get("audio_end_ms")
-        if (item := self._find(str(item_id))) is None:
+        if (item := self.conversation.history.find(str(item_id))) is None:
             raise invalid(f"there is no item {item_id!r}", "item_id")
         if item.author != "assistant" or not item.spoken:
             raise invalid(f"item {item_id!r} is no speech of the assistant", "item_id")
@@ -115,13 +108,12 @@ class Session:
             raise invalid(f"audio_end_ms must be a whole number of milliseconds from 0 to {MAX_MS}", "audio_end_ms")
         await self._dialogue.truncate(item, end_ms / 1000)
         told = {"item_id": item.id, "content_index": 0, "audio_end_ms": end_ms}
-        self._send(
-            "conversation.item.truncated", **told, transcript=item.text
-        )  # OpenAI's event does not say what is left
+        left = {"transcript": item.text}  # which OpenAI's event does not tell
+        self.send("conversation.item.truncated", **told, **left)
 
     async def _create_response(self, event: dict[str, Any]) -> None:
         given = event.get("response") or {}
-        settings = of_response(self._conversation.settings, given)
+        settings = of_response(self.conversation.settings, given)
         await self._dialogue.answer(settings, given.get("metadata"))
 
     async def _cancel(self, event: dict[str, Any]) -> None:
@@ -133,40 +125,34 @@ class Session:
             raise invalid(f"response {wanted!r} is not in progress; it is {last!r}", "response_id")
         await self._dialogue.interrupt("client_cancelled")
 
-    def _find(self, item_id: str) -> Item | None:
-        try:
-            return self._conversation.history.find(item_id)
-        except KeyError:
-            return None
-
     # What it is told
 
     def speech_started(self, ms: int, item_id: str) -> None:
-        self._send("input_audio_buffer.speech_started", audio_start_ms=ms, item_id=item_id)
+        self.send("input_audio_buffer.speech_started", audio_start_ms=ms, item_id=item_id)
 
     def speech_stopped(self, ms: int, item_id: str) -> None:
-        self._send("input_audio_buffer.speech_stopped", audio_end_ms=ms, item_id=item_id)
+        self.send("input_audio_buffer.speech_stopped", audio_end_ms=ms, item_id=item_id)
 
     def said(self, item: Item, previous: str | None) -> None:
-        self._send("input_audio_buffer.committed", item_id=item.id, previous_item_id=previous)
+        self.send("input_audio_buffer.committed", item_id=item.id, previous_item_id=previous)
         self._tell_item(item, previous)
 
     def _tell_item(self, item: Item, previous: str | None) -> None:
         for what in ("added", "done"):
-            self._send(f"conversation.item.{what}", previous_item_id=previous, item=item_object(item))
+            self.send(f"conversation.item.{what}", previous_item_id=previous, item=item_object(item))
 
     def heard(self, item: Item, seconds: float, heard: str | EchodError) -> None:
         told: dict[str, Any] = {"item_id": item.id, "content_index": 0}
         kind = "conversation.item.input_audio_transcription"
         if isinstance(heard, EchodError):
-            self._send(f"{kind}.failed", **told, error=body(heard)["error"])
+            self.send(f"{kind}.failed", **told, error=body(heard)["error"])
         else:
             usage = {"type": "duration", "seconds": seconds}
-            self._send(f"{kind}.completed", **told, transcript=heard, usage=usage)
+            self.send(f"{kind}.completed", **told, transcript=heard, usage=usage)
 
     def answering(self, item: Item, previous: str | None, modality: Modality, metadata: Any) -> None:
-        self._response = Response(self._send, item, modality, self._conversation.id, self._addresses, metadata)
-        self._response.begin(previous)
+        self._response = Response(self.send, item, previous, modality, self.conversation.id, self.addresses, metadata)
+        self._response.begin()
 
     def happened(self, happening: Happening) -> None:
         assert self._response is not None
@@ -174,8 +160,8 @@ class Session:
 
     def answered(self, turn: Turn, outcome: Outcome, cause: Cause | None) -> None:
         assert self._response is not None
-        self._response.end(outcome, turn.text, turn.timings, turn.error, cause)
-        self._services.metrics.turned(outcome, turn.timings)
+        self._response.end(turn, outcome, cause)
+        self.services.metrics.turned(outcome, turn.timings)
 
     def refused(self, error: EchodError) -> None:
-        self._send("error", error=body(error)["error"])
+        self.send("error", error=body(error)["error"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -19,7 +20,6 @@ from echod.roles.role import Role
 from echod.server.budget import Messages
 from echod.server.front.closing import POLICY_VIOLATION, TRY_AGAIN_LATER, dismiss, let_go
 from echod.server.front.connection import Connection
-from echod.server.realtime.outbox import Outbox
 from echod.server.realtime.session import Session
 from echod.server.refusals import body, json_object
 from echod.server.services import Services
@@ -28,6 +28,7 @@ log = logging.getLogger("echod.conversation")
 
 MAX_EVENT = 256 * 1024  # bytes of an event without sound: instructions, each character an escaped surrogate pair
 MAX_APPEND = 16 << 20  # bytes of one with sound, however long an utterance may last
+MAX_PENDING = 64 << 20  # bytes that may wait for a client before it is let go
 
 
 async def realtime(connection: Connection, services: Services) -> None:
@@ -137,3 +138,37 @@ async def _join(connection: Connection, services: Services) -> tuple[Conversatio
     conversations = services.conversations
     found = conversations.resume(wanted, account, name) if wanted else conversations.open(account, name)
     return found, role, model
+
+
+class Outbox:
+    """Events on their way to a client, in order. It is `full` once too much waits for one that reads too slowly."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._events: asyncio.Queue[str] = asyncio.Queue()
+        self._pending = 0
+        self.full = asyncio.Event()
+
+    def send(self, type: str, **fields: Any) -> None:
+        event = {"type": type, "event_id": f"event_{secrets.token_hex(10)}", **fields}
+        text = msgspec.json.encode(event).decode()
+        if self._pending + len(text) > MAX_PENDING:
+            self.full.set()
+        if not self.full.is_set():  # what comes after a gap would make no sense
+            self._pending += len(text)
+            self._events.put_nowait(text)
+
+    async def run(self) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            while True:
+                await self._send_next()
+
+    async def drain(self) -> None:
+        with contextlib.suppress(ConnectionClosed):
+            while not self._events.empty():
+                await self._send_next()
+
+    async def _send_next(self) -> None:
+        text = await self._events.get()
+        await self._connection.send(text)
+        self._pending -= len(text)
