@@ -257,5 +257,9 @@ class Exchange:
 async def abort(scope: Scope, receive: Receive) -> None:
     """Cut the connection, so that the client cannot take what it has for a whole answer."""
     scope["state"]["abort"]()
+    await disconnected(receive)
+
+
+async def disconnected(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass

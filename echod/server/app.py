@@ -16,7 +16,6 @@ from echod import __version__
 from echod.errors import EchodError
 from echod.server import page
 from echod.server.admission import Admission
-from echod.server.answers import Responses, refusals
 from echod.server.events import events
 from echod.server.front.front import Handler
 from echod.server.methods import Methods, methods_of
@@ -24,8 +23,7 @@ from echod.server.openapi import document
 from echod.server.realtime.socket import realtime
 from echod.server.refusals import error_response
 from echod.server.routes import accounts as people
-from echod.server.routes import capabilities, examples, files, roles, speech, videos
-from echod.server.routes.status import documentation, healthz, list_models, metrics, readyz
+from echod.server.routes import capabilities, examples, files, roles, speech, status, videos
 from echod.server.services import Services
 
 __all__ = ["Services", "create_app"]
@@ -58,34 +56,10 @@ def create_app(services: Services) -> FastAPI:
     app.add_middleware(Admission, services=services)  # the outermost
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    app.include_router(videos.router)
-    app.include_router(files.router)
-    app.include_router(people.account)
-    app.include_router(people.accounts)
-    app.include_router(roles.router)
-    app.include_router(examples.router)
-    app.include_router(speech.router)
-    app.include_router(capabilities.router)
-    app.include_router(page.router)
-    _add_status_routes(app)
+    nouns = (roles, examples, speech, capabilities, page, status)
+    for router in (videos.router, files.router, people.account, people.accounts, *(noun.router for noun in nouns)):
+        app.include_router(router)
     return app
-
-
-def _add_status_routes(app: FastAPI) -> None:
-    app.add_api_route(
-        "/v1/models", list_models, summary="Engines that every worker has loaded, and roles", responses=refusals()
-    )
-    to_all = refusals(open_to_all=True)
-    app.add_api_route("/healthz", healthz, summary="The daemon is alive", responses=to_all)
-    not_ready: Responses = {503: {"description": "No worker is ready, or the daemon is shutting down."}}
-    app.add_api_route(
-        "/readyz",
-        readyz,
-        summary="At least one worker is ready; the state of each device",
-        responses=to_all | not_ready,
-    )
-    app.add_api_route("/metrics", metrics, summary="Prometheus metrics", response_class=Response, responses=refusals())
-    app.add_api_route("/docs", documentation, include_in_schema=False)
 
 
 async def _http_exception(request: Request, exception: Exception) -> Response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -22,7 +23,7 @@ SECONDS = (0.1, 0.3, 1, 3, 10, 30, 60, 180, 600, 1800)  # bucket bounds
 LATENCIES = (0.03, 0.1, 0.2, 0.3, 0.5, 0.8, 1.2, 2, 3, 5, 10, 30)
 
 
-class Metrics:
+class Metrics(Collector):
     """Counters that are fed as things happen, and a view of queue and workers taken when somebody asks."""
 
     def __init__(
@@ -32,25 +33,23 @@ class Metrics:
         watchers: Callable[[], int],
         devices: Callable[[], Sequence[DeviceState]],
     ) -> None:
+        self._queued, self._watchers, self._devices = queued, watchers, devices
         self.registry = CollectorRegistry()
-        self.registry.register(_Present(queued, watchers, devices))
-        self.jobs = Counter(
-            "echod_jobs", "Jobs that ended, by status and error code", ["status", "code"], registry=self.registry
+        self.registry.register(self)
+        count, time = partial(Counter, registry=self.registry), partial(Histogram, registry=self.registry)
+        self.jobs = count("echod_jobs", "Jobs that ended, by status and error code", ["status", "code"])
+        self.job_seconds = time("echod_job_seconds", "From dispatch to the end of a completed job", buckets=SECONDS)
+        self.stage_seconds = time("echod_stage_seconds", "Wall time of a stage", ["stage"], buckets=SECONDS)
+        called = ["function", "backend", "model"]
+        self.speech_calls = count("echod_speech_calls", "Calls to hear, reply and speak", [*called, "outcome"])
+        self.speech_used = count("echod_speech_used", "Tokens, characters and seconds of sound", [*called, "unit"])
+        self.speech_first_seconds = time(
+            "echod_speech_first_seconds", "From a call to its first output", called, buckets=LATENCIES
         )
-        self.job_seconds = Histogram(
-            "echod_job_seconds", "From dispatch to the end of a completed job", buckets=SECONDS, registry=self.registry
-        )
-        self.stage_seconds = Histogram(
-            "echod_stage_seconds", "Wall time of a stage", ["stage"], buckets=SECONDS, registry=self.registry
-        )
-        self._count_speech()
-        self.turns = Counter("echod_turns", "Turns of conversations that ended", ["status"], registry=self.registry)
-        self.turn_seconds = Histogram(
-            "echod_turn_seconds", "From the beginning of a turn", ["until"], buckets=LATENCIES, registry=self.registry
-        )
-        self.requests = Counter(
-            "echod_http_requests", "HTTP requests, by method and status", ["method", "status"], registry=self.registry
-        )
+        self.speech_seconds = time("echod_speech_seconds", "From a call to its end", called, buckets=LATENCIES)
+        self.turns = count("echod_turns", "Turns of conversations that ended", ["status"])
+        self.turn_seconds = time("echod_turn_seconds", "From the beginning of a turn", ["until"], buckets=LATENCIES)
+        self.requests = count("echod_http_requests", "HTTP requests, by method and status", ["method", "status"])
 
     def finished(self, job: Job) -> None:
         """Count a job that has ended."""
@@ -60,22 +59,6 @@ class Metrics:
             for stage in get_args(Stage):
                 if stage in job.timings_ms:
                     self.stage_seconds.labels(stage).observe(job.timings_ms[stage] / 1000)
-
-    def _count_speech(self) -> None:
-        called = ["function", "backend", "model"]
-        self.speech_calls = Counter(
-            "echod_speech_calls", "Calls to hear, reply and speak", [*called, "outcome"], registry=self.registry
-        )
-        self.speech_used = Counter(
-            "echod_speech_used", "Tokens, characters and seconds of sound", [*called, "unit"], registry=self.registry
-        )
-        self.speech_first_seconds = Histogram(
-            "echod_speech_first_seconds", "From a call to its first output", called, buckets=LATENCIES,
-            registry=self.registry,
-        )  # fmt: skip
-        self.speech_seconds = Histogram(
-            "echod_speech_seconds", "From a call to its end", called, buckets=LATENCIES, registry=self.registry
-        )
 
     def turned(self, status: str, timings: Timings) -> None:
         """Count a turn of a conversation."""
@@ -108,16 +91,8 @@ class Metrics:
         """The text format of Prometheus."""
         return generate_latest(self.registry)
 
-
-class _Present(Collector):
-    """How things stand at this moment."""
-
-    def __init__(
-        self, queued: Callable[[], int], watchers: Callable[[], int], devices: Callable[[], Sequence[DeviceState]]
-    ) -> None:
-        self._queued, self._watchers, self._devices = queued, watchers, devices
-
     def collect(self) -> Iterator[Metric]:
+        """How things stand at this moment."""
         yield InfoMetricFamily("echod_build", "The running version", {"version": __version__})
         yield GaugeMetricFamily("echod_queue_jobs", "Jobs that wait for a worker", self._queued())
         yield GaugeMetricFamily(

@@ -48,10 +48,6 @@ class File:
     media_type: str
     etag: str
 
-    @classmethod
-    def of(cls, body: bytes, suffix: str) -> File:
-        return cls(body, TYPES[suffix], f'"{hashlib.sha256(body).hexdigest()[:32]}"')
-
 
 def _read() -> dict[str, File]:
     """By path."""
@@ -60,7 +56,8 @@ def _read() -> dict[str, File]:
         suffix = source.name.rpartition(".")[2]
         if suffix in TYPES:
             path = "/" if source.name == "index.html" else f"/static/{source.name}"
-            files[path] = File.of(source.read_bytes(), suffix)
+            body = source.read_bytes()
+            files[path] = File(body, TYPES[suffix], f'"{hashlib.sha256(body).hexdigest()[:32]}"')
     return files
 
 

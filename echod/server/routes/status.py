@@ -5,16 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+from fastapi import APIRouter
 from fastapi.responses import HTMLResponse, JSONResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 
 from echod import __version__
+from echod.server.answers import Responses, refusals
 from echod.server.routes import docs
 from echod.server.services import Calling, Served
 from echod.workers.state import READY
 
+router = APIRouter()
+TO_ALL = refusals(open_to_all=True)
+NOT_READY: Responses = {503: {"description": "No worker is ready, or the daemon is shutting down."}}
 
+
+@router.get("/v1/models", summary="Engines that every worker has loaded, and roles", responses=refusals())
 async def list_models(served: Served) -> dict[str, Any]:
     await served.roles.look()
     names = [*served.desk.engines, *(f"role:{role.name}" for role in served.roles.loaded)]
@@ -22,12 +29,14 @@ async def list_models(served: Served) -> dict[str, Any]:
     return {"object": "list", "data": rows}
 
 
+@router.get("/healthz", summary="The daemon is alive", responses=TO_ALL)
 async def healthz(served: Served, caller: Calling) -> dict[str, Any]:
     """Who is let in is told the version; everybody, whether there are accounts to sign in to."""
     known = {"version": __version__} if caller.account else {}
     return {"status": "ok", **known, "sign_in": bool(served.accounts)}
 
 
+@router.get("/readyz", summary="At least one worker is ready; the state of each device", responses=TO_ALL | NOT_READY)
 async def readyz(served: Served, caller: Calling) -> JSONResponse:
     devices = served.devices()
     ready = any(device.state in READY for device in devices) and not served.desk.draining
@@ -37,10 +46,12 @@ async def readyz(served: Served, caller: Calling) -> JSONResponse:
     return JSONResponse(body, 200 if ready else 503)
 
 
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses=refusals())
 async def metrics(served: Served, caller: Calling) -> Response:
     caller.must_be_admin()
     return Response(served.metrics.render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
+@router.get("/docs", include_in_schema=False)
 async def documentation(request: Request) -> HTMLResponse:
     return docs.page(request.app.openapi())

@@ -15,7 +15,7 @@ from starlette.types import Receive, Scope, Send
 from echod.errors import EchodError
 from echod.jobs.desk import Desk
 from echod.jobs.job import Job
-from echod.server.admission import abort
+from echod.server.admission import abort, disconnected
 from echod.server.downloads import Download, download
 from echod.uploads.store import display_name
 
@@ -122,7 +122,7 @@ def why_none(job: Job) -> str:
 async def unless_gone(work: Awaitable[T], receive: Receive) -> T:
     """What `work` comes to; ClientDisconnect, and the work cancelled, once nobody waits for the answer."""
     working = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(_disconnected(receive))
+    gone = asyncio.ensure_future(disconnected(receive))
     try:
         await asyncio.wait([working, gone], return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
@@ -133,8 +133,3 @@ async def unless_gone(work: Awaitable[T], receive: Receive) -> T:
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await gone
-
-
-async def _disconnected(receive: Receive) -> None:
-    while (await receive())["type"] != "http.disconnect":
-        pass
