@@ -16,7 +16,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from echod.config import Config
 from echod.errors import EchodError
-from echod.host.network import peer
 from echod.server import page
 from echod.server.budget import Share
 from echod.server.caller import BEARER_OF_ADDRESS, NOBODY, READING, Caller
@@ -89,9 +88,7 @@ class Admission:
     def _share(self, who: Caller, scope: Scope, headers: Headers) -> Share:
         if who.account:
             return self.services.budget.share(who.account)
-        connected = scope["client"][0] if scope["client"] else None
-        forwarded = headers.getlist("x-forwarded-for")
-        return self.services.budget.share("", peer(connected, forwarded, self.services.config.trusted_proxies))
+        return self.services.budget.share("", self.services.peer(scope["client"], headers))
 
     def _caller(self, scope: Scope, headers: Headers) -> Caller:
         method, path = scope["method"], scope["path"]

@@ -7,7 +7,6 @@ import contextlib
 from urllib.parse import parse_qs
 
 import msgspec
-from uvicorn.protocols.utils import get_local_addr
 from websockets.exceptions import ConnectionClosed
 
 from echod.jobs.feed import FeedEvent, Watcher
@@ -55,8 +54,7 @@ async def _read(connection: Connection) -> None:
 
 
 async def _send(connection: Connection, watcher: Watcher, services: Services) -> None:
-    assert connection.request is not None
-    addresses = services.addresses(connection.request.headers.get("Host"), get_local_addr(connection.transport))
+    addresses = services.addresses(connection.host, connection.addresses[0])
     with contextlib.suppress(ConnectionClosed):
         async for event in watcher:
             await connection.send(message(event, services, addresses))

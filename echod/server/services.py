@@ -8,7 +8,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
+from starlette.datastructures import Headers
 
+from echod.host.network import peer
 from echod.server.budget import Budget
 from echod.server.caller import Address, Caller, caller
 
@@ -74,6 +76,11 @@ class Services:
     ) -> Caller:
         """`accounts.caller`, with these accounts and settings."""
         return caller(headers, server, client, self.accounts, public_url=self.config.public_url, reading=reading)
+
+    def peer(self, client: Address | None, headers: Headers) -> str:
+        """Whose tries to log in, and whose bodies without an account, are counted together."""
+        connected = client[0] if client else None
+        return peer(connected, headers.getlist("x-forwarded-for"), self.config.trusted_proxies)
 
     def addresses(self, host: str | None, server: Address | None) -> Addresses:
         """The URLs for a caller of the socket `server` that named `host`, which means nothing on the unix socket."""

@@ -29,7 +29,8 @@ class Connection(ServerConnection):
 
     front: Front
     caller: Caller
-    target: SplitResult  # of the request that upgraded
+    target: SplitResult  # of the request that upgraded, and
+    host: str | None  # whom it named
     addresses: tuple[Address | None, Address | None]  # this end's and the client's; the socket of one who left has none
     lent = False
     _unread = 0  # bytes written in answer to pings since the client had last read everything

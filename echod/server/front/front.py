@@ -158,7 +158,7 @@ class Front:
         assert isinstance(connection, Connection)
         try:
             connection.caller = self._caller(request.headers.raw_items(), *connection.addresses)
-            connection.target = _target(request.path)
+            connection.target, connection.host = _target(request.path), request.headers.get("Host")
             if (path := connection.target.path) not in self._sockets:
                 raise EchodError(
                     "not_found", f"no WebSocket is served at {path!r}; there is {', '.join(self._sockets)}"

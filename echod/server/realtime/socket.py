@@ -10,7 +10,6 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import msgspec
-from uvicorn.protocols.utils import get_local_addr
 from websockets.exceptions import ConnectionClosed
 
 from echod.conversation.ear import SECOND
@@ -51,8 +50,7 @@ async def _serve(connection: Connection, services: Services) -> None:
         await outbox.drain()
         await connection.close(POLICY_VIOLATION, error.code)
         return
-    assert connection.request is not None
-    addresses = services.addresses(connection.request.headers.get("Host"), get_local_addr(connection.transport))
+    addresses = services.addresses(connection.host, connection.addresses[0])
     session = Session(services, outbox.send, addresses, conversation, role, model)
     taken = asyncio.Event()  # the conversation goes on over another connection
     conversation.leave = taken.set

@@ -12,11 +12,10 @@ from echod.accounts.passwords import MAX_LENGTH, MIN_LENGTH
 from echod.accounts.removal import remove_account
 from echod.accounts.store import MAX_TOKEN_NAME, NAME, SESSION_SECONDS
 from echod.errors import EchodError, invalid
-from echod.host.network import peer
 from echod.server.answers import refusals
 from echod.server.caller import COOKIE, Caller, by_https, check_origin
 from echod.server.schemas import json_body, line
-from echod.server.services import Calling, Served, Services
+from echod.server.services import Calling, Served
 
 MAX_LIFETIME = 10 * 365 * 86400  # seconds
 
@@ -116,7 +115,7 @@ async def login(request: Request, response: Response, served: Served, _: Certain
     check_origin(request.headers.items(), config.public_url, required=False)
     given = await _read(request, Login)
     secret = await served.accounts.login(
-        given.name, given.password, _peer(request, served), config.sessions_per_account
+        given.name, given.password, served.peer(request.client, request.headers), config.sessions_per_account
     )
     response.set_cookie(
         COOKIE, secret, max_age=int(SESSION_SECONDS), path="/", httponly=True, samesite="strict",
@@ -151,7 +150,7 @@ async def me(served: Served, caller: Calling) -> dict[str, Any]:
 async def change_password(request: Request, served: Served, caller: Certain) -> dict[str, Any]:
     given = await _read(request, OwnPassword)
     own = served.accounts.find(caller.account)
-    await served.accounts.verify(own.name, given.current_password, _peer(request, served))
+    await served.accounts.verify(own.name, given.current_password, served.peer(request.client, request.headers))
     await served.accounts.set_password(own.name, given.password)
     return account_object(served.accounts.find(own.name))
 
@@ -194,12 +193,6 @@ def _expiry(given: NewToken, caller: Caller, now: float) -> float | None:
     wanted = None if given.expires_in is None else now + given.expires_in
     made_with = caller.grant.expires_at if caller.grant and caller.grant.token else None
     return min(filter(None, (wanted, made_with)), default=None)
-
-
-def _peer(request: Request, served: Services) -> str:
-    """Whose tries to log in are counted together."""
-    connected = request.client.host if request.client else None
-    return peer(connected, request.headers.getlist("x-forwarded-for"), served.config.trusted_proxies)
 
 
 # Everybody, for admins
