@@ -115,7 +115,7 @@ class TurnRequest:
 
 @dataclass
 class Turn:
-    """Run it once with `run`; end it early with `stop`. `parts` are the sentences so far, with their seconds."""
+    """Begin it once with `start`; end it early with `stop`. `parts` are the sentences so far, with their seconds."""
 
     calls: Calls
     desk: Desk

@@ -127,13 +127,11 @@ def body_limit(scope: Scope, headers: Headers, config: Config) -> tuple[int, str
     """How many bytes the body of a request may have, and how that follows from the settings."""
     multipart = headers.get("content-type", "").startswith("multipart/form-data")
     method, path = scope["method"], scope["path"]
-    if method == "PUT" and multipart and path.startswith("/v1/roles/"):
+    of_a_role = method == "PUT" and path.startswith("/v1/roles/")
+    if multipart and (of_a_role or (method == "POST" and path in ("/v1/files", "/v1/roles"))):
         return config.max_upload + FRAMING, "max_upload"
-    if method == "POST" and multipart:
-        if path in ("/v1/files", "/v1/roles"):
-            return config.max_upload + FRAMING, "max_upload"
-        if path == "/v1/videos":  # it may carry both a portrait and speech
-            return 2 * config.max_upload + FRAMING, "max_upload"
+    if multipart and (method, path) == ("POST", "/v1/videos"):  # it may carry both a portrait and speech
+        return 2 * config.max_upload + FRAMING, "max_upload"
     if path == "/v1/account/login":
         return MAX_LOGIN, ""
     return (MAX_SUBMISSION if (method, path) == ("POST", "/v1/videos") else MAX_OTHER), ""

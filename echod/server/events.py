@@ -19,16 +19,12 @@ from echod.server.services import Addresses, Services
 async def events(connection: Connection, services: Services) -> None:
     """Serve one connection until it closes."""
     try:
-        after = _after(connection)
+        given = parse_qs(connection.target.query).get("after")
+        after = int(given[-1]) if given else None
     except ValueError:
         await connection.close(POLICY_VIOLATION, "after must be a seq that an event carried")
         return
     await _tell(connection, services, after)
-
-
-def _after(connection: Connection) -> int | None:
-    given = parse_qs(connection.target.query).get("after")
-    return int(given[-1]) if given else None
 
 
 async def _tell(connection: Connection, services: Services, after: int | None) -> None:

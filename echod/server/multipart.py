@@ -186,18 +186,14 @@ class _Collector:
 
     def callbacks(self) -> dict[str, object]:
         return {
-            "on_part_begin": self._begin,
             "on_header_field": self._header_field,
             "on_header_value": self._header_value,
             "on_header_end": self._header_end,
-            "on_headers_finished": lambda: self.events.append(self._headers),
+            "on_headers_finished": self._headers_finished,
             "on_part_data": lambda data, start, end: self.events.append(data[start:end]),
             "on_part_end": lambda: self.events.append(None),
             "on_end": self._end,
         }
-
-    def _begin(self) -> None:
-        self._headers = {}
 
     def _header_field(self, data: bytes, start: int, end: int) -> None:
         self._field += data[start:end]
@@ -208,6 +204,10 @@ class _Collector:
     def _header_end(self) -> None:
         self._headers[self._field.lower()] = self._value
         self._field = self._value = b""
+
+    def _headers_finished(self) -> None:
+        self.events.append(self._headers)
+        self._headers = {}
 
     def _end(self) -> None:
         self.ended = True

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Awaitable
-from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from starlette.requests import ClientDisconnect
@@ -66,11 +65,9 @@ class Stream(Response):
 
     def _open(self) -> BinaryIO | None:
         """The growing file; None if its attempt has just ended: the feed is about to say so."""
-        directory: Path = self._desk.directory(self._job.id)
-        try:
-            return (directory / f"stream.{self._job.attempt}.mp4").open("rb")
-        except FileNotFoundError:
-            return None
+        with contextlib.suppress(FileNotFoundError):
+            return (self._desk.directory(self._job.id) / f"stream.{self._job.attempt}.mp4").open("rb")
+        return None
 
     async def _follow(self, file: BinaryIO) -> AsyncIterator[bytes]:
         attempt = self._job.attempt
