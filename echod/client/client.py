@@ -189,21 +189,18 @@ class Client(People):
         def download() -> None:
             file.seek(0)
             file.truncate()
-            try:
-                with self._http.stream("GET", f"/v1/videos/{_segment(video_id)}/content") as answer:
-                    if answer.is_error:
-                        raise self._refusal(answer.status_code, answer.read())
-                    for block in answer.iter_bytes():
-                        file.write(block)
-            except httpx.TransportError as error:
-                raise self._lost(error) from None
+            for block in self._blocks(video_id, "content"):
+                file.write(block)
 
         self.patiently(download)
 
     def stream(self, video_id: str) -> Iterator[bytes]:
         """The clip in pieces while it is made, from its first fragment on. Raises if it breaks off with its attempt."""
+        return self._blocks(video_id, "stream")
+
+    def _blocks(self, video_id: str, what: str) -> Iterator[bytes]:
         try:
-            with self._http.stream("GET", f"/v1/videos/{_segment(video_id)}/stream") as answer:
+            with self._http.stream("GET", f"/v1/videos/{_segment(video_id)}/{what}") as answer:
                 if answer.is_error:
                     raise self._refusal(answer.status_code, answer.read())
                 yield from answer.iter_bytes()

@@ -16,6 +16,7 @@ from __future__ import annotations
 from typing import Annotated, Any, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from echod.inspection.facts import SpeechFacts
 from echod.jobs.job import Job, JobFailure, Status
@@ -129,7 +130,7 @@ def advance(job: Job, event: Event, now: float) -> Job:
         return job
     match event:
         case Spoken(speech=speech, ms=ms):
-            return job if job.speech else _change(job, speech=speech, speak_ms=ms, stage=None)
+            return job if job.speech else replace(job, speech=speech, speak_ms=ms, stage=None)
         case Unspoken(code=code, message=message):
             return job if job.speech else _ended(job, "failed", now, JobFailure(code, message))
         case Dispatched(device=device):
@@ -137,7 +138,7 @@ def advance(job: Job, event: Event, now: float) -> Job:
         case Progressed():
             return _progressed(job, event)
         case FirstFrame():
-            return _change(job, streaming=True)
+            return replace(job, streaming=True)
         case Done():
             return _done(job, event, now)
         case Failed():
@@ -147,20 +148,16 @@ def advance(job: Job, event: Event, now: float) -> Job:
         case Requeued():
             return _again(job, now)
         case CancelRequested():
-            return _change(job, cancel_requested=True)
+            return replace(job, cancel_requested=True)
         case Cancelled(message=message):
             return _ended(job, "cancelled", now, JobFailure("cancelled", message))
-
-
-def _change(job: Job, **fields: Any) -> Job:
-    return msgspec.structs.replace(job, **fields)
 
 
 def _dispatched(job: Job, device: str, now: float) -> Job:
     if job.status != "queued" or job.speech is None:
         return job
     began = max(now, job.created_at)  # whatever the clock did meanwhile
-    return _change(job, status="in_progress", attempt=job.attempt + 1, device=device, started_at=began, **_FRESH)
+    return replace(job, status="in_progress", attempt=job.attempt + 1, device=device, started_at=began, **_FRESH)
 
 
 # What an attempt leaves behind must not show in the next one.
@@ -171,7 +168,7 @@ _FRESH: dict[str, Any] = {
 
 def _progressed(job: Job, event: Progressed) -> Job:
     progress = min(max(job.progress, event.progress), 0.99)
-    return _change(
+    return replace(
         job,
         stage=event.stage,
         progress=progress,
@@ -181,7 +178,7 @@ def _progressed(job: Job, event: Progressed) -> Job:
 
 
 def _done(job: Job, event: Done, now: float) -> Job:
-    return _change(
+    return replace(
         _ended(job, "completed", now, None),
         progress=1.0,
         windows_done=job.windows_total,
@@ -195,15 +192,15 @@ def _done(job: Job, event: Done, now: float) -> Job:
 def _failed(job: Job, event: Failed, now: float) -> Job:
     failure = JobFailure(event.code, event.message)
     if event.code == "out_of_memory" and job.out_of_memory == 0:
-        return _again(_change(job, out_of_memory=1), now)
+        return _again(replace(job, out_of_memory=1), now)
     if event.transient and job.exceptions + 1 < MAX_EXCEPTIONS:
-        return _again(_change(job, exceptions=job.exceptions + 1), now)
+        return _again(replace(job, exceptions=job.exceptions + 1), now)
     return _ended(job, "failed", now, failure)
 
 
 def _lost(job: Job, event: Lost, now: float) -> Job:
     deaths = job.deaths + 1
-    job = _change(job, deaths=deaths)
+    job = replace(job, deaths=deaths)
     if deaths < MAX_DEATHS or job.cancel_requested:
         return _again(job, now)
     if event.stalled:
@@ -217,9 +214,9 @@ def _again(job: Job, now: float) -> Job:
     if job.cancel_requested:
         return advance(job, Cancelled(), now)
     # The device stays as a note: a job that lost its worker goes to another device if there is one.
-    return _change(job, status="queued", **_FRESH)
+    return replace(job, status="queued", **_FRESH)
 
 
 def _ended(job: Job, status: Status, now: float, error: JobFailure | None) -> Job:
     ended = max(now, job.started_at or job.created_at)
-    return _change(job, status=status, finished_at=ended, error=error, stage=None, streaming=False)
+    return replace(job, status=status, finished_at=ended, error=error, stage=None, streaming=False)

@@ -7,6 +7,7 @@ knows. Pictures and sound never travel here, paths do.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, TypeAlias
 
 import msgspec
@@ -125,18 +126,6 @@ class Envelope(msgspec.Struct, frozen=True):
     report: Report
 
 
-_encoder = msgspec.msgpack.Encoder()
-_orders: msgspec.msgpack.Decoder[Order] = msgspec.msgpack.Decoder(Order)
-_envelopes: msgspec.msgpack.Decoder[Envelope] = msgspec.msgpack.Decoder(Envelope)
-
-
-def encode(message: Order | Envelope) -> bytes:
-    return _encoder.encode(message)
-
-
-def decode_order(data: bytes) -> Order:
-    return _orders.decode(data)
-
-
-def decode_envelope(data: bytes) -> Envelope:
-    return _envelopes.decode(data)
+encode: Callable[[Order | Envelope], bytes] = msgspec.msgpack.Encoder().encode
+decode_order: Callable[[bytes], Order] = msgspec.msgpack.Decoder(Order).decode
+decode_envelope: Callable[[bytes], Envelope] = msgspec.msgpack.Decoder(Envelope).decode

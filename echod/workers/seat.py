@@ -9,9 +9,8 @@ the seat as it is then, the same object if what happened does not concern it.
 
 from __future__ import annotations
 
-from typing import Any
-
 import msgspec
+from msgspec.structs import replace
 
 from echod.jobs.job import CONVERSATION, Job
 from echod.workers.messages import Prepare
@@ -54,40 +53,37 @@ class Seat(msgspec.Struct, frozen=True, kw_only=True):
     def holds(self, job_id: str) -> bool:
         return any(job.id == job_id for job in (self.running, self.suspended) if job)
 
-    def _but(self, **fields: Any) -> Seat:
-        return msgspec.structs.replace(self, **fields)
-
     def loaded(self) -> Seat:
-        return self._but(ready=True)
+        return replace(self, ready=True)
 
     def reserve(self, job: Job) -> Seat:
         """The job is this worker's, which is told once the attempt is committed."""
-        return self._but(running=job, suspended=self.running, sent=False, begun=False)
+        return replace(self, running=job, suspended=self.running, sent=False, begun=False)
 
     def told(self, attempt: Job) -> Seat:
         """The reserved job, its attempt committed, is sent."""
-        return self._but(running=attempt, sent=True)
+        return replace(self, running=attempt, sent=True)
 
     def began(self, job_id: str) -> Seat:
-        return self._but(begun=True) if self.running and self.running.id == job_id else self
+        return replace(self, begun=True) if self.running and self.running.id == job_id else self
 
     def ended(self, job_id: str, *, leaving: bool = False) -> Seat:
         """The job has ended. If the worker is `leaving` with it, the one below ends with the worker."""
         if self.running and self.running.id == job_id:
             if leaving:
-                return self._but(running=None, leaving=True)
+                return replace(self, running=None, leaving=True)
             below = self.suspended is not None
-            return self._but(running=self.suspended, suspended=None, sent=below, begun=below)
+            return replace(self, running=self.suspended, suspended=None, sent=below, begun=below)
         if self.suspended and self.suspended.id == job_id:  # before the job on top of it arrived
-            return self._but(suspended=None)
+            return replace(self, suspended=None)
         return self
 
     def prepare(self, portrait: Prepare) -> Seat:
-        return self._but(preparing=portrait)
+        return replace(self, preparing=portrait)
 
     def warm(self) -> Seat:
         """What the worker was preparing is done with."""
-        return self._but(preparing=None, prepared=self.prepared | {self.preparing}) if self.preparing else self
+        return replace(self, preparing=None, prepared=self.prepared | {self.preparing}) if self.preparing else self
 
     def lost(self) -> tuple[Job | None, list[Job]]:
         """When the worker dies: the job that it dies under, if any, and what else it was sent, which is blameless.

@@ -32,7 +32,7 @@ INBOX_LIMIT = 64  # orders; a worker that leaves more unread is not reading at a
 class Worker:
     """One device. `epoch` counts incarnations; each has an inbox of its own, so that no order outlives its reader."""
 
-    def __init__(self, index: int, device: str, template: gpu_proc.Spec, main: Main = gpu_proc.main) -> None:
+    def __init__(self, index: int, device: str, template: gpu_proc.Spec, main: Main) -> None:
         self.index = index
         self.device = device
         self._template = template
