@@ -42,7 +42,7 @@ class App(FastAPI):
 
 
 def create_app(services: Services) -> FastAPI:
-    """The HTTP side of a daemon; `events.sockets` is the WebSocket side."""
+    """The HTTP side of a daemon; `sockets` is the WebSocket side."""
     app = App(
         title="echod",
         version=__version__,

@@ -39,7 +39,8 @@ def _extras(job: Job, desk: Desk, addresses: Addresses) -> dict[str, Any]:
     return {
         "title": job.title,
         "account": job.account,
-        "queue_position": _queue_position(job, desk),
+        # 0 while its dispatch is being committed
+        "queue_position": (desk.queue.position(job.id) or 0) if job.status == "queued" else None,
         "eta_s": _seconds_left(job, desk),
         "stage": job.stage,
         "windows_done": job.windows_done,
@@ -65,12 +66,6 @@ def _extras(job: Job, desk: Desk, addresses: Addresses) -> dict[str, Any]:
         "stream_url": addresses(f"{path}/stream"),
         "timings_ms": job.timings_ms,
     }
-
-
-def _queue_position(job: Job, desk: Desk) -> int | None:
-    if job.status != "queued":
-        return None
-    return desk.queue.position(job.id) or 0  # None while its dispatch is being committed
 
 
 def _whole(moment: float | None) -> int | None:

@@ -99,7 +99,8 @@ class Http(OneByOne):
         elif why := self._against_websocket():
             self.refuse(invalid(why))
         else:
-            self._open_websocket()
+            self.scope["method"] = self.parser.get_method().decode()
+            self.handle_websocket_upgrade()
 
     def _pass_over_upgrade(self) -> None:
         """Read the head again as if it asked for the connection's end instead: the parser would read no body after it.
@@ -129,10 +130,6 @@ class Http(OneByOne):
         if self._behind:
             return f"nothing may follow a request for a WebSocket before its answer; {self._behind} bytes did"
         return None
-
-    def _open_websocket(self) -> None:
-        self.scope["method"] = self.parser.get_method().decode()
-        self.handle_websocket_upgrade()
 
     # Limits and refusals
 
