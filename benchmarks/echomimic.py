@@ -39,7 +39,7 @@ from echod.inference.echomimic.tiny import TINY
 from echod.inference.video import ClipWriter
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
-FULL = ModelConfig.published()
+FULL = ModelConfig()
 WIDTHS = {
     "full": FULL,
     "half": ModelConfig(unet=UNetConfig(block_out_channels=(160, 320, 640, 640))),

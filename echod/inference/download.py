@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import hashlib
 import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from hashlib import sha256
 from pathlib import Path
 
 from .errors import InputError
@@ -107,11 +107,8 @@ def size_of(path: Path) -> int:
 
 def digest(path: Path) -> str:
     """sha256 of a file of any size."""
-    total = sha256()
     with path.open("rb") as file:
-        while block := file.read(1 << 22):
-            total.update(block)
-    return total.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def check_space(directory: Path, needed: int) -> None:

@@ -50,6 +50,7 @@ class Board:
         self.resumed = 0
         self._step = step
         self._order = list(order(plan))
+        self._covering = lru_cache(maxsize=4096)(plan.covering)
         self._first = 0  # in that order; all before are done
         self._left: Shelf | None = None  # whose lock is still held when it is left
         self._results: dict[Call, dict[str, Tensor]] = {}  # by this process, as far as others wait for them
@@ -230,9 +231,6 @@ class Board:
             self._results[call] = self.shelf.kept(_name(call))
         return self._results[call]
 
-    def _covering(self, step: int, frame: int) -> tuple[Call, ...]:
-        return _covering(self.plan, step, frame)
-
     def _waiting(self, call: Call) -> bool:
         return bool((self.shelf.levels[self.plan.covered(call)] <= call[0]).any())
 
@@ -323,11 +321,6 @@ class Board:
 
 def _name(call: Call) -> str:
     return f"call.{call[0]}.{call[1]}"
-
-
-@lru_cache(maxsize=4096)
-def _covering(plan: Plan, step: int, frame: int) -> tuple[Call, ...]:
-    return tuple((step, window) for window in plan.covering(step, frame))
 
 
 def _sums(latents: Tensor, level: int) -> NDArray[np.int64]:

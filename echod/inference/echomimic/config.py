@@ -92,18 +92,16 @@ SCHEDULER: Mapping[str, Any] = {
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """All sizes. `vae` and `scheduler` are keyword arguments of diffusers' AutoencoderKL and DDIMScheduler."""
+    """All sizes, by default the published ones.
+
+    `vae` and `scheduler` are keyword arguments of diffusers' AutoencoderKL and DDIMScheduler.
+    """
 
     unet: UNetConfig = UNetConfig()
     face_locator: FaceLocatorConfig = FaceLocatorConfig()
     whisper: WhisperConfig = WhisperConfig()
     vae: Mapping[str, Any] = field(default_factory=lambda: dict(VAE))
     scheduler: Mapping[str, Any] = field(default_factory=lambda: dict(SCHEDULER))
-
-    @classmethod
-    def published(cls) -> Self:
-        """The sizes of the published checkpoints."""
-        return cls()
 
     @classmethod
     def read(cls, path: Path) -> Self:

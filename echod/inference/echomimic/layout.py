@@ -99,7 +99,7 @@ def sizes(directory: Path) -> tuple[ModelConfig, str]:
     """The models' sizes, and where they are from. Never guessed from tensors."""
     path = directory / CONFIG
     if not path.exists():
-        return ModelConfig.published(), "the published sizes"
+        return ModelConfig(), "the published sizes"
     try:
         return ModelConfig.read(path), str(path)
     except (OSError, ValueError) as error:

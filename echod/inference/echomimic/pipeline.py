@@ -128,7 +128,7 @@ class Audio2VideoPipeline:
         wanted = math.ceil(round(speech.seconds * fps, 6))
         scheduler = schedule(self.models.config.scheduler, steps)
         audio = self.hear(speech, checkpoint)
-        plan = make_plan(audio_features.frame_count(len(audio), fps), steps, window, overlap)
+        plan = Plan(audio_features.frame_count(len(audio), fps), steps, window, overlap)
         latents = noise(plan.frames, likeness.face.shape[2:], seed, self.dtype)
         sampler = Sampler(self.models.denoiser, lambda at: audio_features.frame_audio(audio, at, fps), likeness,
                           scheduler, plan, guidance)  # fmt: skip
@@ -201,13 +201,6 @@ def schedule(config: Any, steps: int) -> DDIMScheduler:
     return scheduler
 
 
-def make_plan(frames: int, steps: int, window: int, overlap: int) -> Plan:
-    try:
-        return Plan(frames, steps, window, overlap)
-    except ValueError as error:
-        raise InputError("invalid_request", str(error)) from error
-
-
 class Sampler:
     """What the calls of one plan need beside latents. `audio` gives what frames attend to, (len(frames), 50, D)."""
 
@@ -275,22 +268,17 @@ def to_mask(mask: Image) -> Tensor:
 
 def encode(vae: Any, picture: Tensor) -> Tensor:
     """(1, 3, H, W) to latents (1, 4, h, w): the mean, nothing is drawn."""
-
-    def mean(picture: Tensor) -> Tensor:
-        latents: Tensor = vae.encode(picture).latent_dist.mean * LATENT_SCALE
-        return latents
-
-    return in_range(vae, mean, picture.to(vae.dtype), "encoding the portrait")
+    return in_range(
+        vae,
+        lambda given: vae.encode(given).latent_dist.mean * LATENT_SCALE,
+        picture.to(vae.dtype),
+        "encoding the portrait",
+    )
 
 
 def decode(vae: Any, latents: Tensor) -> Tensor:
     """(n, 4, h, w) to pictures (n, 3, H, W), about -1 to 1."""
-
-    def picture(latents: Tensor) -> Tensor:
-        decoded: Tensor = vae.decode(latents / LATENT_SCALE).sample
-        return decoded
-
-    return in_range(vae, picture, latents, "decoding frames")
+    return in_range(vae, lambda given: vae.decode(given / LATENT_SCALE).sample, latents, "decoding frames")
 
 
 def decode_batch(latents: Tensor) -> int:

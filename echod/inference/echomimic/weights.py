@@ -64,7 +64,7 @@ class Models:
 
 
 def build(config: ModelConfig) -> dict[str, Any]:
-    """All modules, without memory for their tensors."""
+    """All modules, in the order of `Models`, without memory for their tensors."""
     with torch.device("meta"):
         return {
             "reference_unet": ReferenceUNet(config.unet),
@@ -85,8 +85,8 @@ def load(directory: Path, engine: str, device: str = "cpu", dtype: torch.dtype =
     found = {module: _read_or_refuse(module, path, config, engine, directory) for module, path in paths.items()}
     modules = build(config)
     leave_out(found, paths, modules)
-    for module, problems in check(found, modules).items():
-        if problems:
+    for module in found:
+        if problems := list(misfits(module, found, modules)):
             raise _misfit(paths[module], problems, source, engine, directory)
     # Whichever of its two files has a tensor of the denoising net will do; where both do, its own goes first.
     own = found["denoising_unet"].keys()
@@ -95,15 +95,7 @@ def load(directory: Path, engine: str, device: str = "cpu", dtype: torch.dtype =
         if unfit := fill(net, found.pop(name), device, torch.float32 if name == "whisper" else dtype):
             file = "motion_module" if name == "denoising_unet" and unfit[0] not in own else name
             raise _misfit(paths[file], [f"not finite in {dtype}: {_some(unfit)}"], source, engine, directory)
-    return Models(
-        reference=modules["reference_unet"],
-        denoiser=modules["denoising_unet"],
-        face_locator=modules["face_locator"],
-        vae=modules["vae"],
-        whisper=modules["whisper"],
-        config=config,
-        tiny=made_for_trials(directory),
-    )
+    return Models(*modules.values(), config, tiny=made_for_trials(directory))
 
 
 def fill(module: nn.Module, tensors: Tensors, device: str, dtype: torch.dtype) -> list[str]:
@@ -207,12 +199,8 @@ def leave_out(found: dict[str, dict[str, Tensor]], paths: Mapping[str, Path], mo
         }
 
 
-def check(found: Mapping[str, Tensors], modules: Mapping[str, nn.Module]) -> dict[str, list[str]]:
-    """What is wrong with each file's names, shapes and dtypes; empty lists where nothing is."""
-    return {module: list(_misfits(module, found, modules)) for module in found}
-
-
-def _misfits(module: str, found: Mapping[str, Tensors], modules: Mapping[str, nn.Module]) -> Iterator[str]:
+def misfits(module: str, found: Mapping[str, Tensors], modules: Mapping[str, nn.Module]) -> Iterator[str]:
+    """What is wrong with the names, shapes and dtypes in a module's file."""
     tensors, held = found[module], set(found[module])
     if module in NET:
         shapes = _shapes(modules["denoising_unet"])
@@ -233,13 +221,13 @@ def _misfits(module: str, found: Mapping[str, Tensors], modules: Mapping[str, nn
         yield f"{len(other)} of another shape: {_some(other)}"
     if whole := [f"{key} is {tensor.dtype}" for key, tensor in tensors.items() if not tensor.is_floating_point()]:
         yield f"{len(whole)} not of floating point: {_some(whole)}"
-    if idle := [key for key, tensor in tensors.items() if _ends_motion(key) and not tensor.any()]:
+    # Training starts with zeros here; a checkpoint that still has them has no motion.
+    if idle := [
+        key
+        for key, tensor in tensors.items()
+        if key.endswith(".temporal_transformer.proj_out.weight") and not tensor.any()
+    ]:
         yield f"all zero, so that nothing would move: {_some(idle)}"
-
-
-def _ends_motion(key: str) -> bool:
-    """Training starts with zeros here; a checkpoint that still has them has no motion."""
-    return key.endswith(".temporal_transformer.proj_out.weight")
 
 
 def _shapes(module: nn.Module) -> Shapes:
@@ -291,7 +279,6 @@ def verify(directory: Path, engine: str) -> list[Verdict]:
             unreadable[part.module] = str(error)
     modules = build(config)
     leave_out(found, paths, modules)
-    misfits = check(found, modules)
     verdicts = []
     for part in parts(engine):
         path = paths.get(part.module)
@@ -303,7 +290,7 @@ def verify(directory: Path, engine: str) -> list[Verdict]:
         problems = [problem for problem in (wrong_size(entry, size), unreadable.get(part.module)) if problem]
         if entry and entry.size == size and (now := digest(path)) != entry.sha256:
             problems.append(f"sha256 is {now}, but {entry.sha256} was fetched")
-        problems += misfits.get(part.module, [])
+        problems += misfits(part.module, found, modules) if part.module in found else ()
         if unfit := [key for key, tensor in tensors.items() if not tensor.isfinite().all()]:
             problems.append(f"{len(unfit)} not finite: {_some(unfit)}")
         verdicts.append(Verdict(name, size, _dtypes(tensors), entry is not None, problems))

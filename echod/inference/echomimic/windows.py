@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from ..errors import InputError
 from .config import MAX_WINDOW, OVERLAP, ROTATION, WINDOW
 
 Call: TypeAlias = tuple[int, int]  # step, window
@@ -18,7 +19,10 @@ Call: TypeAlias = tuple[int, int]  # step, window
 
 @dataclass(frozen=True)
 class Plan:
-    """All window calls of a clip: `frames` N, `steps`, frames of a `window`, and how many two neighbours share."""
+    """All window calls of a clip: `frames` N, `steps`, frames of a `window`, and how many two neighbours share.
+
+    Raises InputError (invalid_request).
+    """
 
     frames: int
     steps: int
@@ -27,11 +31,18 @@ class Plan:
 
     def __post_init__(self) -> None:
         if not 2 <= self.window <= MAX_WINDOW:
-            raise ValueError(f"window {self.window} cannot be used: it must be 2 to {MAX_WINDOW} frames")
+            raise InputError(
+                "invalid_request", f"window {self.window} cannot be used: it must be 2 to {MAX_WINDOW} frames"
+            )
         if not 0 <= self.overlap < self.window:
-            raise ValueError(f"overlap {self.overlap} cannot be used: it must be 0 to {self.window - 1} (window - 1)")
+            raise InputError(
+                "invalid_request",
+                f"overlap {self.overlap} cannot be used: it must be 0 to {self.window - 1} (window - 1)",
+            )
         if self.frames < 1 or self.steps < 1:
-            raise ValueError(f"{self.frames} frames in {self.steps} steps cannot be made: both must be at least 1")
+            raise InputError(
+                "invalid_request", f"{self.frames} frames in {self.steps} steps cannot be made: both must be at least 1"
+            )
 
     @property
     def stride(self) -> int:
@@ -53,18 +64,18 @@ class Plan:
         first = window * self.stride + ROTATION * step
         return [(first + i) % self.frames for i in range(min(self.window, self.frames))]
 
-    def covering(self, step: int, frame: int) -> list[int]:
-        """The windows that cover a frame at a step, ascending."""
+    def covering(self, step: int, frame: int) -> list[Call]:
+        """The calls of a step that cover a frame, ascending."""
         if self.frames <= self.window:
-            return [0]
+            return [(step, 0)]
         place = (frame - ROTATION * step) % self.frames
-        return sorted({*self._over(place), *self._over(place + self.frames)})
+        return [(step, window) for window in sorted({*self._over(place), *self._over(place + self.frames)})]
 
     def needs(self, call: Call) -> list[Call]:
         """The calls of the step before that its frames come from, ascending."""
         step, _ = call
         frames = self.covered(call) if step else ()
-        return [(step - 1, window) for window in sorted({w for f in frames for w in self.covering(step - 1, f)})]
+        return sorted({earlier for frame in frames for earlier in self.covering(step - 1, frame)})
 
     def _over(self, place: int) -> range:
         """Windows whose start is at most a window before `place`, on a line rather than a loop."""
@@ -74,18 +85,17 @@ class Plan:
 
 def wavefront(plan: Plan) -> Iterator[Call]:
     """All calls, such that frame 0 is final as early as it can be, then frame 1, and so on."""
-    done = [bytearray(plan.windows) for _ in range(plan.steps)]
+    done: set[Call] = set()
     for frame in range(plan.frames):
-        for call in _missing(plan, frame, done):
-            done[call[0]][call[1]] = True
-            yield call
+        calls = _missing(plan, frame, done)
+        done.update(calls)
+        yield from calls
 
 
-def _missing(plan: Plan, frame: int, done: list[bytearray]) -> list[Call]:
+def _missing(plan: Plan, frame: int, done: set[Call]) -> list[Call]:
     """The calls that must still run before a frame is final, in an order in which they can."""
     needed, levels = {frame}, []
     for step in reversed(range(plan.steps)):
-        windows = sorted({w for f in needed for w in plan.covering(step, f) if not done[step][w]})
-        levels.append([(step, window) for window in windows])
+        levels.append(sorted({call for each in needed for call in plan.covering(step, each)} - done))
         needed = {f for call in levels[-1] for f in plan.covered(call)}
     return [call for level in reversed(levels) for call in level]
