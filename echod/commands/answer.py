@@ -12,8 +12,7 @@ from echod.commands.common import note
 from echod.commands.progress import Progress
 from echod.commands.saving import Target
 from echod.errors import EchodError
-from echod.sound.pcm import SPEAK_RATE
-from echod.sound.wav import wav
+from echod.sound.pcm import SPEAK_RATE, wav
 from echod.speech.sentences import Sentences
 
 if TYPE_CHECKING:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -50,6 +50,18 @@ class Speech:
         """16 kHz mono in order, (samples,) float32 in [-1, 1): 16-bit samples over 32768, as EchoMimic reads them."""
         for frame in decode(self.path, "s16", "mono", RATE):
             yield frame.to_ndarray()[0].astype(np.float32) / 32768
+
+
+def merged(blocks: Iterable[NDArray[np.float32]], least: int) -> Iterator[NDArray[np.float32]]:
+    """The same samples in blocks of at least `least`; the last one may be shorter."""
+    waiting: list[NDArray[np.float32]] = []
+    for block in blocks:
+        waiting.append(block)
+        if sum(map(len, waiting)) >= least:
+            yield np.concatenate(waiting)
+            waiting = []
+    if waiting:
+        yield np.concatenate(waiting)
 
 
 def decode(path: Path, sample_format: str, layout: str, rate: int) -> Iterator[AudioFrame]:

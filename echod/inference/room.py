@@ -33,17 +33,14 @@ class Room:
             raise NoRoom("quota_exceeded", f"more than the {self._most} bytes are needed that were left for it")
         if self._taken - self._looked >= LOOK:
             self._looked = self._taken
-            self._look()
+            self.fit(0)
 
     def fit(self, size: int) -> None:
         """Raises NoRoom if so many bytes do not fit on the disk at present, whoever they count for."""
-        self._look(size)
+        free = shutil.disk_usage(self._directory).free - size
+        if free < self._spare:
+            raise NoRoom("disk_full", f"the disk has {free >> 20} MiB left, and {self._spare >> 20} must stay free")
 
     def for_copy(self) -> Room:
         """For what is written once more and replaces what it was made of: it must fit on the disk, no more."""
         return Room(self._directory, None, self._spare)
-
-    def _look(self, size: int = 0) -> None:
-        free = shutil.disk_usage(self._directory).free - size
-        if free < self._spare:
-            raise NoRoom("disk_full", f"the disk has {free >> 20} MiB left, and {self._spare >> 20} must stay free")

@@ -101,17 +101,14 @@ class Child:
         self._check_open()
         if self._process is None or self._process.returncode is not None:
             await self._kill()
-            self._process = await self._spawn(memory)
+            # From the main thread only: the parent-death signal follows the thread.
+            command = (sys.executable, "-P", "-m", "echod.inspection.proc", str(os.getpid()), str(memory), self.kind)
+            self._process = await start(*command, environment=ENVIRONMENT)
             ready = not self._closed and await self._line(self._process, START_TIMEOUT)
             self._check_open()
             if not ready:
                 raise EchodError("internal", "the inspection child does not start; see the log")
         return self._process
-
-    async def _spawn(self, memory: int) -> Process:
-        # From the main thread only: the parent-death signal follows the thread.
-        command = (sys.executable, "-P", "-m", "echod.inspection.proc", str(os.getpid()), str(memory), self.kind)
-        return await start(*command, environment=ENVIRONMENT)
 
     async def _line(self, process: Process, timeout: float) -> bytes | None:
         """The next thing it says: empty when it has ended, None when it says nothing in time."""

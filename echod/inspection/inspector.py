@@ -47,7 +47,7 @@ class Inspector:
 
     async def close(self) -> None:
         """End all children; files under inspection are given up."""
-        await asyncio.gather(*(lane.close() for lane in self._lanes.values()))
+        await asyncio.gather(*(child.close() for lane in self._lanes.values() for child in lane.children))
 
     async def inspect(
         self, path: Path, into: Path, want: Want, *, account: str = "", allowance: Allowance = unlimited
@@ -90,9 +90,6 @@ class Lane:
         self.children = (Child(kind), Child(kind))
         self._free = list(self.children)
         self._turns = Turns(len(self.children))
-
-    async def close(self) -> None:
-        await asyncio.gather(*(child.close() for child in self.children))
 
     @asynccontextmanager
     async def child(self, account: str) -> AsyncIterator[Child]:

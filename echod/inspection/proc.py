@@ -75,7 +75,7 @@ def _limit_memory(memory: int) -> None:
 def answer(request: Request, kind: Kind, memory: int) -> Finding:
     """Inspect one file. Whatever is its own fault becomes a refusal; anything else ends the child."""
     try:
-        return _as_portrait(request) if kind == "portrait" else _as_speech(request)
+        return _portrait(request) if kind == "portrait" else _speech(request)
     except EchodError as error:
         return Refused(error.code, error.message)
     except NoRoom as error:
@@ -96,25 +96,6 @@ def is_out_of_memory(error: Exception) -> bool:
     return isinstance(error, MemoryError) or "can't allocate memory" in words or "Insufficient memory" in words
 
 
-def _as_portrait(request: Request) -> Inspected | NoPicture:
-    from echod.inspection import pictures
-
-    return _portrait(request) if pictures.recognises(request.path) else NoPicture()
-
-
-def _as_speech(request: Request) -> Inspected:
-    from echod.inspection import pictures, recordings
-
-    sha256 = _digest(request)
-    if request.want == "portrait":
-        if recordings.recognises(request.path):
-            raise EchodError("unsupported_media", "the file is a recording; a portrait must be a picture")
-        raise EchodError("portrait_unreadable", f"the file is no picture; {PICTURES} are read")
-    if request.want == "speech" and pictures.recognises(request.path):
-        raise EchodError("unsupported_media", "the file is a picture; speech must be a recording")
-    return _speech(request, sha256)
-
-
 def _digest(request: Request) -> str:
     with request.path.open("rb") as file:
         if not file.read(1):
@@ -123,23 +104,21 @@ def _digest(request: Request) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _portrait(request: Request) -> Inspected:
+def _portrait(request: Request) -> Inspected | NoPicture:
     from echod.inspection import pictures
 
+    if not pictures.recognises(request.path):
+        return NoPicture()
     sha256 = _digest(request)
     image = pictures.read(request.path, request.max_pixels)
     faces, box = _look(image)
     target = request.into / PREPARED["portrait"]
-    with _Counted(target, _room(request)) as file:
+    with _Counted(target, Room(request.into, request.most, request.spare)) as file:
         image.save(file, "PNG", compress_level=1)
         file.flush()
         os.fsync(file.fileno())
     portrait = PortraitFacts(width=image.width, height=image.height, faces=faces, box=box, sha256=sha256)
     return Inspected(kind="portrait", prepared=target, portrait=portrait)
-
-
-def _room(request: Request) -> Room:
-    return Room(request.into, request.most, request.spare)
 
 
 class _Counted(io.BufferedWriter):
@@ -171,12 +150,21 @@ def _look(image: Image.Image) -> tuple[int, tuple[float, float, float, float]]:
     return len(faces), faces[0].box
 
 
-def _speech(request: Request, sha256: str) -> Inspected:
-    from echod.inspection import recordings
+def _speech(request: Request) -> Inspected:
+    from echod.inspection import pictures, recordings
 
+    sha256 = _digest(request)
+    if request.want == "portrait":
+        if recordings.recognises(request.path):
+            raise EchodError("unsupported_media", "the file is a recording; a portrait must be a picture")
+        raise EchodError("portrait_unreadable", f"the file is no picture; {PICTURES} are read")
+    if request.want == "speech" and pictures.recognises(request.path):
+        raise EchodError("unsupported_media", "the file is a picture; speech must be a recording")
     target = request.into / PREPARED["speech"]
     try:
-        sound = recordings.convert(request.path, target, request.max_seconds, _room(request))
+        sound = recordings.convert(
+            request.path, target, request.max_seconds, Room(request.into, request.most, request.spare)
+        )
     except recordings.NotARecording as error:
         reads = RECORDINGS if request.want == "speech" else f"{PICTURES}, {RECORDINGS}"
         raise EchodError(UNREADABLE[request.want], f"the file cannot be used: {error}; {reads} are read") from error

@@ -1,4 +1,4 @@
-"""WAV around pcm16, mono: put on, and taken off where it comes unasked."""
+"""WAV around pcm16, mono, taken off where it comes unasked."""
 
 from __future__ import annotations
 

@@ -9,9 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echod.sound.pcm import SPEAK_RATE
+from echod.sound.pcm import SPEAK_RATE, wav
 from echod.sound.unwrap import MAX_HEAD, Unwrapper
-from echod.sound.wav import wav
 
 SOUND = array("h", range(100)).tobytes()
 WAV = wav(SOUND, SPEAK_RATE)

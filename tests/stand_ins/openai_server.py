@@ -15,8 +15,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Self
 
-from echod.sound.pcm import SPEAK_RATE
-from echod.sound.wav import wav
+from echod.sound.pcm import SPEAK_RATE, wav
 from tests.stand_ins.dashscope_answers import at_first, chunks, parroted, sound_of
 from tests.stand_ins.loopback import Exchange, LoopbackServer, Request
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from whisper.audio import N_FFT, mel_filters
 
+from ..audio import merged
 from .config import AFTER, BEFORE, CHUNK_MELS, FEATURE_RATE, HOP, SAMPLE_RATE
 
 Sound: TypeAlias = Iterable[NDArray[np.float32]]  # blocks of 16 kHz mono samples, in order
@@ -30,25 +31,13 @@ RANGE = 8.0  # powers of ten below the loudest value that are kept
 def log_mel(sound: Sound, mels: int = 80) -> Iterator[Tensor]:
     """log10 of the mel spectrogram, not normalised, (mels, frames) in chunks of 3000 frames, the last one shorter."""
     held: NDArray[np.float32] | None = None  # from REACH before the centre of the next mel frame
-    for samples in _merge(sound, WHOLE):
+    for samples in merged(sound, WHOLE):
         held = np.pad(samples, (REACH, 0), "reflect") if held is None else np.concatenate([held, samples])
         while len(held) >= WHOLE:
             yield _log_mel(held[:WHOLE], mels)
             held = held[CHUNK_SAMPLES:]
     if held is not None and (frames := (len(held) - REACH) // HOP) > 0:
         yield _log_mel(np.pad(held, (0, REACH), "reflect"), mels)[:, :frames]  # whisper drops one frame at the end
-
-
-def _merge(sound: Sound, least: int) -> Iterator[NDArray[np.float32]]:
-    """The same samples in blocks of at least `least`; the last one may be shorter."""
-    waiting: list[NDArray[np.float32]] = []
-    for block in sound:
-        waiting.append(block)
-        if sum(map(len, waiting)) >= least:
-            yield np.concatenate(waiting)
-            waiting = []
-    if waiting:
-        yield np.concatenate(waiting)
 
 
 def _log_mel(samples: NDArray[np.float32], mels: int) -> Tensor:

@@ -81,17 +81,12 @@ def _announcement(directory: Path, part: Part, revision: str) -> Remote:
 def _look_up(name: str, revision: str) -> Remote:
     from huggingface_hub import get_hf_file_metadata
 
-    with failures(_source(name, _url(name, revision))):
-        found = get_hf_file_metadata(_url(name, revision))
+    source = _source(name, revision)
+    with failures(source):
+        found = get_hf_file_metadata(source.url)
         if not (found.commit_hash and found.etag and found.size):
             raise OSError("the answer has no commit, ETag or size, so this is no hub")
     return Remote(name, found.size, found.etag, found.commit_hash)
-
-
-def _url(name: str, revision: str) -> str:
-    from huggingface_hub import hf_hub_url
-
-    return hf_hub_url(REPOSITORY, name, revision=revision)
 
 
 def _kept(directory: Path, remote: Remote, record: dict[str, Entry], tell: Tell) -> bool:
@@ -122,7 +117,7 @@ def _fetch(directory: Path, remote: Remote, tell: Tell) -> None:
 
     source = _source(
         remote.name,
-        _url(remote.name, remote.revision),
+        remote.revision,
         tag=remote.etag,
         sha256=remote.sha256,
         size=remote.size,
@@ -131,12 +126,13 @@ def _fetch(directory: Path, remote: Remote, tell: Tell) -> None:
     fetch(source, directory / remote.name, tell, lambda partial: _from_cache(remote, partial, tell))
 
 
-def _source(name: str, url: str, tag: str = "", **known: Any) -> Source:
+def _source(name: str, revision: str, tag: str = "", **known: Any) -> Source:
+    from huggingface_hub import hf_hub_url
     from huggingface_hub.constants import ENDPOINT
 
     return Source(
         name,
-        url,
+        hf_hub_url(REPOSITORY, name, revision=revision),
         ENDPOINT,
         tag,
         denied=(

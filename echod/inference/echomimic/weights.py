@@ -192,7 +192,7 @@ def leave_out(found: dict[str, dict[str, Tensor]], paths: Mapping[str, Path], mo
     """
     shapes = _shapes(modules["denoising_unet"])
     for module in found.keys() & set(NET):
-        if surplus := [f"{key} {_shape(tensor.shape)}" for key, tensor in found[module].items() if key not in shapes]:
+        if surplus := [f"{key} {tuple(tensor.shape)}" for key, tensor in found[module].items() if key not in shapes]:
             log.warning("%s: left out, not of the model: %s", paths[module], _some(surplus))
         found[module] = {
             key: tensor for key, tensor in found[module].items() if key in shapes and not is_position_table(key)
@@ -209,12 +209,12 @@ def misfits(module: str, found: Mapping[str, Tensors], modules: Mapping[str, nn.
     else:
         shapes = _shapes(modules[module])
         due = list(shapes)
-    if missing := [f"{key} {_shape(shapes[key])}" for key in due if key not in held]:
+    if missing := [f"{key} {tuple(shapes[key])}" for key in due if key not in held]:
         yield f"{len(missing)} of {len(due)} tensors missing: {_some(missing)}"
-    if surplus := [f"{key} {_shape(tensor.shape)}" for key, tensor in tensors.items() if key not in shapes]:
+    if surplus := [f"{key} {tuple(tensor.shape)}" for key, tensor in tensors.items() if key not in shapes]:
         yield f"{len(surplus)} tensors too many: {_some(surplus)}"
     if other := [
-        f"{key}: expected {_shape(shapes[key])}, found {_shape(tensor.shape)}"
+        f"{key}: expected {tuple(shapes[key])}, found {tuple(tensor.shape)}"
         for key, tensor in tensors.items()
         if key in shapes and tensor.shape != shapes[key]
     ]:
@@ -232,10 +232,6 @@ def misfits(module: str, found: Mapping[str, Tensors], modules: Mapping[str, nn.
 
 def _shapes(module: nn.Module) -> Shapes:
     return {key: tensor.shape for key, tensor in module.state_dict().items()}
-
-
-def _shape(shape: torch.Size) -> str:
-    return str(tuple(shape))
 
 
 def _some(items: Sequence[str]) -> str:

@@ -30,19 +30,15 @@ class Plan:
     overlap: int = OVERLAP
 
     def __post_init__(self) -> None:
+        wrong = ""
         if not 2 <= self.window <= MAX_WINDOW:
-            raise InputError(
-                "invalid_request", f"window {self.window} cannot be used: it must be 2 to {MAX_WINDOW} frames"
-            )
-        if not 0 <= self.overlap < self.window:
-            raise InputError(
-                "invalid_request",
-                f"overlap {self.overlap} cannot be used: it must be 0 to {self.window - 1} (window - 1)",
-            )
-        if self.frames < 1 or self.steps < 1:
-            raise InputError(
-                "invalid_request", f"{self.frames} frames in {self.steps} steps cannot be made: both must be at least 1"
-            )
+            wrong = f"window {self.window} cannot be used: it must be 2 to {MAX_WINDOW} frames"
+        elif not 0 <= self.overlap < self.window:
+            wrong = f"overlap {self.overlap} cannot be used: it must be 0 to {self.window - 1} (window - 1)"
+        elif self.frames < 1 or self.steps < 1:
+            wrong = f"{self.frames} frames in {self.steps} steps cannot be made: both must be at least 1"
+        if wrong:
+            raise InputError("invalid_request", wrong)
 
     @property
     def stride(self) -> int:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..audio import RATE, Speech
+from ..audio import RATE, Speech, merged
 from ..contract import Checkpoint
 
 TICKS = 100  # per second
@@ -61,7 +61,8 @@ def _band_energies(speech: Speech, checkpoint: Checkpoint) -> NDArray[np.float64
     rows: list[NDArray[np.float64]] = []
     seconds = max(1, round(speech.seconds))
     pending = np.zeros(WINDOW // 2, np.float32)
-    for second, block in enumerate(_seconds(speech)):
+    whole = chain(speech.blocks(), [np.zeros(WINDOW, np.float32)])  # so that a window fits at the end
+    for second, block in enumerate(merged(whole, RATE)):
         checkpoint("audio", min(second, seconds - 1), seconds)
         pending = np.concatenate((pending, block))
         windows = np.lib.stride_tricks.sliding_window_view(pending, WINDOW)[::HOP]
@@ -84,17 +85,6 @@ _TAPER = np.hanning(WINDOW)
 def _power(windows: NDArray[np.float32]) -> NDArray[np.float64]:
     """(ticks, WINDOW) samples to (ticks, frequencies) power; the sum over frequencies is the mean square."""
     return np.asarray(np.abs(np.fft.rfft(windows * _TAPER)) ** 2 * (2 / (WINDOW * (_TAPER**2).sum())))
-
-
-def _seconds(speech: Speech) -> Iterator[NDArray[np.float32]]:
-    """The speech in blocks of at least a second, the last one padded so that a window fits."""
-    blocks: list[NDArray[np.float32]] = []
-    for block in speech.blocks():
-        blocks.append(block)
-        if sum(map(len, blocks)) >= RATE:
-            yield np.concatenate(blocks)
-            blocks.clear()
-    yield np.concatenate([*blocks, np.zeros(WINDOW, np.float32)])
 
 
 def _per_frame(track: NDArray[np.float64], fps: int, frames: int) -> NDArray[np.float32]:

@@ -20,8 +20,7 @@ import httpx
 from echod.errors import ConfigurationError
 from echod.host.redaction import redact
 from echod.host.secret import Secret
-from echod.sound.pcm import HEAR_RATE, SPEAK_RATE
-from echod.sound.wav import wav
+from echod.sound.pcm import HEAR_RATE, SPEAK_RATE, wav
 from echod.speech.backend import USAGE, Backend, Call, Failure, Function, Question, Voice
 from echod.speech.dashscope.chat import Chat
 from echod.speech.dashscope.errors import explained

@@ -16,9 +16,8 @@ from typing import Any, Literal
 import msgspec
 
 from echod.host.secret import Secret
-from echod.sound.pcm import HEAR_RATE
+from echod.sound.pcm import HEAR_RATE, wav
 from echod.sound.unwrap import Unwrapper
-from echod.sound.wav import wav
 from echod.speech.backend import Backend, Call, Failure, Function, Question, Voice
 from echod.speech.openai.http import SPEECH, Server, decode, read
 from echod.speech.remote.failures import refusal
