@@ -64,7 +64,7 @@ class Models:
 
 
 def build(config: ModelConfig) -> dict[str, Any]:
-    """All modules, in the order of `Models`, without memory for their tensors."""
+    """All modules, without memory for their tensors."""
     with torch.device("meta"):
         return {
             "reference_unet": ReferenceUNet(config.unet),
@@ -95,7 +95,15 @@ def load(directory: Path, engine: str, device: str = "cpu", dtype: torch.dtype =
         if unfit := fill(net, found.pop(name), device, torch.float32 if name == "whisper" else dtype):
             file = "motion_module" if name == "denoising_unet" and unfit[0] not in own else name
             raise _misfit(paths[file], [f"not finite in {dtype}: {_some(unfit)}"], source, engine, directory)
-    return Models(*modules.values(), config, tiny=made_for_trials(directory))
+    return Models(
+        reference=modules["reference_unet"],
+        denoiser=modules["denoising_unet"],
+        face_locator=modules["face_locator"],
+        vae=modules["vae"],
+        whisper=modules["whisper"],
+        config=config,
+        tiny=made_for_trials(directory),
+    )
 
 
 def fill(module: nn.Module, tensors: Tensors, device: str, dtype: torch.dtype) -> list[str]:
