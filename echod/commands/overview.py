@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from echod.commands.common import note, print_line
-from echod.commands.progress import clock, waiting
+from echod.commands.progress import clock, summary
 from echod.commands.tables import clip, table_lines, terminal_size
 
 if TYPE_CHECKING:
@@ -50,17 +50,9 @@ def _whole_id(video: Video) -> str:
 
 def state(video: Video) -> str:
     """What a table has room for."""
-    extras = video["echod"]
-    match video["status"]:
-        case "queued":
-            return waiting(extras.get("queue_position"), extras.get("stage"))
-        case "in_progress":
-            left = extras.get("eta_s")
-            words = [f"{video['progress']:3d}%", extras.get("stage") or "starting"]
-            return " ".join([*words, *([] if left is None else [clock(left), "left"])])
-        case "failed" if video["error"]:
-            return f"failed: {video['error']['code']}"
-    return video["status"]
+    if video["status"] == "failed" and video["error"]:
+        return f"failed: {video['error']['code']}"
+    return summary(video, brief=True)
 
 
 def _title(video: Video) -> str:

@@ -76,18 +76,20 @@ def bar(percent: int, words: str, width: int) -> str:
     return line[:width]
 
 
-def summary(video: Video) -> str:
-    """A job's state in a few words."""
+def summary(video: Video, *, brief: bool = False) -> str:
+    """A job's state in a few words; a table has room for `brief` ones."""
     extras = video["echod"]
     if video["status"] == "queued":
         return waiting(extras.get("queue_position"), extras.get("stage"))
     if video["status"] != "in_progress":
         return video["status"]
     words = [f"{video['progress']:3d}%", extras.get("stage") or "starting"]
-    if total := extras.get("windows_total"):
+    if (total := extras.get("windows_total")) and not brief:
         words.append(f"{extras.get('windows_done', 0)}/{total} windows")
     if (left := extras.get("eta_s")) is not None:
         words.append(f"{clock(left)} left")
+    if brief:
+        return " ".join(words)
     if device := extras.get("device"):
         words.append(f"on {device}")
     if (attempt := extras.get("attempt") or 1) > 1:

@@ -10,7 +10,7 @@
     mode = "video"                      # how it answers: audio or video
     [options]                           # size, fps, steps, guidance, seed of its clips
 
-A folder may come from anybody: `rolefolder` follows no symbolic link, and no name leads out of it.
+A folder may come from anybody: `folder` follows no symbolic link, and no name leads out of it.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Roles: AI characters, each a folder under `roles/` of the state directory (`rolefile` says what is in it).
+"""Roles: AI characters, each a folder under `roles/` of the state directory (`file` says what is in it).
 
     roles/<name>/{role.toml, portrait.*}                what people write, and what `/v1/roles` writes for them
     cache/roles/<sha256>/{portrait.png, portrait.json}  what inspection made of a portrait; workers and jobs read it
