@@ -19,7 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from echod.errors import ConfigurationError
-from echod.host.directories import sync
+from echod.host.directories import replacing, sync
 
 KEY_BYTES = 32
 CONTEXT = b"echod address 1\n"  # so that the key can never be made to sign anything else
@@ -87,11 +87,7 @@ def _make_key(path: Path) -> bytes:
     key = secrets.token_bytes(KEY_BYTES)
     part = path.with_name(path.name + ".part")
     part.unlink(missing_ok=True)  # of a start that was cut short
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "wb") as file:
+    with replacing(path, 0o600, part) as file:
         file.write(key)
-        file.flush()
-        os.fsync(descriptor)
-    part.rename(path)
     sync(path.parent)
     return key

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from pathlib import Path
 from typing import NamedTuple
 
 from echod.config import user_file
 from echod.errors import ConfigurationError
+from echod.host.directories import replacing
 
 
 class Kept(NamedTuple):
@@ -49,10 +48,5 @@ def _all() -> dict[str, Kept]:
 def _write(tokens: dict[str, Kept]) -> None:
     path = _path()
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            json.dump({address: kept._asdict() for address, kept in tokens.items()}, file, indent=2)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    with replacing(path, 0o600) as file:
+        file.write(json.dumps({address: kept._asdict() for address, kept in tokens.items()}, indent=2).encode())

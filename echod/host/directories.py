@@ -5,10 +5,12 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
 from echod.errors import ConfigurationError, EchodError
 
@@ -64,6 +66,20 @@ def sync(*paths: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
+
+
+@contextmanager
+def replacing(path: Path, mode: int = 0o666, part: Path | None = None) -> Iterator[BinaryIO]:
+    """A file, called `part` meanwhile, that takes the place of another (or of a link) in one step, on disk by then."""
+    part = part or path.with_name(f".{secrets.token_hex(8)}")
+    try:
+        with os.fdopen(os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode), "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def is_full(error: OSError) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from echod.errors import WAYS_OUT, EchodError
-from echod.host.directories import storage_code, unstorable
+from echod.host.directories import storage_code, sync, unstorable
 from echod.host.process import die_with_parent, take_pipes
 from echod.inference.room import NoRoom, Room
 from echod.inspection.facts import PortraitFacts, SpeechFacts
@@ -115,8 +115,7 @@ def _portrait(request: Request) -> Inspected | NoPicture:
     target = request.into / PREPARED["portrait"]
     with _Counted(target, Room(request.into, request.most, request.spare)) as file:
         image.save(file, "PNG", compress_level=1)
-        file.flush()
-        os.fsync(file.fileno())
+    sync(target)
     portrait = PortraitFacts(width=image.width, height=image.height, faces=faces, box=box, sha256=sha256)
     return Inspected(kind="portrait", prepared=target, portrait=portrait)
 
@@ -168,8 +167,7 @@ def _speech(request: Request) -> Inspected:
     except recordings.NotARecording as error:
         reads = RECORDINGS if request.want == "speech" else f"{PICTURES}, {RECORDINGS}"
         raise EchodError(UNREADABLE[request.want], f"the file cannot be used: {error}; {reads} are read") from error
-    with target.open("rb") as file:
-        os.fsync(file.fileno())
+    sync(target)
     speech = SpeechFacts(seconds=sound.seconds, rate=sound.rate, channels=sound.channels, sha256=sha256)
     return Inspected(kind="speech", prepared=target, speech=speech)
 

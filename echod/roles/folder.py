@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeAlias
 
 from echod.errors import EchodError, invalid
+from echod.host.directories import replacing
 from echod.roles.file import NAME, RoleFile, dump, line_of, read
 
 ROLE_FILE = "role.toml"
@@ -125,9 +126,10 @@ def write(folder: Path, file: RoleFile, picture: Path | None, former: str | None
         if new:
             place.mkdir(mode=0o700)
         if picture is not None:
-            with picture.open("rb") as source:
-                _put(place / file.portrait, source)
-        _put(place / ROLE_FILE, dump(file).encode())
+            with picture.open("rb") as source, replacing(place / file.portrait) as target:
+                shutil.copyfileobj(source, target)
+        with replacing(place / ROLE_FILE) as target:
+            target.write(dump(file).encode())
         if former and former != file.portrait:
             (place / former).unlink(missing_ok=True)
         if new:
@@ -136,19 +138,6 @@ def write(folder: Path, file: RoleFile, picture: Path | None, former: str | None
         if new:
             shutil.rmtree(place, ignore_errors=True)
         raise
-
-
-def _put(path: Path, data: bytes | BinaryIO) -> None:
-    """Replaces a file (or a link) in one step, on disk when it returns."""
-    part = path.with_name(_unfinished())
-    try:
-        with part.open("xb") as file:
-            file.write(data) if isinstance(data, bytes) else shutil.copyfileobj(data, file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _unfinished() -> str:

@@ -16,6 +16,7 @@ soonest; and all of them at MAX_WIDTH.
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
@@ -166,15 +167,15 @@ class Sentences:
 CONTROL = re.compile(r"[\s\x00-\x1f\x7f-\x9f\ud800-\udfff]+")  # would end or break a line
 
 
-async def lines(text: AsyncIterator[str]) -> AsyncGenerator[str, None]:
-    """The sentences of a text that have something to say, each a line, as soon as each is whole."""
-    cutter = Sentences()
+async def lines(text: AsyncIterator[str], skip: int = 0) -> AsyncGenerator[str, None]:
+    """The sentences of a text that have something to say, but the first `skip`, each a line, as soon as it is whole."""
+    cutter, number = Sentences(), itertools.count()
     async for piece in text:
-        for sentence in cutter.feed(piece):
-            if line := _line(sentence):
+        for line in filter(None, map(_line, cutter.feed(piece))):
+            if next(number) >= skip:
                 yield line
-    for sentence in cutter.finish():
-        if line := _line(sentence):
+    for line in filter(None, map(_line, cutter.finish())):
+        if next(number) >= skip:
             yield line
 
 

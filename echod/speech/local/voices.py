@@ -105,12 +105,8 @@ class Voices:
     async def _by_sentence(
         self, text: AsyncIterator[str], engine: str, loaded: Loaded, call: Call
     ) -> AsyncGenerator[bytes, None]:
-        spoken_before = call.spoken
-        async with aclosing(lines(text)) as sentences:
+        async with aclosing(lines(text, skip=call.spoken)) as sentences:
             async for sentence in sentences:
-                if spoken_before:
-                    spoken_before -= 1
-                    continue
                 resampler = Resampler(loaded.rate)
                 async with aclosing(self._models.ask(Speak(loaded.model, engine, sentence), call)) as sound:
                     async for piece in sound:

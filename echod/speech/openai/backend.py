@@ -124,12 +124,8 @@ class OpenAI(Backend):
         return [*content, {"type": "text", "text": turn.text}] if turn.text else content
 
     async def speak(self, text: AsyncIterator[str], voice: Voice, call: Call) -> AsyncGenerator[bytes, None]:
-        spoken_before = call.spoken
-        async with aclosing(lines(text)) as sentences:
+        async with aclosing(lines(text, skip=call.spoken)) as sentences:
             async for sentence in sentences:
-                if spoken_before:
-                    spoken_before -= 1
-                    continue
                 async with aclosing(self._say(sentence, voice, call)) as sound:
                     async for piece in sound:
                         for start in range(0, len(piece), PIECE):
