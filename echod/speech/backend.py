@@ -10,11 +10,14 @@ an attempt by cancelling it at any await or closing it at any yield. The backend
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import msgspec
+
+from echod.sound.pcm import HEAR_RATE, wav
 
 Function: TypeAlias = Literal["hear", "reply", "speak"]
 Kind: TypeAlias = Literal[
@@ -97,6 +100,24 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     personality: str = ""
     history: Sequence[Message] = ()
 
+    @property
+    def words(self) -> list[str]:
+        """All there are in it: what a server's errors must not repeat."""
+        return [self.text or "", self.personality, *(message.text for message in self.history)]
+
+    def messages(self, data_uri: str = "") -> list[dict[str, Any]]:
+        """The conversation as chat completions have it, its sound behind what DashScope alone wants before base64."""
+        messages: list[dict[str, Any]] = [{"role": message.author, "content": message.text} for message in self.history]
+        if self.personality:
+            messages.insert(0, {"role": "system", "content": self.personality})
+        if self.sound is None:
+            return [*messages, {"role": "user", "content": self.text or ""}]
+        audio = {"data": data_uri + b64encode(wav(self.sound, HEAR_RATE)).decode(), "format": "wav"}
+        content: list[dict[str, Any]] = [{"type": "input_audio", "input_audio": audio}]
+        if self.text:
+            content.append({"type": "text", "text": self.text})
+        return [*messages, {"role": "user", "content": content}]
+
 
 @dataclass(kw_only=True)
 class Call:
@@ -133,6 +154,7 @@ class Backend(Protocol):
 
     async def ready(self, function: Function, model: str) -> None:
         """Start and load what this function needs, which may take minutes. Failure("missing") says what to install."""
+        return
 
     async def hear(self, sound: bytes, call: Call) -> str: ...
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from echod.speech.backend import Call, Failure, Message
+from echod.speech.backend import Call, Failure
 from echod.speech.local.messages import Reply
 from echod.speech.local.models import Models
 from tests.drivers.leaks import HANG, nothing_left
@@ -34,7 +34,7 @@ async def answer(models: Models, work: Reply) -> str:
 async def test_many_at_once(models: Models, tmp_path: Path) -> None:
     """Fifty calls at once share a child, and each gets its own answer."""
     hello, bye = (
-        Reply(write_chat_model(tmp_path / word, [word, "you"]), messages=[Message("user", "hi")])
+        Reply(write_chat_model(tmp_path / word, [word, "you"]), messages=[{"role": "user", "content": "hi"}])
         for word in ("hello", "bye")
     )
     answers = await asyncio.gather(*(answer(models, work) for work in [hello] * 25 + [bye] * 25))
@@ -44,7 +44,7 @@ async def test_many_at_once(models: Models, tmp_path: Path) -> None:
 async def test_cancelled(models: Models, tmp_path: Path) -> None:
     """Two hundred calls, cancelled before their first word or closed after it, leave nothing behind, and the child."""
     chat = write_chat_model(tmp_path / "chat", ["on", "and"], endless=True)
-    endless = Reply(chat, messages=[Message("user", "hi")])
+    endless = Reply(chat, messages=[{"role": "user", "content": "hi"}])
     await models.load(Reply(chat))
     child = models.pid
     async with nothing_left():

@@ -16,7 +16,6 @@ import pytest
 
 from echod.host.spawn import kill
 from echod.sound.pcm import HEAR_RATE
-from echod.speech.backend import Message
 from echod.speech.local.hibari import hibari_names, hibari_voices
 from echod.speech.local.messages import LENGTH, Answer, Done, Hear, Piece, Reply, Request, Sound, Speak, Work, framed
 from echod.speech.local.programs import start
@@ -66,7 +65,7 @@ async def child() -> AsyncIterator[Child]:
 
 
 def asking(model: Path) -> Reply:
-    return Reply(model, messages=[Message("user", "hi")])
+    return Reply(model, messages=[{"role": "user", "content": "hi"}])
 
 
 @pytest.mark.long
@@ -107,7 +106,7 @@ async def test_llama_dropped(child: Child, tmp_path: Path) -> None:
     """A reply of llama.cpp's that nobody wants ends in the middle."""
     file = smollm_file()
     assert file
-    child.ask(1, Reply(file, messages=[Message("user", "Count from one to one thousand.")]))
+    child.ask(1, Reply(file, messages=[{"role": "user", "content": "Count from one to one thousand."}]))
     assert isinstance((await child.answer()).said, Piece)
     child.ask(1)
     child.ask(2, Reply(file))

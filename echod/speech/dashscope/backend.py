@@ -11,8 +11,10 @@ import logging
 import os
 import warnings
 from base64 import b64encode
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping
 from contextlib import aclosing
+from functools import partial
+from ssl import SSLContext
 from typing import Any, Literal
 
 import httpx
@@ -21,10 +23,10 @@ from echod.errors import ConfigurationError
 from echod.host.redaction import redact
 from echod.host.secret import Secret
 from echod.sound.pcm import HEAR_RATE, SPEAK_RATE, wav
-from echod.speech.backend import USAGE, Backend, Call, Failure, Function, Question, Voice
-from echod.speech.dashscope.chat import Chat
+from echod.speech.backend import USAGE, Backend, Call, Failure, Question, Voice
 from echod.speech.dashscope.errors import explained
 from echod.speech.dashscope.tts import Synthesis, Wire
+from echod.speech.remote.client import Clients, OneCall
 
 MODELS = {"hear": "qwen3-asr-flash", "reply": "qwen3.5-omni-flash"}
 VOICES = (
@@ -68,8 +70,9 @@ class DashScope(Backend):
             "max_retries": 0,
             "config_path": os.devnull,
         }
+        make = partial(_Chat, options, self._tls)
         try:
-            self._chat = Chat(options, self._tls)
+            self._chats = Clients(make, make())
             self._voice_client = dashscope.Client(**options)
         except ValueError as error:
             raise ConfigurationError(f"DashScope's SDK refuses its settings: {redact(str(error))}") from None
@@ -77,18 +80,15 @@ class DashScope(Backend):
             warnings.simplefilter("ignore", FutureWarning)  # voices are a preview in it; its version is pinned
             self._voices = self._voice_client.audio.tts
 
-    async def ready(self, function: Function, model: str) -> None:
-        """Nothing is loaded here."""
-
     async def hear(self, sound: bytes, call: Call) -> str:
         options: dict[str, Any] = {"enable_itn": False}
         if call.language:
             options["language"] = call.language.partition("-")[0].lower()
-        audio = {"type": "input_audio", "input_audio": {"data": f"data:audio/wav;base64,{_base64(sound)}"}}
-        messages = [{"role": "user", "content": [audio]}]
+        data = f"data:audio/wav;base64,{b64encode(wav(sound, HEAR_RATE)).decode()}"
+        messages = [{"role": "user", "content": [{"type": "input_audio", "input_audio": {"data": data}}]}]
         with explained(call):
             request = {"model": call.model, "messages": messages, "parameters": {"asr_options": options}}
-            async with self._chat.asked(**request) as completion:
+            async with self._chats.asked(lambda chat: chat.create(**request)) as completion:
                 _note(completion, call)
                 [choice] = completion.choices
                 _check(choice.finish_reason)
@@ -98,11 +98,12 @@ class DashScope(Backend):
         parameters: dict[str, Any] = {"modalities": ["text"]} if "omni" in call.model else {}
         if call.model.startswith(THINKING):
             parameters["enable_thinking"] = False
-        request = {"model": call.model, "messages": _messages(turn), "stream": True, "parameters": parameters}
+        messages = turn.messages("data:;base64,")
+        request = {"model": call.model, "messages": messages, "stream": True, "parameters": parameters}
         finish_reason = None
-        private = [turn.text or "", turn.personality, *(message.text for message in turn.history)]
-        with explained(call, private):
-            async with self._chat.asked(**request) as stream, aclosing(aiter(stream)) as chunks:
+        with explained(call, turn.words):
+            asked = self._chats.asked(lambda chat: chat.create(**request))
+            async with asked as stream, aclosing(aiter(stream)) as chunks:
                 async for chunk in chunks:
                     call.alive()
                     _note(chunk, call)
@@ -138,25 +139,22 @@ class DashScope(Backend):
 
     async def close(self) -> None:
         self._voice_client.close()
-        await self._chat.close()
+        await self._chats.close()
 
 
-def _messages(turn: Question) -> list[dict[str, Any]]:
-    """The conversation as chat completions have it, with sound as only DashScope has it: a data URI and its format."""
-    messages = [{"role": "system", "content": turn.personality}] if turn.personality else []
-    messages += [{"role": message.author, "content": message.text} for message in turn.history]
-    if turn.sound is None:
-        return [*messages, {"role": "user", "content": turn.text or ""}]
-    audio = {"data": f"data:;base64,{_base64(turn.sound)}", "format": "wav"}
-    parts: list[dict[str, Any]] = [{"type": "input_audio", "input_audio": audio}]
-    if turn.text:
-        parts.append({"type": "text", "text": turn.text})
-    return [*messages, {"role": "user", "content": parts}]
+class _Chat(OneCall):
+    """Chat completions through the SDK. `options` are those of its clients."""
 
+    def __init__(self, options: Mapping[str, Any], tls: SSLContext) -> None:
+        import dashscope
+        from dashscope.v2.transport import default_user_agent
 
-def _base64(sound: bytes) -> str:
-    """A WAV file of pcm16, mono, HEAR_RATE."""
-    return b64encode(wav(sound, HEAR_RATE)).decode()
+        super().__init__(verify=tls, timeout=options["timeout"], headers={"User-Agent": default_user_agent()})
+        self._credentials = {name: options[name] for name in ("api_key", "workspace")}
+        self._sdk = dashscope.AsyncClient(http_client=self.http, **options)
+
+    async def create(self, **request: Any) -> Any:
+        return await self._sdk.chat.completions.create(**request, **self._credentials)
 
 
 def _note(answer: Any, call: Call) -> None:

@@ -14,7 +14,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Literal
 
-from echod.speech.backend import Call, Failure, Function, Message, Question, Voice
+from echod.speech.backend import Call, Failure, Function, Question, Voice
 from echod.speech.local.messages import Hear, Reply
 from echod.speech.local.models import Models
 from echod.speech.local.smollm import INSTALL_READER, INSTALL_SMOLLM, SMOLLM, has_reader, smollm_file
@@ -66,22 +66,18 @@ class Local:
             return "".join([piece async for piece in pieces])
 
     async def reply(self, turn: Question, call: Call) -> AsyncGenerator[str, None]:
-        text = turn.text or ""
         if call.model == SCRIPTED:
-            for piece in _scripted(text):
+            for piece in _scripted(turn.text or ""):
                 await asyncio.sleep(0)
                 yield piece
             return
-        said = [*turn.history, Message("user", text)]
-        work = Reply(self._chat_model(call.model), turn.personality, said, small=call.model == SMOLLM)
+        work = Reply(self._chat_model(call.model), turn.messages(), small=call.model == SMOLLM)
         async with aclosing(self._models.ask(work, call)) as pieces:
             async for piece in pieces:
                 yield piece
 
-    async def speak(self, text: AsyncIterator[str], voice: Voice, call: Call) -> AsyncGenerator[bytes, None]:
-        async with aclosing(self._voices.speak(text, voice, call)) as pieces:
-            async for piece in pieces:
-                yield piece
+    def speak(self, text: AsyncIterator[str], voice: Voice, call: Call) -> AsyncGenerator[bytes, None]:
+        return self._voices.speak(text, voice, call)
 
     def default_model(self, function: Literal["hear", "reply"]) -> str:
         if function == "reply":

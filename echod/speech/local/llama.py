@@ -31,12 +31,10 @@ def reply(work: Reply, tell: Callable[[str], None]) -> dict[str, float]:
     server = load_llama(work.model)
     if work.messages is None:
         return {}
-    system = [{"role": "system", "content": work.personality}] if work.personality else []
-    messages = system + [{"role": message.author, "content": message.text} for message in work.messages]
     if work.small:
-        messages[-1]["content"] += SMALL_REMINDER
+        work.messages[-1]["content"] += SMALL_REMINDER
     body = {
-        "messages": messages,
+        "messages": work.messages,
         "stream": True,
         "timings_per_token": True,
         "chat_template_kwargs": {"enable_thinking": False},  # nobody should hear it

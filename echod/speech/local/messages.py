@@ -11,7 +11,7 @@ from typing import TypeAlias
 
 import msgspec
 
-from echod.speech.backend import Kind, Message
+from echod.speech.backend import Kind
 
 LENGTH = 4  # bytes, big-endian
 
@@ -27,12 +27,12 @@ class Hear(msgspec.Struct, frozen=True, tag=True):
 class Reply(msgspec.Struct, frozen=True, tag=True):
     """A conversation for the chat model at `model`: a directory of transformers', or a GGUF file.
 
-    A very `small` one is helped to come to an end. Without messages the model is only loaded.
+    `messages` are as chat completions have them; without any the model is only loaded. A very `small` one is helped to
+    come to an end.
     """
 
     model: Path
-    personality: str = ""
-    messages: list[Message] | None = None
+    messages: list[dict[str, str]] | None = None
     small: bool = False
 
 

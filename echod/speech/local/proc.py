@@ -182,9 +182,8 @@ def reply(asked: Pending, work: Reply) -> dict[str, float]:
         return {}
     from transformers import TextStreamer
 
-    system = [{"role": "system", "content": work.personality}] if work.personality else []
     prompt = tokenizer.apply_chat_template(
-        system + [{"role": message.author, "content": message.text} for message in work.messages],
+        work.messages,
         add_generation_prompt=True,
         enable_thinking=False,  # nobody should hear it
         return_dict=True,

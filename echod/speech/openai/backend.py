@@ -8,7 +8,6 @@ speak  POST audio/speech           JSON in, raw pcm out; one request for each se
 from __future__ import annotations
 
 import asyncio
-import base64
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Literal
@@ -18,7 +17,7 @@ import msgspec
 from echod.host.secret import Secret
 from echod.sound.pcm import HEAR_RATE, wav
 from echod.sound.unwrap import Unwrapper
-from echod.speech.backend import Backend, Call, Failure, Function, Question, Voice
+from echod.speech.backend import Backend, Call, Failure, Question, Voice
 from echod.speech.openai.http import SPEECH, Server, decode, read
 from echod.speech.remote.failures import refusal
 from echod.speech.sentences import lines
@@ -56,13 +55,10 @@ class OpenAI(Backend):
         self.rate = rate
         self.hears_turns = sound != "none"
         # DashScope wants a prefix; OpenAI and vLLM want none.
-        self._sound_prefix = "data:;base64," if sound == "data_uri" else ""
+        self._data_uri = "data:;base64," if sound == "data_uri" else ""
         self._voices = list(voices)
         self._asks_for_usage = True
         self._server = Server(url, key)
-
-    async def ready(self, function: Function, model: str) -> None:
-        """The server loads what it needs."""
 
     async def hear(self, sound: bytes, call: Call) -> str:
         form = {"model": call.model, "response_format": "json"}
@@ -75,7 +71,7 @@ class OpenAI(Backend):
         return heard.text.strip()
 
     async def reply(self, turn: Question, call: Call) -> AsyncGenerator[str, None]:
-        body = {"model": call.model, "messages": self._messages(turn), "stream": True}
+        body = {"model": call.model, "messages": turn.messages(self._data_uri), "stream": True}
         if turn.sound is not None:
             body["modalities"] = ["text"]
         while True:
@@ -93,13 +89,12 @@ class OpenAI(Backend):
 
     async def _reply(self, body: Mapping[str, Any], turn: Question, call: Call) -> AsyncGenerator[str, None]:
         ended = None
-        private = [turn.text or "", turn.personality, *(message.text for message in turn.history)]
-        async with aclosing(self._server.events("chat/completions", body, call, private)) as events:
+        async with aclosing(self._server.events("chat/completions", body, call, turn.words)) as events:
             async for event in events:
                 call.alive()  # a model that thinks first says nothing for a while
                 chunk = decode(event, _Chunk)
                 if chunk.error:
-                    raise refusal(200, event, {}, private=private)
+                    raise refusal(200, event, {}, private=turn.words)
                 call.usage = _counted(chunk.usage) or call.usage
                 for choice in (chunk.choices or [])[:1]:
                     if choice.delta and choice.delta.content:
@@ -109,19 +104,6 @@ class OpenAI(Backend):
             raise Failure("protocol", "the server ended the reply without a finish_reason: it is not whole")
         if ended == "content_filter":
             raise Failure("moderated", "the server broke off the reply: content_filter")
-
-    def _messages(self, turn: Question) -> list[dict[str, Any]]:
-        messages: list[dict[str, Any]] = [{"role": message.author, "content": message.text} for message in turn.history]
-        if turn.personality:
-            messages.insert(0, {"role": "system", "content": turn.personality})
-        return [*messages, {"role": "user", "content": self._content(turn)}]
-
-    def _content(self, turn: Question) -> str | list[dict[str, Any]]:
-        if turn.sound is None:
-            return turn.text or ""
-        data = self._sound_prefix + base64.b64encode(wav(turn.sound, HEAR_RATE)).decode()
-        content: list[dict[str, Any]] = [{"type": "input_audio", "input_audio": {"data": data, "format": "wav"}}]
-        return [*content, {"type": "text", "text": turn.text}] if turn.text else content
 
     async def speak(self, text: AsyncIterator[str], voice: Voice, call: Call) -> AsyncGenerator[bytes, None]:
         async with aclosing(lines(text, skip=call.spoken)) as sentences:
@@ -135,8 +117,8 @@ class OpenAI(Backend):
     async def _say(self, sentence: str, voice: Voice, call: Call) -> AsyncGenerator[bytes, None]:
         body = {"model": voice.model, "input": sentence, "voice": voice.name, "response_format": "pcm"}
         stream, silent = Unwrapper(self.rate), True
-        async with aclosing(self._server.sound(SPEECH, body, call, [sentence])) as received:
-            async for piece in received:
+        async with self._server.stream(SPEECH, body, call, [sentence]) as response:
+            async for piece in response.aiter_bytes():
                 try:
                     sound = stream.feed(piece)
                 except ValueError as error:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from typing import Any, TypeVar
 
 import httpx
@@ -11,8 +12,8 @@ import msgspec
 
 from echod.host.secret import Secret
 from echod.speech.backend import Call, Failure
-from echod.speech.remote.client import OneCall
-from echod.speech.remote.failures import NO_JSON, explained, refusal
+from echod.speech.remote.client import Clients, OneCall
+from echod.speech.remote.failures import NO_JSON, refusal, unreachable
 
 MAX_ANSWER = 2**18  # bytes of JSON, or of one event; the loop stands while they are decoded
 KEEP_ALIVE = 4.0  # seconds; uvicorn, under most of these servers, closes after five
@@ -27,52 +28,41 @@ class Server:
 
     def __init__(self, url: str, key: Secret | None) -> None:
         self.url = url
-        self._options = {
-            "base_url": url,
-            "headers": {"Authorization": f"Bearer {key.reveal()}"} if key else {},
-            "timeout": None,
-            "limits": httpx.Limits(keepalive_expiry=KEEP_ALIVE),
-            "verify": httpx.create_ssl_context(),  # loading it takes longer than a call
-        }
-        self._idle: list[OneCall] = []
-
-    async def close(self) -> None:
-        for client in self._idle:
-            await client.let_go()
+        make = partial(
+            OneCall,
+            base_url=url,
+            headers={"Authorization": f"Bearer {key.reveal()}"} if key else {},
+            timeout=None,
+            limits=httpx.Limits(keepalive_expiry=KEEP_ALIVE),
+            verify=httpx.create_ssl_context(),  # loading it takes longer than a call
+        )
+        self._clients = Clients(make)
+        self.close = self._clients.close
 
     @asynccontextmanager
     async def request(
         self, method: str, path: str, call: Call, *, private: Sequence[str] = (), **content: Any
     ) -> AsyncIterator[httpx.Response]:
         """The answer, if it is no refusal, with its body to come. `private` is what an error must not repeat."""
-        with explained():
-            async with self._answer(method, path, content) as response:
+
+        async def ask(client: OneCall) -> httpx.Response:
+            return await client.http.send(client.http.build_request(method, path, **content), stream=True)
+
+        try:
+            async with self._clients.asked(ask) as response, aclosing(response):
                 call.request_id = response.headers.get("x-request-id") or call.request_id
                 if not response.is_success:
                     answer, speaks = await read(response), path == SPEECH
                     raise refusal(response.status_code, answer, response.headers, speaks=speaks, private=private)
                 yield response
-
-    @asynccontextmanager
-    async def _answer(self, method: str, path: str, content: dict[str, Any]) -> AsyncIterator[httpx.Response]:
-        client = self._idle.pop() if self._idle else OneCall(**self._options)
-        try:
-            request = client.http.build_request(method, path, **content)
-            response = await client.http.send(request, stream=True)
-        except BaseException:
-            await client.let_go()
-            raise
-        try:
-            yield response
-        finally:
-            await response.aclose()
-            self._idle.append(client)
+        except httpx.HTTPError as error:
+            raise unreachable(error) from None
 
     async def events(
         self, path: str, body: Mapping[str, Any], call: Call, private: Sequence[str]
     ) -> AsyncGenerator[bytes, None]:
         """The data of server-sent events up to [DONE]; in this protocol each is one line."""
-        async with self._stream(path, body, call, private) as response, aclosing(_lines(response)) as lines:
+        async with self.stream(path, body, call, private) as response, aclosing(_lines(response)) as lines:
             async for line in lines:
                 data = line.removeprefix(b"data:").strip()
                 if data == b"[DONE]":
@@ -80,18 +70,11 @@ class Server:
                 if data and line.startswith(b"data:"):
                     yield data
 
-    async def sound(
-        self, path: str, body: Mapping[str, Any], call: Call, private: Sequence[str]
-    ) -> AsyncGenerator[bytes, None]:
-        """The bytes of an answer that is not text."""
-        async with self._stream(path, body, call, private) as response:
-            async for piece in response.aiter_bytes():
-                yield piece
-
     @asynccontextmanager
-    async def _stream(
+    async def stream(
         self, path: str, body: Mapping[str, Any], call: Call, private: Sequence[str]
     ) -> AsyncIterator[httpx.Response]:
+        """The answer, if it is neither a refusal nor text."""
         async with self.request("POST", path, call, private=private, json=body) as response:
             kind = response.headers.get("content-type", "")
             if not kind.startswith(WHOLE):

@@ -7,10 +7,14 @@ before its answer begins, and is the next call's otherwise, with its open connec
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any, Generic, TypeVar
 
 import httpx
+
+C = TypeVar("C", bound="OneCall")
+T = TypeVar("T")
 
 
 class OneCall:
@@ -31,3 +35,29 @@ class OneCall:
     async def _note(self, event: str, info: Mapping[str, Any]) -> None:
         if event.endswith("connect_tcp.complete"):
             self._socket = info["return_value"]
+
+
+class Clients(Generic[C]):
+    """`make` makes one more where all of them are in use; some may be `ready`."""
+
+    def __init__(self, make: Callable[[], C], *ready: C) -> None:
+        self._make = make
+        self._idle = list(ready)
+
+    @asynccontextmanager
+    async def asked(self, ask: Callable[[C], Awaitable[T]]) -> AsyncIterator[T]:
+        """The answer, which may still be on its way when it has begun."""
+        client = self._idle.pop() if self._idle else self._make()
+        try:
+            answer = await ask(client)
+        except BaseException:
+            await client.let_go()
+            raise
+        try:
+            yield answer
+        finally:
+            self._idle.append(client)
+
+    async def close(self) -> None:
+        for client in self._idle:
+            await client.let_go()

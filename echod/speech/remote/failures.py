@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from email.utils import parsedate_to_datetime
-from http import HTTPStatus
+from http.client import responses
 from time import time
 from typing import Any
 
@@ -79,7 +78,7 @@ def said_no(
     if STATUS.fullmatch(code):
         status, code = int(code) if status == 200 else status, ""
     names = re.sub(r"[^a-z]", "", f"{code} {kind}".lower())
-    name = next(filter(NAME.fullmatch, (code, kind)), _phrase(status))
+    name = next(filter(NAME.fullmatch, (code, kind)), responses.get(status, ""))
     said = " ".join(str(part) for part in (status if status != 200 else None, name) if part)
     return Failure(
         _kind(status, names, words, speaks),
@@ -127,13 +126,6 @@ def _validation_error(item: Any) -> str:
     return f"{'.'.join(map(str, place)) if isinstance(place, list) else ''}: {item.get('msg', '')}"
 
 
-def _phrase(status: int) -> str:
-    try:
-        return HTTPStatus(status).phrase
-    except ValueError:
-        return ""
-
-
 def quotable(words: str, private: Sequence[str] = ()) -> str:
     """A server's words, short, and without what is nobody else's business."""
     words = SENT.split(words)[0].encode(errors="replace").decode()  # half a character cannot be passed on
@@ -152,15 +144,6 @@ def retry_after(value: str | None) -> float | None:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time())
     except ValueError:
         return None
-
-
-@contextmanager
-def explained() -> Iterator[None]:
-    """Whatever httpx raises leaves as a Failure."""
-    try:
-        yield
-    except httpx.HTTPError as error:
-        raise unreachable(error) from None
 
 
 def unreachable(error: httpx.HTTPError) -> Failure:
