@@ -80,9 +80,7 @@ class Attempts(Generic[T]):
 
     async def _bounded(self) -> AsyncGenerator[T, None]:
         await self.backend.ready(self.function, self.model)  # may load for minutes, and says so itself if in vain
-        config = self.config
-        timeouts = {"hear": config.hear_timeout, "reply": config.reply_timeout, "speak": config.speak_timeout}
-        self._deadline = _now() + timeouts[self.function]
+        self._deadline = _now() + getattr(self.config, f"{self.function}_timeout")
         while True:
             await self._take_slot()
             try:
@@ -160,12 +158,9 @@ class Attempts(Generic[T]):
             self._watch.reschedule(None if self._paused_at is not None else due)
 
     def _overdue(self) -> str:
-        config = self.config
-        if self.function == "hear" or _now() >= self._deadline:
-            setting = f"{self.function}_timeout"
-        else:
-            setting = "silence_timeout"
-        return f"nothing more came within {setting} = {getattr(config, setting):g} s"
+        over = self.function == "hear" or _now() >= self._deadline
+        setting = f"{self.function}_timeout" if over else "silence_timeout"
+        return f"nothing more came within {setting} = {getattr(self.config, setting):g} s"
 
     def _pause_before_retry(self, failure: Failure) -> float | None:
         """Seconds to wait before the next attempt; None if there must be none."""

@@ -37,13 +37,9 @@ class SpeechError(EchodError):
 
 def code_of(kind: Kind, function: Function) -> str:
     """The code of a failure of that kind."""
-    match kind:
-        case "retired":
-            return "upstream_model_retired"
-        case "missing":
-            return NOT_INSTALLED[function]
-        case _:
-            return CODES[function]
+    if kind == "retired":
+        return "upstream_model_retired"
+    return (NOT_INSTALLED if kind == "missing" else CODES)[function]
 
 
 def lacking(backend: str) -> str:
