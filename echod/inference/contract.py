@@ -71,6 +71,8 @@ class Board:
 class Engine(Protocol):
     """Loaded models that turn a prepared portrait and speech into frames.
 
+    Two with equal `numbers` give the same bits, so that one may help the other; None: it takes no part in that.
+
     `shares` is the share of all work per stage and sums to 1: progress = sum(share * done / total). `windows` names the
     stage whose (done, total) count windows. `mark` is what the metadata of its clips says beside its name.
     """
@@ -79,6 +81,7 @@ class Engine(Protocol):
     shares: Mapping[str, float]
     windows: str
     mark: Mapping[str, str]
+    numbers: str | None
 
     def prepare(
         self, image: Image, size: Size, box: Box | None = None, checkpoint: Checkpoint = no_checkpoint
@@ -96,6 +99,13 @@ class Engine(Protocol):
 
         On `board` lies what is computed of them, so that a later call with the same arguments goes on from there. An
         engine whose clips take seconds, such as the preview, takes no notice of it.
+        """
+        ...
+
+    def help(self, portrait: Any, speech: Speech, options: Options, checkpoint: Checkpoint, board: Board) -> int:
+        """Compute for a clip whose `frames` another process iterates over. Returns how many calls and batches; 0: none.
+
+        The checkpoint's stage is "help". Of engines without `numbers` nobody asks it.
         """
         ...
 

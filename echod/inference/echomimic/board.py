@@ -45,10 +45,12 @@ class Batch(NamedTuple):
 class Board:
     """What has become of a plan, of which `wanted` frames are shown. `resumed` calls were done when it was opened."""
 
-    def __init__(self, plan: Plan, wanted: int, shelf: Shelf, step: Step, order: Order = wavefront) -> None:
+    def __init__(
+        self, plan: Plan, wanted: int, shelf: Shelf, step: Step, order: Order = wavefront, *, joined: bool = False
+    ) -> None:
         self.plan, self.wanted, self.shelf = plan, wanted, shelf
         self.resumed = 0
-        self._step = step
+        self._step, self._joined = step, joined
         self._order = list(order(plan))
         self._covering = lru_cache(maxsize=4096)(plan.covering)
         self._first = 0  # in that order; all before are done
@@ -82,23 +84,24 @@ class Board:
 
     @classmethod
     def join(
-        cls,
-        plan: Plan,
-        latents: Tensor,
-        wanted: int,
-        step: Step,
-        directory: Path,
-        identity: str,
+        cls, plan: Plan, size: torch.Size, dtype: torch.dtype, wanted: int, step: Step, directory: Path, identity: str
     ) -> Self:
-        """One that another process began. Raises OSError, and UnfitError if that is not of `identity`, or gone."""
-        sizes = Sizes(latents.shape, latents.dtype, plan.calls, -(-wanted // GRID))
-        return cls(plan, wanted, Directory(sizes, directory, f"{plan} {identity}"), step)
+        """One that another process owns. Raises OSError, and UnfitError if that is not of `identity`, or gone."""
+        shelf = Directory(Sizes(size, dtype, plan.calls, -(-wanted // GRID)), directory, f"{plan} {identity}")
+        return cls(plan, wanted, shelf, step, joined=True)
+
+    @property
+    def attended(self) -> bool:
+        """Whether somebody still shows what is computed here."""
+        return not self.complete and self.shelf.there and self.shelf.present(int(self.shelf.owner[0]))
 
     def _go_on_or_begin(self, latents: Tensor) -> None:
         shelf = self.shelf
         assert isinstance(shelf, Directory)
         with shelf.locked():
             why = shelf.unfit
+            if why is None and shelf.present(int(shelf.owner[0])) and shelf.owner[0] != shelf.seat:
+                raise BlockingIOError("somebody else makes this clip")
             if why is None:
                 try:
                     self._check()
@@ -114,6 +117,7 @@ class Board:
     def _begin(self, latents: Tensor) -> None:
         self.shelf.latents[0] = latents
         self.shelf.claims[:] = NOBODY
+        self.shelf.owner[0] = self.shelf.seat
         self.shelf.sums[0] = _sums(latents, 0)
 
     def _check(self) -> None:
@@ -133,6 +137,7 @@ class Board:
                     self.shelf.done[self._number(call)] = 0
         self.shelf.shown[0] = 0  # what was shown went with whoever showed it
         self.shelf.decoded[:] = 0
+        self.shelf.owner[0] = self.shelf.seat
         self.resumed = self.calls_done
         log.info("the clip goes on where it was: %d of %d windows are done", self.resumed, self.plan.calls)
 
@@ -298,6 +303,8 @@ class Board:
         try:
             self.shelf.keep(name, tensors)
         except OSError as error:
+            if self._joined:
+                raise
             self._leave(error)
             self.shelf.keep(name, tensors)
 
@@ -307,7 +314,7 @@ class Board:
         assert isinstance(left, Directory)
         self._left = left
         log.warning("a clip goes on without its board, which cannot be written: %s", error)
-        for name in ("latents", "sums", "levels", "done", "decoded", "claims", "shown"):
+        for name in ("latents", "sums", "levels", "done", "decoded", "claims", "shown", "owner"):
             getattr(self.shelf, name)[:] = getattr(left, name)
         for name in left.names():
             with contextlib.suppress(UnfitError):

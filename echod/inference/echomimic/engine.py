@@ -16,7 +16,7 @@ from ..contract import Board, Box, Checkpoint, Frames, Image, Options, Portrait,
 from ..errors import InputError
 from . import weights
 from .config import OVERLAP, PRESETS, WINDOW
-from .pipeline import Audio2VideoPipeline, Likeness, check_sides
+from .pipeline import Audio2VideoPipeline, Clip, Likeness, check_sides
 from .weights import Models
 
 # TFLOP per frame at 512x512: a step of the denoiser, with what windows share computed twice; decoding.
@@ -43,7 +43,7 @@ class EchoMimicEngine:
         self.pipeline = Audio2VideoPipeline(models)
         self.window, self.overlap = window, overlap
         self.shares = _shares(self.preset.steps * (2 if self.preset.guidance > 1 else 1))
-        self.fingerprint = models.fingerprint()
+        self.numbers = f"{self.pipeline.numbers} weights {models.fingerprint()}"
         self.mark: Mapping[str, str] = {"weights": "small random ones, not EchoMimic's"} if models.tiny else {}
 
     @classmethod
@@ -91,8 +91,16 @@ class EchoMimicEngine:
         checkpoint: Checkpoint,
         board: Board | None = None,
     ) -> Iterator[Frames]:
+        return self._clip(portrait, speech, options, checkpoint).frames(board)
+
+    def help(
+        self, portrait: EchoMimicPortrait, speech: Speech, options: Options, checkpoint: Checkpoint, board: Board
+    ) -> int:
+        return self._clip(portrait, speech, options, checkpoint).help(board)
+
+    def _clip(self, portrait: EchoMimicPortrait, speech: Speech, options: Options, checkpoint: Checkpoint) -> Clip:
         check_options(options)
-        return self.pipeline(
+        return self.pipeline.clip(
             portrait.likeness,
             speech,
             steps=self.preset.steps if options.steps is None else options.steps,
@@ -101,8 +109,7 @@ class EchoMimicEngine:
             fps=options.fps,
             window=self.window,
             overlap=self.overlap,
-            board=board,
-            identity=f"{self.name} {self.fingerprint}",
+            identity=self.numbers,
             checkpoint=checkpoint,
         )
 

@@ -31,6 +31,7 @@ from . import audio_features
 from .board import GRID, Batch, Board, Order
 from .config import FPS, LATENT_SCALE, NOISE_CLAMP, OVERLAP, VAE_FACTOR, WINDOW
 from .denoiser import BankKeys, Conditions, DenoisingUNet
+from .shelf import UnfitError
 from .weights import Models
 from .windows import Call, Plan, wavefront
 
@@ -70,10 +71,10 @@ class Audio2VideoPipeline:
                 convert_conv2d_weight_memory_format(module, torch.channels_last)
 
     @property
-    def hardware(self) -> str:
-        """What computes, by which software: where either differs the last bits may."""
-        cuda = self.device.type == "cuda"
-        return f"{torch.cuda.get_device_name(self.device) if cuda else platform.machine()} torch {torch.__version__}"
+    def numbers(self) -> str:
+        """What computes, in which dtype, by which software: where any of it differs the last bits may."""
+        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else platform.machine()
+        return f"{name} {self.dtype} torch {torch.__version__}"
 
     @torch.inference_mode()
     def prepare(self, crop: Image, mask: Image) -> Likeness:
@@ -125,39 +126,31 @@ class Audio2VideoPipeline:
         death goes on from there. `identity` is that of the models.
         Raises InputError (invalid_request), NotFiniteError and whatever `checkpoint` raises.
         """
-        wanted = math.ceil(round(speech.seconds * fps, 6))
+        clip = self.clip(likeness, speech, steps, guidance, seed, fps, window, overlap, identity, checkpoint)
+        yield from clip.frames(board, order)
+
+    def clip(
+        self,
+        likeness: Likeness,
+        speech: Speech,
+        steps: int,
+        guidance: float = 1.0,
+        seed: int = DEFAULT_SEED,
+        fps: int = FPS,
+        window: int = WINDOW,
+        overlap: int = OVERLAP,
+        identity: str = "",
+        checkpoint: Checkpoint = no_checkpoint,
+    ) -> Clip:
+        """A clip to be made, or to help with, its speech heard."""
         scheduler = schedule(self.models.config.scheduler, steps)
         audio = self.hear(speech, checkpoint)
         plan = Plan(audio_features.frame_count(len(audio), fps), steps, window, overlap)
-        latents = noise(plan.frames, likeness.face.shape[2:], seed, self.dtype)
         sampler = Sampler(self.models.denoiser, lambda at: audio_features.frame_audio(audio, at, fps), likeness,
                           scheduler, plan, guidance)  # fmt: skip
         inputs = [each.double().sum().item() for each in (likeness.face, audio)]
-        decisive = (identity, self.hardware, self.dtype, inputs, guidance, seed, fps)
-        made = Board.begin(plan, latents, wanted, sampler.step, board, repr(decisive), order)
-        with contextlib.closing(made):
-            while not made.complete:
-                if (frames := made.show()) is not None:
-                    yield frames.numpy()
-                    continue
-                match made.take():
-                    case Batch() as batch:
-                        checkpoint("decode", made.frames_shown, wanted)
-                        pictures = self.pictures(made.final(batch))
-                        if made.next_to_show(batch):
-                            yield pictures[: wanted - made.frames_shown].numpy()
-                            made.pass_over(batch)
-                        else:
-                            made.add_frames(batch, pictures)
-                    case (_, _) as call:
-                        checkpoint("denoise", made.calls_done, plan.calls)
-                        made.add(call, sampler(call, made.given(call)))
-                        if made.calls_done == plan.calls:
-                            checkpoint("denoise", plan.calls, plan.calls)
-                    case None:  # others are at all that can be done
-                        checkpoint("denoise", made.calls_done, plan.calls)
-                        time.sleep(WAIT)
-        checkpoint("decode", wanted, wanted)
+        decisive = repr((identity, self.numbers, inputs, guidance, seed, fps))
+        return Clip(self, sampler, math.ceil(round(speech.seconds * fps, 6)), seed, decisive, checkpoint)
 
     def pictures(self, latents: Tensor) -> Tensor:
         """(n, 4, h, w) on the CPU to (n, H, W, 3) uint8, in pieces whose size depends on the frames' alone."""
@@ -175,6 +168,79 @@ class Audio2VideoPipeline:
                           scheduler, plan)  # fmt: skip
         sampler((0, 0), latents)
         self.pictures(latents[:GRID])
+
+
+class Clip:
+    """A clip in the making: what is to be computed, and what it takes."""
+
+    def __init__(
+        self,
+        pipeline: Audio2VideoPipeline,
+        sampler: Sampler,
+        wanted: int,
+        seed: int,
+        identity: str,
+        checkpoint: Checkpoint,
+    ) -> None:
+        self.pipeline, self.sampler, self.wanted = pipeline, sampler, wanted
+        self.seed, self.identity, self.checkpoint = seed, identity, checkpoint
+
+    @torch.inference_mode()
+    def frames(self, place: contract.Board | None, order: Order = wavefront) -> Iterator[Frames]:
+        """All frames in order, whoever computes them."""
+        plan, checkpoint = self.sampler.plan, self.checkpoint
+        sides = self.sampler.likeness.face.shape[2:]
+        latents = noise(plan.frames, sides, self.seed, self.pipeline.dtype)
+        board = Board.begin(plan, latents, self.wanted, self.sampler.step, place, self.identity, order)
+        del latents
+        with contextlib.closing(board):
+            while not board.complete:
+                if (frames := board.show()) is not None:
+                    yield frames.numpy()
+                    continue
+                match board.take():
+                    case Batch() as batch:
+                        checkpoint("decode", board.frames_shown, self.wanted)
+                        pictures = self.pipeline.pictures(board.final(batch))
+                        if board.next_to_show(batch):
+                            yield pictures[: self.wanted - board.frames_shown].numpy()
+                            board.pass_over(batch)
+                        else:
+                            board.add_frames(batch, pictures)
+                    case (_, _) as call:
+                        checkpoint("denoise", board.calls_done, plan.calls)
+                        board.add(call, self.sampler(call, board.given(call)))
+                        if board.calls_done == plan.calls:
+                            checkpoint("denoise", plan.calls, plan.calls)
+                    case None:  # others are at all that can be done
+                        checkpoint("denoise", board.calls_done, plan.calls)
+                        time.sleep(WAIT)
+        checkpoint("decode", self.wanted, self.wanted)
+
+    @torch.inference_mode()
+    def help(self, place: contract.Board) -> int:
+        """Compute what another process shows, for as long as that is there. Returns how many calls and batches."""
+        plan, done = self.sampler.plan, 0
+        size = torch.Size((plan.frames, 4, *self.sampler.likeness.face.shape[2:]))
+        try:
+            board = Board.join(
+                plan, size, self.pipeline.dtype, self.wanted, self.sampler.step, place.directory, self.identity
+            )
+        except (OSError, UnfitError):  # it has not begun yet, or is over
+            return 0
+        with contextlib.closing(board):
+            while board.attended:
+                self.checkpoint("help", done, plan.calls)
+                match board.take():
+                    case Batch() as batch:
+                        board.add_frames(batch, self.pipeline.pictures(board.final(batch)))
+                    case (_, _) as call:
+                        board.add(call, self.sampler(call, board.given(call)))
+                    case None:
+                        time.sleep(WAIT)
+                        continue
+                done += 1
+        return done
 
 
 def noise(frames: int, sides: torch.Size | tuple[int, int], seed: int, dtype: torch.dtype = torch.float32) -> Tensor:

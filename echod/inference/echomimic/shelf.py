@@ -56,6 +56,8 @@ class Shelf:
     decoded: NDArray[np.int64]  # (batches): 1 where frames are kept
     claims: NDArray[np.int64]  # (SEATS): the task that each has taken, or NOBODY
     shown: NDArray[np.int64]  # (1): batches that the owner is done with
+    owner: NDArray[np.int64]  # (1): the seat of who shows them
+    there = True  # as long as nobody has removed it
 
     def __init__(self, sizes: Sizes) -> None:
         self.sizes = sizes
@@ -73,6 +75,7 @@ class Shelf:
             "decoded": (self.sizes.batches,),
             "claims": (SEATS,),
             "shown": (1,),
+            "owner": (1,),
         }
 
     @property
@@ -165,6 +168,10 @@ class Directory(Shelf):
         if size != self._size or found != self._seal:
             return "it is of another clip, or of other models, devices or versions"
         return None
+
+    @property
+    def there(self) -> bool:  # type: ignore[override]
+        return os.fstat(self._board.fileno()).st_nlink > 0
 
     def _file(self, name: str) -> BinaryIO:
         descriptor = os.open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

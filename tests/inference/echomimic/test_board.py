@@ -159,7 +159,7 @@ def test_killed_while_it_writes(point: int, tmp_path: Path, monkeypatch: pytest.
 def test_many_hands(seed: int, workers: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Whoever computes what, in whatever order they end, with deaths and newcomers in between: the same clip."""
     chance, directory = random.Random(seed), tmp_path_factory.mktemp("board")
-    crew = [opened(PLAN, directory) for _ in range(workers)]
+    crew = [opened(PLAN, directory), *(joined(directory) for _ in range(workers - 1))]
     at: dict[int, Call | Batch] = {}
     for _ in range(20 * PLAN.calls):
         if (crew[0].shelf.levels == PLAN.steps).all():
@@ -172,7 +172,7 @@ def test_many_hands(seed: int, workers: int, tmp_path_factory: pytest.TempPathFa
             continue
         if chance.random() < 0.1:  # killed; another comes
             crew[who].close()
-            crew[who] = joined(directory)
+            crew[who] = joined(directory) if who else opened(PLAN, directory)
             del at[who]
             continue
         task = at.pop(who)
@@ -186,7 +186,7 @@ def test_many_hands(seed: int, workers: int, tmp_path_factory: pytest.TempPathFa
 
 
 def joined(directory: Path) -> Board:
-    return Board.join(PLAN, noise(PLAN), PLAN.frames, step, directory, "these models")
+    return Board.join(PLAN, noise(PLAN).shape, torch.float32, PLAN.frames, step, directory, "these models")
 
 
 def scratch(path: Path, at: int) -> None:
