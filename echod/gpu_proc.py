@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from echod.inference.contract import Engine, Portrait
+    from echod.inference.audio import Speech
+    from echod.inference.contract import Engine, Options, Portrait
 
 log = logging.getLogger("echod.gpu_proc")
 
@@ -151,7 +152,8 @@ class GpuProc:
             self.report(messages.Alive(self.doing))
             self.engines[name] = load_engine(name, Path(self.spec.weights), self.device)
         load_ms = round(1000 * (time.monotonic() - began))
-        self.report(messages.Ready(engines=list(self.engines), load_ms=load_ms))
+        numbers = {name: engine.numbers for name, engine in self.engines.items() if engine.numbers}
+        self.report(messages.Ready(engines=list(self.engines), numbers=numbers, load_ms=load_ms))
 
     def serve(self) -> None:
         while True:
@@ -161,6 +163,8 @@ class GpuProc:
         match order:
             case messages.Run():
                 self.run(order)
+            case messages.Help(run=run):
+                self.help(run)
             case messages.Prepare():
                 self.warm(order)
             case messages.Cancel(job=job, attempt=attempt):
@@ -190,6 +194,19 @@ class GpuProc:
         finally:
             self.running.pop()
             self.cancelled.discard((order.job, order.attempt))
+
+    def help(self, order: messages.Run) -> None:
+        """What goes wrong here is nothing to the job: its owner will see for itself."""
+        calls = 0
+        try:
+            calls = Help(self, order).take_part()
+        except Exception as error:
+            log.warning("could not help: %s", error, exc_info=error, extra={"job": order.job})
+            if is_out_of_memory(error):
+                self._release_memory()
+            if is_sticky(error):
+                raise Leaving from error
+        self.report(messages.Helped(order.job, calls))
 
     def _failed(self, order: messages.Run, error: Exception) -> None:
         failed, sticky = describe(order.attempt, error)
@@ -261,26 +278,20 @@ class Attempt:
     def make(self) -> life.Done:
         """Prepare, make the clip, write its manifest. Raises whatever the engine and the checkpoint raise."""
         from echod.inference import clip
-        from echod.inference.audio import Speech
-        from echod.inference.contract import Options
         from echod.inference.room import Room
 
         order, directory = self.order, Path(self.order.directory)
         began = time.monotonic()
-        size = (order.options.width, order.options.height)
-        portrait = self.worker.prepare(
-            order.engine, directory / job_files.PORTRAIT, order.portrait_sha256, size, order.box, self.checkpoint
-        )
+        portrait, speech, options = self._given()
         prepare_ms = round(1000 * (time.monotonic() - began))
-        options = order.options
         facts = clip.make_clip(
             self.engine,
             portrait,
-            Speech.open(directory / job_files.SPEECH),
-            Options(fps=options.fps, steps=options.steps, guidance=options.guidance, seed=options.seed),
+            speech,
+            options,
             directory,
             attempt=order.attempt,
-            lossless=options.lossless,
+            lossless=order.options.lossless,
             mark={"version": __version__},
             room=Room(directory, order.most, order.spare),
             checkpoint=self.checkpoint,
@@ -292,8 +303,21 @@ class Attempt:
             frames=facts.frames,
             crop=portrait.crop,
             faces=portrait.faces,
+            windows_resumed=facts.windows_resumed,
             timings_ms={"face": prepare_ms, **facts.timings_ms},
         )
+
+    def _given(self) -> tuple[Portrait, Speech, Options]:
+        from echod.inference.audio import Speech
+        from echod.inference.contract import Options
+
+        order, directory, options = self.order, Path(self.order.directory), self.order.options
+        size = (options.width, options.height)
+        portrait = self.worker.prepare(
+            order.engine, directory / job_files.PORTRAIT, order.portrait_sha256, size, order.box, self.checkpoint
+        )
+        chosen = Options(fps=options.fps, steps=options.steps, guidance=options.guidance, seed=options.seed)
+        return portrait, Speech.open(directory / job_files.SPEECH), chosen
 
     def _report(self, event: life.Progressed | life.FirstFrame, step_s: float = 0.0) -> None:
         self.worker.report(messages.Moved(job=self.order.job, event=event, step_s=step_s))
@@ -327,6 +351,25 @@ class Attempt:
         )
         # What comes after the last step of a stage takes a time of its own.
         self._report(progressed, self.worker.steps.get(key, 0.0) if done < total else 0.0)
+
+
+class Help(Attempt):
+    """A part in somebody else's attempt."""
+
+    def take_part(self) -> int:
+        from echod.inference.contract import Board
+        from echod.inference.room import Room
+
+        portrait, speech, options = self._given()
+        directory = Path(self.order.directory)
+        board = Board(directory / job_files.BOARD, Room(directory))
+        return self.engine.help(portrait, speech, options, self.checkpoint, board)
+
+    def checkpoint(self, stage: str, done: int, total: int) -> None:
+        if time.monotonic() - self._reported >= REPORT_INTERVAL:
+            self._reported = time.monotonic()
+            self.worker.report(messages.Alive(f"helping, {stage}"))
+        self.worker.poll()
 
 
 def read_portrait(path: Path) -> NDArray[np.uint8]:

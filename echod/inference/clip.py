@@ -23,10 +23,14 @@ from .video import ClipWriter, remux, thumbnail
 
 @dataclass(frozen=True)
 class ClipFacts:
-    """What was made. `timings_ms` has the time of each stage, `first_frame` and `total`, without suspended time."""
+    """What was made; `windows_resumed` of its windows were there already.
+
+    `timings_ms` has the time of each stage, `first_frame` and `total`, without suspended time.
+    """
 
     frames: int
     seconds: float
+    windows_resumed: int
     timings_ms: dict[str, int]
 
 
@@ -72,7 +76,7 @@ def make_clip(
     except BaseException:
         writer.abort()
         raise
-    return ClipFacts(writer.frames, writer.frames / options.fps, clock.finish())
+    return ClipFacts(writer.frames, writer.frames / options.fps, clock.begun.get(engine.windows, 0), clock.finish())
 
 
 def _publish(stream: Path, clip: Path, room: Room) -> None:
@@ -106,8 +110,10 @@ class _StageClock:
         self._began = self._stage_began = monotonic()
         self._stage = ""
         self.timings_ms: dict[str, int] = {}
+        self.begun: dict[str, int] = {}  # what was done of a stage when it began
 
     def checkpoint(self, stage: str, done: int, total: int) -> None:
+        self.begun.setdefault(stage, done)
         self._enter(stage)
         self.announce()
         before = monotonic()

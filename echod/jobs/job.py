@@ -63,6 +63,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     attempt: int = 0
     device: str | None = None
+    devices: tuple[str, ...] = ()  # all that have computed some of it, in the order they came
     deaths: int = 0
     exceptions: int = 0
     out_of_memory: int = 0
@@ -78,6 +79,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     crop: tuple[int, int, int, int] | None = None
     faces: int | None = None
     frames: int = 0
+    windows_resumed: int = 0
     timings_ms: dict[str, int] = {}
 
     @property

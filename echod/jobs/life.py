@@ -70,6 +70,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     frames: Count
     crop: tuple[int, int, int, int]
     faces: Count
+    windows_resumed: Count = 0  # those that an earlier attempt had computed
     timings_ms: dict[str, int]
 
 
@@ -88,6 +89,12 @@ class Lost(msgspec.Struct, frozen=True):
     attempt: int
     stalled: bool
     reason: str
+
+
+class Helped(msgspec.Struct, frozen=True):
+    """Another device has computed some of the clip."""
+
+    device: str
 
 
 class Requeued(msgspec.Struct, frozen=True):
@@ -115,6 +122,7 @@ Event: TypeAlias = (
     | Done
     | Failed
     | Lost
+    | Helped
     | Requeued
     | CancelRequested
     | Cancelled
@@ -145,6 +153,8 @@ def advance(job: Job, event: Event, now: float) -> Job:
             return _failed(job, event, now)
         case Lost():
             return _lost(job, event, now)
+        case Helped(device=device):
+            return job if device in job.devices else replace(job, devices=(*job.devices, device))
         case Requeued():
             return _again(job, now)
         case CancelRequested():
@@ -157,7 +167,9 @@ def _dispatched(job: Job, device: str, now: float) -> Job:
     if job.status != "queued" or job.speech is None:
         return job
     began = max(now, job.created_at)  # whatever the clock did meanwhile
-    return replace(job, status="in_progress", attempt=job.attempt + 1, device=device, started_at=began, **_FRESH)
+    devices = tuple(dict.fromkeys((*job.devices, device)))
+    job = replace(job, status="in_progress", attempt=job.attempt + 1, device=device, devices=devices, started_at=began)
+    return replace(job, **_FRESH)
 
 
 # What an attempt leaves behind must not show in the next one.
@@ -185,6 +197,7 @@ def _done(job: Job, event: Done, now: float) -> Job:
         frames=event.frames,
         crop=event.crop,
         faces=event.faces,
+        windows_resumed=event.windows_resumed,
         timings_ms={**({} if job.speak_ms is None else {"speak": job.speak_ms}), **event.timings_ms},
     )
 

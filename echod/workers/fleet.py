@@ -39,6 +39,7 @@ from echod.workers.worker import Main, Worker
 log = logging.getLogger("echod.fleet")
 
 STOP_SECONDS = 3.0  # an idle worker's time to leave
+REST = 1.0  # seconds for a worker that found nothing to help with
 GIVE_UP_SECONDS = 10.0  # then even one that SIGKILL does not end is left behind
 
 
@@ -79,6 +80,7 @@ class Fleet:
         self.stall_watch = StallWatch(self.workers, settings)
         self._avoid: dict[str, int] = {}  # job id -> worker that died under it
         self._portraits: tuple[messages.Prepare, ...] = ()  # those to keep warm
+        self._alone: Counter[str] = Counter()  # job id -> workers that died while they helped with it
         self._deadly: Counter[messages.Prepare] = Counter()  # workers that died while they prepared one
         self._tasks: set[asyncio.Task[Any]] = set()
         self._rest = asyncio.Event()  # set when no worker is busy
@@ -125,6 +127,8 @@ class Fleet:
         seat, worker.seat = worker.seat, Seat()
         if seat.preparing:
             self._deadly[seat.preparing] += 1
+        elif seat.helping and not seat.begun:
+            self._alone[seat.helping] += 1
         blamed, others = seat.lost()
         for job in others:
             self._apply(job.id, life.Requeued(job.attempt))
@@ -171,6 +175,8 @@ class Fleet:
                 worker.seat, worker.step_s = worker.seat.began(job), None
             case messages.Prepared(problem=problem):
                 self._prepared(worker, problem)
+            case messages.Helped(calls=calls):
+                self._helped(worker, calls)
             case messages.Alive():
                 pass
 
@@ -189,6 +195,8 @@ class Fleet:
     def _moved(self, worker: Worker, moved: messages.Moved) -> None:
         if isinstance(moved.event, life.Progressed):
             worker.step_s = moved.step_s or None
+            worker.left = moved.event.windows_total - moved.event.windows_done
+            self._share()
         elif not isinstance(moved.event, life.FirstFrame):
             if not worker.seat.holds(moved.job):
                 return
@@ -243,6 +251,49 @@ class Fleet:
         for worker in self.workers:
             if worker.seat.interruptible and (job := self.desk.queue.pop(self._suits(worker), conversation_only=True)):
                 self._reserve(worker, job)
+        self._share()
+
+    # Help
+
+    def _share(self) -> None:
+        """Have whoever is idle help with what others run: with conversations first, then where most is left."""
+        now = time.monotonic()
+        for worker in self.workers:
+            seat = worker.seat
+            if seat.state != "idle" or seat.helping or seat.preparing or now < worker.rests_until or self.draining:
+                continue
+            if owners := [owner for owner in self.workers if self._may_help(worker, owner)]:
+                owner = max(owners, key=lambda owner: (owner.seat.running.priority, owner.left))  # type: ignore[union-attr]
+                self._help(worker, owner)
+
+    def _may_help(self, worker: Worker, owner: Worker) -> bool:
+        job = owner.seat.running
+        return (
+            job is not None
+            and owner.seat.begun
+            and owner.left > 1
+            and job.engine in worker.numbers
+            and worker.numbers[job.engine] == owner.numbers.get(job.engine)
+            and self._alone[job.id] < life.MAX_DEATHS
+        )
+
+    def _help(self, worker: Worker, owner: Worker) -> None:
+        job = owner.seat.running
+        assert job is not None
+        if worker.send(messages.Help(self._order(job))):
+            worker.seat, worker.last_report = worker.seat.help(job.id), time.monotonic()
+            self.on_change()
+
+    def _helped(self, worker: Worker, calls: int) -> None:
+        if (job_id := worker.seat.helping) is None:
+            return
+        worker.seat = worker.seat.helped()
+        worker.helped += calls
+        worker.rests_until = 0.0 if calls else time.monotonic() + REST
+        if calls:
+            self._apply(job_id, life.Helped(worker.device))
+        self._share()
+        self.on_change()
 
     def _suits(self, worker: Worker) -> Callable[[Job], bool]:
         others = any(other.state != "failed" for other in self.workers if other is not worker)

@@ -1,6 +1,6 @@
 """What daemon and workers say to each other over ipc: msgspec structs in MessagePack, never pickle.
 
-Daemon to worker, one inbox per incarnation: Run, Prepare, Cancel, Stop. Worker to daemon, one shared socket: an
+Daemon to worker, one inbox per incarnation: Run, Help, Prepare, Cancel, Stop. Worker to daemon, one shared socket: an
 `Envelope` with the worker's number and epoch around one report; what befalls a job is told as the event that its life
 knows. Pictures and sound never travel here, paths do.
 """
@@ -48,6 +48,12 @@ class Prepare(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     height: int
 
 
+class Help(msgspec.Struct, frozen=True, tag=True):
+    """Compute for a job that another worker runs, until that is over; a Run is taken up in between."""
+
+    run: Run
+
+
 class Cancel(msgspec.Struct, frozen=True, tag=True):
     """End this attempt at its next checkpoint."""
 
@@ -59,7 +65,7 @@ class Stop(msgspec.Struct, frozen=True, tag=True):
     """Leave at the next checkpoint; whatever runs is abandoned."""
 
 
-Order: TypeAlias = Run | Prepare | Cancel | Stop
+Order: TypeAlias = Run | Help | Prepare | Cancel | Stop
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -70,9 +76,10 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Engines are loaded; the worker is idle."""
+    """Engines are loaded; the worker is idle. Whose `numbers` of an engine are the same may help each other."""
 
     engines: list[str]
+    numbers: dict[str, str] = {}
     load_ms: Count
 
 
@@ -109,13 +116,20 @@ class Prepared(msgspec.Struct, frozen=True, tag=True):
     problem: str | None = None
 
 
+class Helped(msgspec.Struct, frozen=True, tag=True):
+    """A Help is over; what became of it is so many window calls and batches of frames."""
+
+    job: str
+    calls: Count
+
+
 class Alive(msgspec.Struct, frozen=True, tag=True):
     """The worker passed a point outside any job (loading, warming up): it is not stalled."""
 
     doing: str
 
 
-Report: TypeAlias = Hello | Ready | NotReady | Began | Moved | Prepared | Alive
+Report: TypeAlias = Hello | Ready | NotReady | Began | Moved | Prepared | Helped | Alive
 
 
 class Envelope(msgspec.Struct, frozen=True):

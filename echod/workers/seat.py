@@ -26,6 +26,7 @@ class Seat(msgspec.Struct, frozen=True, kw_only=True):
     sent: bool = False  # whether the worker was told of `running`
     begun: bool = False  # whether it has said so
     leaving: bool = False
+    helping: str | None = None  # a job that another worker runs; whoever helps is idle to everybody else
     preparing: Prepare | None = None
     prepared: frozenset[Prepare] = frozenset()
 
@@ -38,7 +39,7 @@ class Seat(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def works(self) -> bool:
         """Whether the worker must report. While its only job is being committed it has nothing to say."""
-        return not self.ready or self.sent or bool(self.suspended or self.preparing)
+        return not self.ready or self.sent or bool(self.suspended or self.preparing or self.helping)
 
     @property
     def owes(self) -> bool:
@@ -78,6 +79,12 @@ class Seat(msgspec.Struct, frozen=True, kw_only=True):
             return replace(self, suspended=None)
         return self
 
+    def help(self, job_id: str) -> Seat:
+        return self._but(helping=job_id)
+
+    def helped(self) -> Seat:
+        return self._but(helping=None) if self.helping else self
+
     def prepare(self, portrait: Prepare) -> Seat:
         return replace(self, preparing=portrait)
 
@@ -92,7 +99,7 @@ class Seat(msgspec.Struct, frozen=True, kw_only=True):
         """
         on_top = self.running if self.sent else None
         blamed = on_top
-        if self.preparing:  # what was sent behind it has not begun: the death is the portrait's
+        if self.preparing or (self.helping and not self.begun):  # what was sent behind it has not begun
             blamed = None
         elif self.suspended and not self.begun:  # it never let the job on top begin
             blamed = self.suspended

@@ -20,6 +20,8 @@ class DeviceState(msgspec.Struct, frozen=True, kw_only=True):
     pid: int | None
     job: str | None
     suspended: str | None
+    helping: str | None  # a job that another worker runs
+    helped: int  # window calls and batches of frames of others' jobs, since the daemon started
     engines: list[str]
     restarts: int
     loads: int

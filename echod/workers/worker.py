@@ -44,6 +44,10 @@ class Worker:
         self.idle_since = 0.0
         self.last_report = 0.0
         self.step_s: float | None = None
+        self.left = 0  # windows of the running job
+        self.numbers: dict[str, str] = {}  # by engine
+        self.helped = 0  # calls and batches, since the daemon started
+        self.rests_until = 0.0  # it found nothing to help with
         self.stalled = False
         self.not_ready: messages.NotReady | None = None
         self.deaths_since_ready = 0
@@ -104,7 +108,7 @@ class Worker:
         self.seat = self.seat.loaded()
         self.deaths_since_ready, self.reason = 0, None
         self.loads += 1
-        self.engines = said.engines
+        self.engines, self.numbers = said.engines, said.numbers
 
     def has_died(self, ending: str) -> None:
         """It has failed if it died too often before it was ready, or has said that no restart would help."""
@@ -155,6 +159,8 @@ class Worker:
             pid=self._process.pid if self.alive else None,
             job=self.seat.running.id if self.seat.running else None,
             suspended=self.seat.suspended.id if self.seat.suspended else None,
+            helping=self.seat.helping,
+            helped=self.helped,
             engines=self.engines,
             restarts=self.epoch - 1,
             loads=self.loads,

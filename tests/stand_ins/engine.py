@@ -38,6 +38,7 @@ class ScriptedEngine:
     shares: Mapping[str, float] = {"face": 0.1, "decode": 0.9}
     windows = "decode"
     mark: Mapping[str, str] = {}
+    numbers: str | None = None
     prepared = 0
 
     def prepare(
@@ -50,6 +51,9 @@ class ScriptedEngine:
         # As many faces as portraits were prepared so far: a job shows whether its own was prepared again.
         crop = (0, 0, image.shape[1], image.shape[0])
         return Portrait(size=size, crop=crop, faces=self.prepared, nbytes=image.nbytes)
+
+    def help(self, *_: object) -> int:
+        return 0
 
     def frames(
         self, portrait: Any, speech: Speech, options: Options, checkpoint: Checkpoint, board: object = None

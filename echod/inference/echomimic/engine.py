@@ -43,7 +43,7 @@ class EchoMimicEngine:
         self.pipeline = Audio2VideoPipeline(models)
         self.window, self.overlap = window, overlap
         self.shares = _shares(self.preset.steps * (2 if self.preset.guidance > 1 else 1))
-        self.numbers = f"{self.pipeline.numbers} weights {models.fingerprint()}"
+        self.numbers: str | None = f"{self.pipeline.numbers} weights {models.fingerprint()}"
         self.mark: Mapping[str, str] = {"weights": "small random ones, not EchoMimic's"} if models.tiny else {}
 
     @classmethod
@@ -109,7 +109,7 @@ class EchoMimicEngine:
             fps=options.fps,
             window=self.window,
             overlap=self.overlap,
-            identity=self.numbers,
+            identity=str(self.numbers),
             checkpoint=checkpoint,
         )
 

@@ -73,7 +73,8 @@ class Audio2VideoPipeline:
     @property
     def numbers(self) -> str:
         """What computes, in which dtype, by which software: where any of it differs the last bits may."""
-        name = torch.cuda.get_device_name(self.device) if self.device.type == "cuda" else platform.machine()
+        cuda = self.device.type == "cuda"
+        name = torch.cuda.get_device_name(self.device) if cuda else f"{platform.machine()} x{torch.get_num_threads()}"
         return f"{name} {self.dtype} torch {torch.__version__}"
 
     @torch.inference_mode()

@@ -48,7 +48,7 @@ class PreviewEngine:
     shares: Mapping[str, float] = {"face": 0.05, "audio": 0.02, "decode": 0.92, "mux": 0.01}
     windows = "decode"
     mark: Mapping[str, str] = MappingProxyType({})
-    numbers = None  # its clips take seconds
+    numbers: str | None = None  # its clips take seconds
 
     def __init__(self) -> None:
         # Both networks load when they are first asked: now, and not under the first job.

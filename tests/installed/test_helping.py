@@ -1,0 +1,124 @@
+"""Idle workers help with the clip of another one: the same frames, and nothing lost when they die."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from echod.inference.audio import Speech
+from echod.inference.clip import make_clip
+from echod.inference.contract import Options
+from echod.inference.echomimic.engine import EchoMimicEngine
+from echod.inference.echomimic.tiny import init_tiny
+from tests.drivers.running import RunningDaemon, gone
+from tests.making.media import EXAMPLES, write_wav
+from tests.making.playback import play
+
+SECONDS, STEPS = 2.0, 4
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    directory = tmp_path_factory.mktemp("weights")
+    init_tiny(directory)
+    return directory
+
+
+@pytest.fixture(scope="module")
+def daemon(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator[RunningDaemon]:
+    flags = ("--devices", "cpu,cpu", "--engine", "echomimic", "--weights", str(weights))
+    with RunningDaemon(tmp_path_factory.mktemp("daemon"), *flags) as daemon:
+        daemon.until_idle()
+        yield daemon
+
+
+@pytest.fixture(scope="module")
+def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_wav(tmp_path_factory.mktemp("speech") / "speech.wav", SECONDS)
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory, weights: Path, speech: Path) -> NDArray[np.uint8]:
+    """The frames that one process makes of it, with as many threads as a worker has."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
+    try:
+        out = tmp_path_factory.mktemp("alone")
+        engine = EchoMimicEngine.load("echomimic", weights, "cpu")
+        portrait = engine.prepare(np.asarray(Image.open(EXAMPLES / "portrait.png").convert("RGB")), (128, 128))
+        make_clip(engine, portrait, Speech.open(speech), Options(steps=STEPS), out, lossless=True)
+        return play(out / "clip.mp4").frames
+    finally:
+        torch.set_num_threads(threads)
+
+
+def submit(daemon: RunningDaemon, speech: Path) -> str:
+    with daemon.http() as http:
+        answer = http.post(
+            "/v1/videos",
+            data={"size": "128x128", "steps": str(STEPS), "lossless": "true"},
+            files={"input_reference": (EXAMPLES / "portrait.png").read_bytes(), "audio_reference": speech.read_bytes()},
+        )
+        return str(answer.raise_for_status().json()["id"])
+
+
+def frames(daemon: RunningDaemon, video: str, into: Path) -> NDArray[np.uint8]:
+    with daemon.http() as http:
+        clip = into / "clip.mp4"
+        clip.write_bytes(http.get(f"/v1/videos/{video}/content").raise_for_status().content)
+        return play(clip).frames
+
+
+def test_the_idle_one_helps(daemon: RunningDaemon, speech: Path, alone: NDArray[np.uint8], tmp_path: Path) -> None:
+    """Both workers compute one clip, which has the frames of one made alone; both are said to have taken part."""
+    before = sum(device["helped"] for device in daemon.devices())
+    video = submit(daemon, speech)
+    with daemon.client() as client:
+        job = [event["video"] for event in client.follow(video)][-1]
+    assert (job["status"], job["echod"]["attempt"]) == ("completed", 1)
+    while any(device["helping"] for device in daemon.devices()):
+        daemon.notice()
+    assert sum(device["helped"] for device in daemon.devices()) > before + 10
+    assert np.array_equal(frames(daemon, video, tmp_path), alone)
+
+
+def test_helpers_that_die(daemon: RunningDaemon, speech: Path, alone: NDArray[np.uint8], tmp_path: Path) -> None:
+    """What a helper was at is done by another; the attempt is the first, and after two deaths the job runs alone."""
+    video, killed = submit(daemon, speech), 0
+    with daemon.client() as client:
+        for event in client.follow(video):
+            job = event["video"]
+            for device in daemon.devices():
+                if device["helping"] == video:
+                    os.kill(device["pid"], signal.SIGKILL)
+                    gone([device["pid"]])
+                    killed += 1
+    assert (job["status"], job["echod"]["attempt"]) == ("completed", 1)
+    assert killed in (1, 2)
+    assert np.array_equal(frames(daemon, video, tmp_path), alone)
+    daemon.until_idle()
+
+
+def test_the_owner_dies(daemon: RunningDaemon, speech: Path, alone: NDArray[np.uint8], tmp_path: Path) -> None:
+    """Another worker goes on with what all of them have computed."""
+    video = submit(daemon, speech)
+    with daemon.client() as client:
+        for event in client.follow(video):
+            job = event["video"]
+            if job["echod"]["attempt"] == 1 and job["echod"]["windows_done"] * 2 > job["echod"]["windows_total"] > 0:
+                owner = next(device for device in daemon.devices() if device["job"] == video)
+                os.kill(owner["pid"], signal.SIGKILL)
+                gone([owner["pid"]])
+                break
+        job = [event["video"] for event in client.follow(video)][-1]
+    assert (job["status"], job["echod"]["attempt"]) == ("completed", 2)
+    assert job["echod"]["windows_resumed"] * 2 > job["echod"]["windows_total"]
+    assert np.array_equal(frames(daemon, video, tmp_path), alone)
