@@ -62,8 +62,10 @@ class Extras(TypedDict, total=False):
     stage: str | None
     windows_done: int
     windows_total: int
+    windows_resumed: int
     seed: int
     device: str | None
+    devices: list[str]
     attempt: int
     engine: str
     spoken: bool
