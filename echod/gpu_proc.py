@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("echod.gpu_proc")
 
 REPORT_INTERVAL = 0.05  # seconds between two progress reports of one stage
+WAITING = "wait"  # inference's own name for a checkpoint while others compute
 STEP_WEIGHT = 0.2  # of the newest step in the rolling step time
 
 
@@ -324,11 +325,21 @@ class Attempt:
 
     def checkpoint(self, stage: str, done: int, total: int) -> None:
         """Called by engines between windows, steps and batches: progress out, orders in."""
-        self._note(stage, done, total)
+        if stage == WAITING:
+            self._alive(stage)
+        else:
+            self._note(stage, done, total)
         self.worker.poll()  # another job may run in here for minutes
         self._passed = time.monotonic()
         if (self.order.job, self.order.attempt) in self.worker.cancelled:
             raise CancelledAttempt
+
+    def _alive(self, stage: str) -> None:
+        """No step of the work, so that it is not timed as one."""
+        self._stage, now = "", time.monotonic()
+        if now - self._reported >= REPORT_INTERVAL:
+            self._reported = now
+            self.worker.report(messages.Alive(stage))
 
     def _note(self, stage: str, done: int, total: int) -> None:
         now, key = time.monotonic(), (*self._kind, stage)
@@ -366,9 +377,7 @@ class Help(Attempt):
         return self.engine.help(portrait, speech, options, self.checkpoint, board)
 
     def checkpoint(self, stage: str, done: int, total: int) -> None:
-        if time.monotonic() - self._reported >= REPORT_INTERVAL:
-            self._reported = time.monotonic()
-            self.worker.report(messages.Alive(f"helping, {stage}"))
+        self._alive(stage)
         self.worker.poll()
 
 

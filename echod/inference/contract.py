@@ -30,6 +30,8 @@ Rect: TypeAlias = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, inside 
 # (stage, done, total), called in the caller's thread between windows, steps and batches and before each stage. It may
 # raise (the job was cancelled) and may block for minutes (another job runs inside it): hold no lock across it.
 Checkpoint: TypeAlias = Callable[[str, int, int], None]
+WAITING = "wait"  # the stage of a checkpoint that is passed while others compute: no step of the work
+HELPING = "help"  # and of one that is passed for somebody else's clip
 
 
 def no_checkpoint(stage: str, done: int, total: int) -> None:
@@ -105,7 +107,7 @@ class Engine(Protocol):
     def help(self, portrait: Any, speech: Speech, options: Options, checkpoint: Checkpoint, board: Board) -> int:
         """Compute for a clip whose `frames` another process iterates over. Returns how many calls and batches; 0: none.
 
-        The checkpoint's stage is "help". Of engines without `numbers` nobody asks it.
+        Of engines without `numbers` nobody asks it.
         """
         ...
 

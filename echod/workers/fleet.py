@@ -39,6 +39,7 @@ from echod.workers.worker import Main, Worker
 log = logging.getLogger("echod.fleet")
 
 STOP_SECONDS = 3.0  # an idle worker's time to leave
+HELPERS_LOST = 2  # then a job runs alone
 REST = 1.0  # seconds for a worker that found nothing to help with
 GIVE_UP_SECONDS = 10.0  # then even one that SIGKILL does not end is left behind
 
@@ -262,32 +263,24 @@ class Fleet:
             seat = worker.seat
             if seat.state != "idle" or seat.helping or seat.preparing or now < worker.rests_until or self.draining:
                 continue
-            if owners := [owner for owner in self.workers if self._may_help(worker, owner)]:
-                owner = max(owners, key=lambda owner: (owner.seat.running.priority, owner.left))  # type: ignore[union-attr]
-                self._help(worker, owner)
+            running = [(owner.seat.running, owner) for owner in self.workers if owner.seat.begun and owner.left > 1]
+            if jobs := [(job, owner) for job, owner in running if job and self._may_help(worker, job, owner)]:
+                self._help(worker, *max(jobs, key=lambda each: (each[0].priority, each[1].left)))
 
-    def _may_help(self, worker: Worker, owner: Worker) -> bool:
-        job = owner.seat.running
-        return (
-            job is not None
-            and owner.seat.begun
-            and owner.left > 1
-            and job.engine in worker.numbers
-            and worker.numbers[job.engine] == owner.numbers.get(job.engine)
-            and self._alone[job.id] < life.MAX_DEATHS
-        )
+    def _may_help(self, worker: Worker, job: Job, owner: Worker) -> bool:
+        numbers = owner.numbers.get(job.engine)
+        return numbers is not None and numbers == worker.numbers.get(job.engine) and self._alone[job.id] < HELPERS_LOST
 
-    def _help(self, worker: Worker, owner: Worker) -> None:
-        job = owner.seat.running
-        assert job is not None
+    def _help(self, worker: Worker, job: Job, owner: Worker) -> None:
         if worker.send(messages.Help(self._order(job))):
             worker.seat, worker.last_report = worker.seat.help(job.id), time.monotonic()
+            worker.step_s = owner.step_s
             self.on_change()
 
     def _helped(self, worker: Worker, calls: int) -> None:
         if (job_id := worker.seat.helping) is None:
             return
-        worker.seat = worker.seat.helped()
+        worker.seat, worker.step_s = worker.seat.helped(), None
         worker.helped += calls
         worker.rests_until = 0.0 if calls else time.monotonic() + REST
         if calls:

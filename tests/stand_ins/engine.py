@@ -72,6 +72,26 @@ class ScriptedEngine:
         checkpoint("decode", total, total)
 
 
+class HelpfulEngine(ScriptedEngine):
+    """Waits at its first frame for the test to open the gate; whoever helps does so until the clip is there."""
+
+    numbers = "the same"
+
+    def help(self, portrait: Any, speech: Speech, options: Options, checkpoint: Checkpoint, board: object) -> int:
+        while not (speech.path.parent / "clip.mp4").exists():
+            checkpoint("help", 0, 1)
+            time.sleep(0.002)
+        return 7
+
+    def frames(
+        self, portrait: Any, speech: Speech, options: Options, checkpoint: Checkpoint, board: object = None
+    ) -> Iterator[Frames]:
+        while not (speech.path.parent / "gate").exists():
+            checkpoint("decode", 0, round(speech.seconds * options.fps))
+            time.sleep(0.002)
+        yield from super().frames(portrait, speech, options, checkpoint)
+
+
 def behave(seed: int, directory: Path, checkpoint: Any) -> None:
     match seed:
         case 1:  # GATED: passes checkpoints until the test opens the gate
@@ -140,6 +160,11 @@ def work(spec: gpu_proc.Spec, load: Callable[..., Any]) -> None:
 def main(spec: gpu_proc.Spec) -> None:
     """A worker with the scripted engine."""
     work(spec, lambda *_: ScriptedEngine())
+
+
+def helpful(spec: gpu_proc.Spec) -> None:
+    """A worker whose engine helps others."""
+    work(spec, lambda *_: HelpfulEngine())
 
 
 def never_ready(spec: gpu_proc.Spec) -> None:

@@ -40,6 +40,19 @@ def test_what_is_expected_of_it(seat: Seat, state: str, works: bool, owes: bool)
     assert (seat.state, seat.works, seat.owes) == (state, works, owes)
 
 
+def test_whoever_helps_is_idle_and_owes_a_sign_of_life() -> None:
+    """A death while it helps is nobody's; that of a job which it has begun meanwhile is that job's."""
+    helping = IDLE.help("another's")
+    assert (helping.state, helping.works) == ("idle", True)
+    assert helping.lost() == (None, [])
+    assert helping.reserve(BATCH).told(BATCH).lost() == (None, [BATCH])
+    begun = helping.reserve(BATCH).told(BATCH).began("batch")
+    assert begun.lost() == (BATCH, [])
+    assert begun.ended("batch") == helping
+    assert begun.helped().helping is None
+    assert helping.helped() == IDLE
+
+
 def test_what_it_was_told_is_the_committed_attempt() -> None:
     """The job that was taken from the queue gives way to its next attempt."""
     attempt = msgspec.structs.replace(BATCH, status="in_progress", attempt=1)

@@ -24,7 +24,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from .. import contract
 from ..audio import Speech
-from ..contract import Checkpoint, Frames, Image, Size, no_checkpoint
+from ..contract import HELPING, WAITING, Checkpoint, Frames, Image, Size, no_checkpoint
 from ..errors import InputError
 from ..limits import DEFAULT_SEED
 from . import audio_features
@@ -214,7 +214,7 @@ class Clip:
                         if board.calls_done == plan.calls:
                             checkpoint("denoise", plan.calls, plan.calls)
                     case None:  # others are at all that can be done
-                        checkpoint("denoise", board.calls_done, plan.calls)
+                        checkpoint(WAITING, 0, 1)
                         time.sleep(WAIT)
         checkpoint("decode", self.wanted, self.wanted)
 
@@ -231,7 +231,7 @@ class Clip:
             return 0
         with contextlib.closing(board):
             while board.attended:
-                self.checkpoint("help", done, plan.calls)
+                self.checkpoint(HELPING, done, plan.calls)
                 match board.take():
                     case Batch() as batch:
                         board.add_frames(batch, self.pipeline.pictures(board.final(batch)))
