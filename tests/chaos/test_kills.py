@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -71,7 +72,8 @@ class Ordeal:
         os.kill(worker["pid"], signal.SIGSTOP)
         held = self.daemon.devices()[worker["worker"]]
         if (held["pid"], held["state"]) != (worker["pid"], "busy"):
-            os.kill(worker["pid"], signal.SIGCONT)  # it ended its job, or its life, just before
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(worker["pid"], signal.SIGCONT)  # it ended its job, or its life, just before
             return False
         self.hits[held["job"]] += 1
         os.kill(worker["pid"], signal.SIGKILL)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from PIL import Image
 from safetensors.torch import load_file
 
 from echod.inference import face
 from echod.inference.audio import Speech
-from echod.inference.echomimic import pipeline as stages
+from echod.inference.echomimic.board import Board
 from echod.inference.echomimic.pipeline import Audio2VideoPipeline
 from tests.parity.golden import GOLDEN
 
@@ -32,14 +32,14 @@ def test_witness(pipeline: Audio2VideoPipeline, monkeypatch: pytest.MonkeyPatch)
     np.testing.assert_array_equal(crop, expected["ref_image_rgb"])
     np.testing.assert_array_equal(mask, expected["mask"])
 
-    kept: list[torch.Tensor] = []
-    draw = stages.noise
+    kept: list[Board] = []
+    begin = Board.begin
 
-    def drawn(*given: object) -> torch.Tensor:
-        kept.append(draw(*given))  # type: ignore[arg-type]
+    def begun(*given: Any) -> Board:
+        kept.append(begin(*given))
         return kept[-1]
 
-    monkeypatch.setattr(stages, "noise", drawn)  # the latents, which are denoised in place
+    monkeypatch.setattr(Board, "begin", begun)
     likeness = pipeline.prepare(crop, mask)
     made = pipeline(
         likeness,
@@ -47,7 +47,8 @@ def test_witness(pipeline: Audio2VideoPipeline, monkeypatch: pytest.MonkeyPatch)
         **{name: facts[name] for name in ("steps", "guidance", "seed", "fps", "window", "overlap")},
     )
     frames = np.concatenate(list(made)).astype(int)
-    latents, recorded = kept[0].transpose(0, 1)[None], expected["final_latents"]
+    latents = kept[0].shelf.latents[facts["steps"] % 2].transpose(0, 1)[None]
+    recorded = expected["final_latents"]
     assert latents.shape == recorded.shape
     assert float((latents - recorded).norm() / recorded.norm()) < 1e-4
     theirs = expected["video_uint8"][0].permute(1, 2, 3, 0).numpy()
