@@ -283,13 +283,12 @@ class Attempt:
 
         order, directory = self.order, Path(self.order.directory)
         began = time.monotonic()
-        portrait, speech, options = self._given()
+        portrait = self._portrait()
         prepare_ms = round(1000 * (time.monotonic() - began))
         facts = clip.make_clip(
             self.engine,
             portrait,
-            speech,
-            options,
+            *self._given(),
             directory,
             attempt=order.attempt,
             lossless=order.options.lossless,
@@ -308,17 +307,19 @@ class Attempt:
             timings_ms={"face": prepare_ms, **facts.timings_ms},
         )
 
-    def _given(self) -> tuple[Portrait, Speech, Options]:
+    def _portrait(self) -> Portrait:
+        order, options = self.order, self.order.options
+        path, size = Path(order.directory) / job_files.PORTRAIT, (options.width, options.height)
+        return self.worker.prepare(order.engine, path, order.portrait_sha256, size, order.box, self.checkpoint)
+
+    def _given(self) -> tuple[Speech, Options]:
+        """What `frames` takes beside the portrait."""
         from echod.inference.audio import Speech
         from echod.inference.contract import Options
 
-        order, directory, options = self.order, Path(self.order.directory), self.order.options
-        size = (options.width, options.height)
-        portrait = self.worker.prepare(
-            order.engine, directory / job_files.PORTRAIT, order.portrait_sha256, size, order.box, self.checkpoint
-        )
+        options = self.order.options
         chosen = Options(fps=options.fps, steps=options.steps, guidance=options.guidance, seed=options.seed)
-        return portrait, Speech.open(directory / job_files.SPEECH), chosen
+        return Speech.open(Path(self.order.directory) / job_files.SPEECH), chosen
 
     def _report(self, event: life.Progressed | life.FirstFrame, step_s: float = 0.0) -> None:
         self.worker.report(messages.Moved(job=self.order.job, event=event, step_s=step_s))
@@ -371,10 +372,9 @@ class Help(Attempt):
         from echod.inference.contract import Board
         from echod.inference.room import Room
 
-        portrait, speech, options = self._given()
         directory = Path(self.order.directory)
         board = Board(directory / job_files.BOARD, Room(directory))
-        return self.engine.help(portrait, speech, options, self.checkpoint, board)
+        return self.engine.help(self._portrait(), *self._given(), self.checkpoint, board)
 
     def checkpoint(self, stage: str, done: int, total: int) -> None:
         self._alive(stage)

@@ -30,7 +30,7 @@ def devices(as_json: bool, url: str | None, reconnect: float) -> None:
             state["state"],
             str(state["pid"] or "-"),
             ",".join(state["engines"]) or "-",
-            state["job"] or "-",
+            state["job"] or (f"helps {state['helping']}" if state["helping"] else "-"),
             str(state["restarts"]),
             state["reason"] or "",
         )

@@ -80,10 +80,10 @@ class Seat(msgspec.Struct, frozen=True, kw_only=True):
         return self
 
     def help(self, job_id: str) -> Seat:
-        return self._but(helping=job_id)
+        return replace(self, helping=job_id)
 
     def helped(self) -> Seat:
-        return self._but(helping=None) if self.helping else self
+        return replace(self, helping=None) if self.helping else self
 
     def prepare(self, portrait: Prepare) -> Seat:
         return replace(self, preparing=portrait)

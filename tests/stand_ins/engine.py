@@ -52,7 +52,7 @@ class ScriptedEngine:
         crop = (0, 0, image.shape[1], image.shape[0])
         return Portrait(size=size, crop=crop, faces=self.prepared, nbytes=image.nbytes)
 
-    def help(self, *_: object) -> int:
+    def help(self, portrait: Any, speech: Speech, options: Options, checkpoint: Checkpoint, board: object) -> int:
         return 0
 
     def frames(

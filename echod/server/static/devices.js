@@ -63,13 +63,15 @@ function render() {
   queue();
 }
 
-function worker({ device, state, engines, job, restarts, reason }) {
+function worker({ device, state, engines, job, helping, restarts, reason }) {
   const video = jobs.get(job);
+  const helped = jobs.get(helping);
   return element("li", { className: "panel worker", "data-state": state },
     element("p", { className: "state", "data-state": state }, t(STATES[state])),
     element("h2", {}, device),
     element("p", { className: "soft" }, engines.join(", ") || t("Nothing loaded yet")),
     job && element("p", {}, element("a", { href: `#/clip/${job}` }, video ? titleOf(video) : job)),
+    !job && helping && element("p", { className: "soft" }, t("Helps with {title}", { title: helped ? titleOf(helped) : helping })),
     job && video && element("progress", { max: 100, value: video.progress, "aria-label": t("Progress") }),
     reason && element("p", { className: "problem" }, reason),
     restarts > 0 && element("p", { className: "soft" }, restarted(restarts)),

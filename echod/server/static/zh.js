@@ -155,6 +155,7 @@ export const chinese = {
   "Your waiting clips": "我的等待中的视频",
   "No clip is waiting.": "没有等待中的视频。",
   "None of your clips is waiting.": "你没有等待中的视频。",
+  "Helps with {title}": "正在协助 {title}",
   "restarted once": "重启过一次",
   "restarted {n} times": "重启过 {n} 次",
 
