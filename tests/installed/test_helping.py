@@ -22,7 +22,7 @@ from tests.drivers.running import RunningDaemon, gone
 from tests.making.media import EXAMPLES, write_wav
 from tests.making.playback import play
 
-SECONDS, STEPS = 2.0, 4
+SECONDS, STEPS = 1.5, 3
 
 
 @pytest.fixture(scope="module")
