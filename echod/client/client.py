@@ -64,17 +64,25 @@ class Extras(TypedDict, total=False):
     windows_total: int
     windows_resumed: int
     seed: int
+    fps: int
+    steps: int | None
+    guidance: float | None
+    lossless: bool
     device: str | None
     devices: list[str]
     attempt: int
     engine: str
     spoken: bool
+    conversation: bool
     voice: str | None
     faces: int | None
+    portrait: dict[str, Any]
     crop: list[int] | None
     warnings: list[Warned]
     frames: int
     url: str | None
+    thumbnail_url: str | None
+    stream_url: str | None
     timings_ms: dict[str, int]
 
 

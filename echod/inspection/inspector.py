@@ -1,4 +1,4 @@
-"""Inspection, the daemon's side: what clients send is decoded by children (`inspection_proc`) and nowhere else.
+"""Inspection, the daemon's side: what clients send is decoded by children (`inspection.proc`) and nowhere else.
 
 Portraits and recordings have children of their own, two at most for each, and an account holds one of the two: however
 much it sends, and however long that takes, another account's file is taken up at once.

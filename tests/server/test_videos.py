@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from echod.client.client import Extras
 from echod.errors import EchodError
 from tests.drivers.asking import receive, refusal
 from tests.stand_ins.daemon import Daemon
@@ -125,6 +126,12 @@ async def test_life_of_a_job(daemon: Daemon) -> None:
     assert video["completed_at"] <= video["expires_at"]
     assert (video["echod"]["crop"], video["echod"]["timings_ms"]) == ([1, 2, 3, 4], {"decode": 1500})
     assert "openai-poll-after-ms" not in answer.headers
+
+
+async def test_clients_know_what_is_told(daemon: Daemon) -> None:
+    """Every field beyond OpenAI's has its type in the client."""
+    video = (await daemon.http.get(f"/v1/videos/{await daemon.submit()}")).json()
+    assert video["echod"].keys() == Extras.__annotations__.keys()
 
 
 async def test_queue_position(daemon: Daemon) -> None:

@@ -1,4 +1,4 @@
-"""A child that holds speech models of this box. Started by `local_models.Models`.
+"""A child that holds speech models of this box. Started by `models.Models`.
 
 One thread hears, one replies and one speaks, so that none waits for another; each does one request after the other.
 What is not wanted any more ends before its model's next token, a sentence before its next piece.
