@@ -5,7 +5,8 @@
     speak  text in, as it comes; pcm16, mono, SPEAK_RATE out, as it comes
 
 A backend makes one attempt and raises `Failure` and nothing else. It need not watch the clock: `attempts` does, and
-ends an attempt by cancelling it at any await or closing it at any yield. The backend then lets go of everything at once.
+ends an attempt by cancelling it at any await or closing it at any yield. The backend then lets go of everything at
+once.
 """
 
 from __future__ import annotations
