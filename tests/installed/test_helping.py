@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import random
 import signal
+import threading
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from echod.client.client import Video
 from echod.inference.audio import Speech
 from echod.inference.clip import make_clip
 from echod.inference.contract import Options
@@ -70,6 +74,17 @@ def submit(daemon: RunningDaemon, speech: Path) -> str:
         return str(answer.raise_for_status().json()["id"])
 
 
+def state(daemon: RunningDaemon, video: str) -> str:
+    with daemon.http() as http:
+        return str(http.get(f"/v1/videos/{video}").raise_for_status().json()["status"])
+
+
+def followed(daemon: RunningDaemon, video: str) -> Video:
+    """The job once it has ended."""
+    with daemon.client() as client:
+        return [event["video"] for event in client.follow(video)][-1]
+
+
 def frames(daemon: RunningDaemon, video: str, into: Path) -> NDArray[np.uint8]:
     with daemon.http() as http:
         clip = into / "clip.mp4"
@@ -81,8 +96,7 @@ def test_the_idle_one_helps(daemon: RunningDaemon, speech: Path, alone: NDArray[
     """Both workers compute one clip, which has the frames of one made alone; both are said to have taken part."""
     before = sum(device["helped"] for device in daemon.devices())
     video = submit(daemon, speech)
-    with daemon.client() as client:
-        job = [event["video"] for event in client.follow(video)][-1]
+    job = followed(daemon, video)
     assert (job["status"], job["echod"]["attempt"]) == ("completed", 1)
     while any(device["helping"] for device in daemon.devices()):
         daemon.notice()
@@ -118,7 +132,44 @@ def test_the_owner_dies(daemon: RunningDaemon, speech: Path, alone: NDArray[np.u
                 os.kill(owner["pid"], signal.SIGKILL)
                 gone([owner["pid"]])
                 break
-        job = [event["video"] for event in client.follow(video)][-1]
+    job = followed(daemon, video)
     assert (job["status"], job["echod"]["attempt"]) == ("completed", 2)
     assert job["echod"]["windows_resumed"] * 2 > job["echod"]["windows_total"]
     assert np.array_equal(frames(daemon, video, tmp_path), alone)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_all_of_it_together(tmp_path: Path, weights: Path, speech: Path, alone: NDArray[np.uint8]) -> None:
+    """Owners, helpers and the daemon are killed anywhere: nothing is lost or doubled, and every clip has its frames."""
+    dice = random.Random(seed := int(os.environ.get("ECHOD_CHAOS_SEED", random.randrange(1 << 32))))
+    kills: Counter[str] = Counter()
+    flags = ("--devices", "cpu,cpu", "--engine", "echomimic", "--weights", str(weights))
+    with RunningDaemon(tmp_path, *flags) as daemon:
+        daemon.until_idle()
+        videos = []
+        for _ in range(6):  # one at a time, or nobody would have time to help
+            videos.append(video := submit(daemon, speech))
+            planned = dice.sample(["owner", "helper", "helper", "daemon"], 2)
+            while planned and state(daemon, video) in ("queued", "in_progress"):
+                kind, devices = planned[0], daemon.devices()
+                target = [d for d in devices if d["helping" if kind == "helper" else "job"] == video]
+                if not target or dice.random() < 0.8:
+                    threading.Event().wait(0.05)
+                    continue
+                if kind == "daemon":
+                    daemon.kill()
+                    daemon.start()
+                    daemon.until_idle()
+                else:
+                    os.kill(target[0]["pid"], signal.SIGKILL)
+                    gone([target[0]["pid"]])
+                kills[planned.pop(0)] += 1
+            job = followed(daemon, video)
+            assert job["status"] == "completed", job
+            assert np.array_equal(frames(daemon, video, tmp_path), alone)
+            assert not (daemon.state_dir / "jobs" / video / "board").exists()
+        with daemon.client() as client:
+            assert sorted(job["id"] for job in client.videos()) == sorted(videos)
+    print(f"ECHOD_CHAOS_SEED={seed} jobs={len(videos)} kills={dict(kills)}")
+    assert kills.total() >= 6

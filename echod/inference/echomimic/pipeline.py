@@ -232,16 +232,23 @@ class Clip:
         with contextlib.closing(board):
             while board.attended:
                 self.checkpoint(HELPING, done, plan.calls)
-                match board.take():
-                    case Batch() as batch:
-                        board.add_frames(batch, self.pipeline.pictures(board.final(batch)))
-                    case (_, _) as call:
-                        board.add(call, self.sampler(call, board.given(call)))
-                    case None:
-                        time.sleep(WAIT)
-                        continue
-                done += 1
+                try:
+                    done += self._help_once(board)
+                except OSError:
+                    if board.attended:
+                        raise
         return done
+
+    def _help_once(self, board: Board) -> int:
+        match board.take():
+            case Batch() as batch:
+                board.add_frames(batch, self.pipeline.pictures(board.final(batch)))
+            case (_, _) as call:
+                board.add(call, self.sampler(call, board.given(call)))
+            case None:
+                time.sleep(WAIT)
+                return 0
+        return 1
 
 
 def noise(frames: int, sides: torch.Size | tuple[int, int], seed: int, dtype: torch.dtype = torch.float32) -> Tensor:

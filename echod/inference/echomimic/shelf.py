@@ -157,7 +157,8 @@ class Directory(Shelf):
 
     def _enter(self) -> str | None:
         """Take a seat. Returns why the board there cannot be used; empty where there is none."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        if self._room is not None:  # who joins makes nothing: the clip may be there by now, or its job be gone
+            self.path.mkdir(exist_ok=True)
         self._lock, self._board = self._file("lock"), self._file("board")
         self.seat = next((seat for seat in range(SEATS) if _locks(self._file(f"seat.{seat}"))), SEATS)
         if self.seat == SEATS:
@@ -191,8 +192,11 @@ class Directory(Shelf):
     def present(self, seat: int) -> bool:
         if seat == self.seat:
             return True
-        with (self.path / f"seat.{seat}").open("ab") as file:
-            return not _locks(file)
+        try:
+            with (self.path / f"seat.{seat}").open("rb") as file:
+                return not _locks(file)
+        except FileNotFoundError:
+            return False
 
     def keep(self, name: str, tensors: dict[str, Tensor]) -> None:
         data = safetensors.torch.save(tensors)

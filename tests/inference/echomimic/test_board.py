@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import random
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -187,6 +188,20 @@ def test_many_hands(seed: int, workers: int, tmp_path_factory: pytest.TempPathFa
 
 def joined(directory: Path) -> Board:
     return Board.join(PLAN, noise(PLAN).shape, torch.float32, PLAN.frames, step, directory, "these models")
+
+
+def test_who_joins_makes_nothing(tmp_path: Path) -> None:
+    """The clip may be there by the time that a helper comes, or its job may have been deleted."""
+    with pytest.raises(OSError):
+        joined(tmp_path / "board")
+    assert list(tmp_path.iterdir()) == []
+    owner = opened(PLAN, tmp_path / "board")
+    helper = joined(tmp_path / "board")
+    before = helper.attended
+    shutil.rmtree(tmp_path / "board")
+    assert (before, helper.attended) == (True, False)
+    helper.close()
+    owner.close()
 
 
 def scratch(path: Path, at: int) -> None:
