@@ -8,7 +8,6 @@ where a conversation job runs on top of a batch job, as a nested call.
 from __future__ import annotations
 
 import faulthandler
-import json
 import logging
 import os
 import signal
@@ -18,7 +17,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import zmq
 
 from echod import __version__
@@ -26,13 +24,12 @@ from echod.host import logs
 from echod.host.process import die_with_parent, exit_at_once
 from echod.jobs import folder as job_files
 from echod.jobs import life
+from echod.provenance import manifest
+from echod.provenance.digests import digests
 from echod.workers import messages
 from echod.workers.failures import describe, is_out_of_memory, is_sticky, why_not_ready
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from echod.inference.audio import Speech
     from echod.inference.contract import Engine, Options, Portrait
 
@@ -52,6 +49,7 @@ class Spec:
     device: str = "cpu"
     engines: tuple[str, ...]
     weights: str
+    digests: str = ""  # the file where those of weights are kept
     directory: str
     reports: str
     inbox: str = ""
@@ -109,6 +107,7 @@ class GpuProc:
         self.device = "cuda:0" if spec.device.startswith("cuda") else spec.device  # the only one it sees
         self.doing = "importing torch"
         self.engines: dict[str, Engine] = {}
+        self.weights: dict[str, dict[str, str]] = {}  # engine -> sha256 of its files by name
         self.cancelled: set[tuple[str, int]] = set()
         self.running: list[messages.Run] = []
         self.steps: dict[tuple[object, ...], float] = {}  # what kind of step -> rolling seconds of one
@@ -151,10 +150,14 @@ class GpuProc:
         for name in self.spec.engines:
             self.doing = f"loading {name}"
             self.report(messages.Alive(self.doing))
-            self.engines[name] = load_engine(name, Path(self.spec.weights), self.device)
+            engine = self.engines[name] = load_engine(name, Path(self.spec.weights), self.device)
+            self.weights[name] = digests(engine.files, Path(self.spec.digests), self._reading)
         load_ms = round(1000 * (time.monotonic() - began))
         numbers = {name: engine.numbers for name, engine in self.engines.items() if engine.numbers}
         self.report(messages.Ready(engines=list(self.engines), numbers=numbers, load_ms=load_ms))
+
+    def _reading(self, file: str) -> None:
+        self.report(messages.Alive(f"reading {file} for its sha256"))
 
     def serve(self) -> None:
         while True:
@@ -232,6 +235,8 @@ class GpuProc:
         key = (sha256, size, engine)
         portrait = self.portraits.get(key)
         if portrait is None:
+            from echod.inference.portraits import read_portrait
+
             portrait = self.engines[engine].prepare(read_portrait(path), size, box, checkpoint)
             self.portraits.put(key, portrait)
         return portrait
@@ -285,10 +290,12 @@ class Attempt:
         began = time.monotonic()
         portrait = self._portrait()
         prepare_ms = round(1000 * (time.monotonic() - began))
+        speech, chosen = self._given()
         facts = clip.make_clip(
             self.engine,
             portrait,
-            *self._given(),
+            speech,
+            chosen,
             directory,
             attempt=order.attempt,
             lossless=order.options.lossless,
@@ -297,7 +304,17 @@ class Attempt:
             checkpoint=self.checkpoint,
             on_first_fragment=lambda: self._report(life.FirstFrame(order.attempt)),
         )
-        write_manifest(directory, order, portrait, facts.frames)
+        made = manifest.describe(
+            job=order.job,
+            engine=self.engine,
+            options=order.options,
+            chosen=chosen,
+            inputs={"portrait": order.portrait_sha256, "speech": order.speech_sha256},
+            portrait=portrait,
+            weights=self.worker.weights.get(order.engine, {}),
+            frames=facts.frames,
+        )
+        manifest.write(made, directory)
         return life.Done(
             attempt=order.attempt,
             frames=facts.frames,
@@ -379,33 +396,3 @@ class Help(Attempt):
     def checkpoint(self, stage: str, done: int, total: int) -> None:
         self._alive(stage)
         self.worker.poll()
-
-
-def read_portrait(path: Path) -> NDArray[np.uint8]:
-    """(H, W, 3) RGB. Only ever a file that the inspection child wrote."""
-    import numpy as np
-    from PIL import Image
-
-    Image.MAX_IMAGE_PIXELS = None  # the limit is `max_pixels`, and inspection has seen to it
-    with Image.open(path) as image:
-        return np.asarray(image.convert("RGB"))
-
-
-def write_manifest(directory: Path, order: messages.Run, portrait: Portrait, frames: int) -> None:
-    """What the clip was made from and with, beside the clip."""
-    from importlib.metadata import version
-
-    manifest = {
-        "job": order.job,
-        "attempt": order.attempt,
-        "engine": order.engine,
-        "ai_generated": True,
-        "inputs": {"portrait_sha256": order.portrait_sha256, "speech_sha256": order.speech_sha256},
-        "options": msgspec.structs.asdict(order.options),
-        "crop": portrait.crop,
-        "frames": frames,
-        "versions": {"echod": __version__, **{name: version(name) for name in ("torch", "av", "numpy")}},
-    }
-    part = directory / "manifest.json.part"
-    part.write_text(json.dumps(manifest, indent=2) + "\n")
-    part.replace(directory / "manifest.json")

@@ -204,6 +204,10 @@ class Client(People):
 
         self.patiently(download)
 
+    def manifest(self, video_id: str) -> dict[str, Any]:
+        """What decided the frames of a finished clip: inputs, options, weights, device and versions."""
+        return self._call("GET", f"/v1/videos/{_segment(video_id)}/manifest")
+
     def stream(self, video_id: str) -> Iterator[bytes]:
         """The clip in pieces while it is made, from its first fragment on. Raises if it breaks off with its attempt."""
         return self._blocks(video_id, "stream")

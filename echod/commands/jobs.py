@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -154,9 +155,15 @@ def rm(job_ids: tuple[str, ...], quiet: bool, url: str | None, reconnect: float)
 @click.command()
 @job_id
 @click.option("-o", "--output", type=writable, metavar="OUT.mp4", help="Where the clip goes; replaces a file there.")
+@click.option("--manifest", is_flag=True, help="Save the clip's manifest too, beside it as CLIP.manifest.json.")
 @to_daemon
-def fetch(job_id: str, output: Path | None, url: str | None, reconnect: float) -> None:
+def fetch(job_id: str, output: Path | None, manifest: bool, url: str | None, reconnect: float) -> None:
     """Save a finished job's clip, and print its path. Without -o it is saved here as ID.mp4, never replacing a file."""
     with connect(url, reconnect) as client:
         found = client.find_video(job_id)
-        print_path(Target(output, found).save(client, found))
+        said = client.manifest(found) if manifest else None
+        path = Target(output, found).save(client, found)
+    if said is not None:
+        beside = Target(path.with_suffix(".manifest.json"), "").write(json.dumps(said, indent=2).encode() + b"\n")
+        note(f"its manifest is {beside}")
+    print_path(path)

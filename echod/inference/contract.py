@@ -76,7 +76,8 @@ class Engine(Protocol):
     Two with equal `numbers` give the same bits, so that one may help the other; None: it takes no part in that.
 
     `shares` is the share of all work per stage and sums to 1: progress = sum(share * done / total). `windows` names the
-    stage whose (done, total) count windows. `mark` is what the metadata of its clips says beside its name.
+    stage whose (done, total) count windows. `mark` is what the metadata of its clips says beside its name. What else
+    decides the bits of a clip is `computed`, the kind of device with dtype and threads, and `files`, the weights.
     """
 
     name: str
@@ -84,6 +85,12 @@ class Engine(Protocol):
     windows: str
     mark: Mapping[str, str]
     numbers: str | None
+    computed: Mapping[str, str]
+    files: Mapping[str, Path]
+
+    def settle(self, options: Options) -> Options:
+        """The options as they are used: what was left to the engine is as it has it."""
+        ...
 
     def prepare(
         self, image: Image, size: Size, box: Box | None = None, checkpoint: Checkpoint = no_checkpoint

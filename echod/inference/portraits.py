@@ -1,13 +1,24 @@
-"""Prepared portraits that are kept."""
+"""Portraits as inspection left them, and prepared ones that are kept."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from pathlib import Path
 from typing import TypeAlias
 
-from .contract import Portrait, Size
+import numpy as np
+from PIL import Image as Picture
+
+from .contract import Image, Portrait, Size
 
 PortraitKey: TypeAlias = tuple[str, Size, str]  # sha256 of the picture, size, engine
+
+
+def read_portrait(path: Path) -> Image:
+    """(H, W, 3) RGB. Only ever a file that the inspection child wrote."""
+    Picture.MAX_IMAGE_PIXELS = None  # the limit is `max_pixels`, and inspection has seen to it
+    with Picture.open(path) as image:
+        return np.asarray(image.convert("RGB"))
 
 
 class PortraitCache:

@@ -11,6 +11,7 @@ from echod.host import strays
 from echod.host.directories import sync
 
 PORTRAIT, SPEECH = INPUTS = ("portrait.png", "speech.flac")
+MANIFEST = "manifest.json"  # what decided the clip's frames
 BOARD = "board"  # a directory: the state of a clip in the making
 
 

@@ -58,6 +58,7 @@ def worker_spec(config: Config, devices: tuple[str, ...], engines: tuple[str, ..
     return Spec(
         engines=engines,
         weights=str(config.weights_dir),
+        digests=str(config.state_dir / "cache" / "weights.json"),
         directory=str(directory),
         reports=str(directory / "reports"),
         parent=os.getpid(),

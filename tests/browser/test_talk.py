@@ -249,7 +249,9 @@ def test_hands_free(talking: Talking) -> None:
     expect(state).to_have_text("Listening")
     page.get_by_role("button", name="Hands-free").click()
     talking.ready()
-    page.wait_for_function("() => tracks.every((track) => track.readyState === 'ended')")  # once the last piece is heard
+    page.wait_for_function(
+        "() => tracks.every((track) => track.readyState === 'ended')"
+    )  # once the last piece is heard
 
 
 def test_reloaded(talking: Talking) -> None:

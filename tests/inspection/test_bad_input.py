@@ -12,7 +12,7 @@ from PIL import Image
 
 from echod.config import Settings, load
 from echod.errors import TABLE, EchodError
-from echod.gpu_proc import read_portrait
+from echod.inference.portraits import read_portrait
 from echod.inspection.inspector import Inspector
 from echod.inspection.messages import Want
 from echod.journal import Journal

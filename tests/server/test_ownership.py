@@ -19,6 +19,7 @@ async def test_strangers(daemon: Daemon) -> None:
         ("GET", "/v1/videos/{job}"), ("GET", "/v1/videos/{job}/content"),
         ("GET", "/v1/videos/{job}/content?variant=thumbnail"), ("GET", "/v1/videos/{job}/stream"),
         ("GET", "/v1/videos/{job}/content?variant=portrait"), ("GET", "/v1/videos/{job}/content?variant=speech"),
+        ("GET", "/v1/videos/{job}/manifest"),
         ("POST", "/v1/videos/{job}/cancel"), ("DELETE", "/v1/videos/{job}"), ("GET", "/v1/files/{file}"),
         ("GET", "/v1/files/{file}/content"), ("DELETE", "/v1/files/{file}"), ("GET", "/v1/videos?after={job}"),
         ("GET", "/v1/files?after={file}"),

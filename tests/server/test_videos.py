@@ -201,6 +201,18 @@ async def test_refused_ranges(daemon: Daemon) -> None:
     assert refusal(await daemon.http.get(url, headers={"Range": "lines=1-2"})) == (400, "invalid_request", "Range")
 
 
+async def test_manifest(daemon: Daemon) -> None:
+    """What decided the frames of a completed job is told as JSON; before, and where it is gone, that is said."""
+    url = f"/v1/videos/{await daemon.submit()}/manifest"
+    assert refusal(await daemon.http.get(url))[:2] == (409, "not_ready")
+    job = await daemon.hands.begin()
+    await daemon.hands.complete(job)
+    assert refusal(await daemon.http.get(url))[:2] == (404, "not_found")
+    (daemon.desk.directory(job.id) / "manifest.json").write_text('{"seed": 1}')
+    answer = await daemon.http.get(url)
+    assert (answer.json(), answer.headers["content-type"]) == ({"seed": 1}, "application/json")
+
+
 async def test_thumbnail(daemon: Daemon) -> None:
     """A completed job has a small picture; other variants are refused."""
     job_id = await daemon.submit()

@@ -39,7 +39,12 @@ class ScriptedEngine:
     windows = "decode"
     mark: Mapping[str, str] = {}
     numbers: str | None = None
+    computed: Mapping[str, str] = {}
+    files: Mapping[str, Path] = {}
     prepared = 0
+
+    def settle(self, options: Options) -> Options:
+        return options
 
     def prepare(
         self, image: Image, size: Size, box: Box | None = None, checkpoint: Checkpoint = no_checkpoint

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import stat
@@ -84,6 +85,9 @@ async def test_completed_job_left_a_clip(one: Bench) -> None:
     assert not [name for name in names if name.endswith(".part") or name.startswith("stream.")]
     assert (job.attempt, job.device, job.progress, job.windows_done) == (1, "cpu", 1.0, job.windows_total)
     assert job.frames == 5
+    manifest = json.loads((one.desk.directory(job.id) / "manifest.json").read_text())
+    assert (manifest["job"], manifest["frames"], manifest["crop"]) == (job.id, 5, list(job.crop or ()))
+    assert manifest["inputs"] == {"portrait_sha256": job.portrait.sha256, "speech_sha256": "s"}
 
 
 @pytest.mark.parametrize(

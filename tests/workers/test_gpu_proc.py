@@ -7,7 +7,8 @@ import msgspec
 import pytest
 from PIL import Image
 
-from echod.gpu_proc import Attempt, GpuProc, Spec, read_portrait
+from echod.gpu_proc import Attempt, GpuProc, Spec
+from echod.inference.portraits import read_portrait
 from echod.jobs.job import ClipOptions
 from echod.jobs.life import Progressed
 from echod.workers import messages

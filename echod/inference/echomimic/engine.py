@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self
 
 import numpy as np
@@ -14,7 +15,7 @@ from .. import face
 from ..audio import Speech
 from ..contract import Board, Box, Checkpoint, Frames, Image, Options, Portrait, Size, check_options, no_checkpoint
 from ..errors import InputError
-from . import weights
+from . import layout, weights
 from .config import OVERLAP, PRESETS, WINDOW
 from .pipeline import Audio2VideoPipeline, Clip, Likeness, check_sides
 from .weights import Models
@@ -37,20 +38,32 @@ class EchoMimicEngine:
 
     windows = "denoise"
 
-    def __init__(self, name: str, models: Models, *, window: int = WINDOW, overlap: int = OVERLAP) -> None:
+    def __init__(
+        self,
+        name: str,
+        models: Models,
+        *,
+        window: int = WINDOW,
+        overlap: int = OVERLAP,
+        files: Mapping[str, Path] = MappingProxyType({}),
+    ) -> None:
         self.name = name
+        self.files = files
         self.preset = PRESETS[name]
         self.pipeline = Audio2VideoPipeline(models)
         self.window, self.overlap = window, overlap
         self.shares = _shares(self.preset.steps * (2 if self.preset.guidance > 1 else 1))
         self.numbers: str | None = f"{self.pipeline.numbers} weights {models.fingerprint()}"
+        self.computed: Mapping[str, str] = self.pipeline.computed
         self.mark: Mapping[str, str] = {"weights": "small random ones, not EchoMimic's"} if models.tiny else {}
 
     @classmethod
     def load(cls, name: str, directory: Path, device: str, dtype: str | None = None) -> Self:
         """Load the models and run one window. Raises WeightsError."""
         wanted = dtype or ("float16" if device.startswith("cuda") else "float32")
-        engine = cls(name, weights.load(directory, name, device, getattr(torch, wanted)))
+        paths = layout.require(directory, name).values()
+        files = {path.relative_to(directory).as_posix(): path for path in paths}
+        engine = cls(name, weights.load(directory, name, device, getattr(torch, wanted)), files=files)
         engine.warm_up()
         return engine
 
@@ -98,13 +111,22 @@ class EchoMimicEngine:
     ) -> int:
         return self._clip(portrait, speech, options, checkpoint).help(board)
 
+    def settle(self, options: Options) -> Options:
+        return replace(
+            options,
+            steps=self.preset.steps if options.steps is None else options.steps,
+            guidance=self.preset.guidance if options.guidance is None else options.guidance,
+        )
+
     def _clip(self, portrait: EchoMimicPortrait, speech: Speech, options: Options, checkpoint: Checkpoint) -> Clip:
         check_options(options)
+        used = self.settle(options)
+        assert used.steps is not None and used.guidance is not None
         return self.pipeline.clip(
             portrait.likeness,
             speech,
-            steps=self.preset.steps if options.steps is None else options.steps,
-            guidance=self.preset.guidance if options.guidance is None else options.guidance,
+            steps=used.steps,
+            guidance=used.guidance,
             seed=options.seed,
             fps=options.fps,
             window=self.window,

@@ -27,6 +27,7 @@ from ..audio import Speech
 from ..contract import HELPING, WAITING, Checkpoint, Frames, Image, Size, no_checkpoint
 from ..errors import InputError
 from ..limits import DEFAULT_SEED
+from ..machine import processor
 from . import audio_features
 from .board import GRID, Batch, Board, Order
 from .config import FPS, LATENT_SCALE, NOISE_CLAMP, OVERLAP, VAE_FACTOR, WINDOW
@@ -76,6 +77,14 @@ class Audio2VideoPipeline:
         cuda = self.device.type == "cuda"
         name = torch.cuda.get_device_name(self.device) if cuda else f"{platform.machine()} x{torch.get_num_threads()}"
         return f"{name} {self.dtype} torch {torch.__version__}"
+
+    @property
+    def computed(self) -> dict[str, str]:
+        """What of that a clip's manifest names; the versions stand there too."""
+        dtype = str(self.dtype).removeprefix("torch.")
+        if self.device.type == "cuda":
+            return {"device": torch.cuda.get_device_name(self.device), "dtype": dtype}
+        return {"device": processor(), "dtype": dtype, "threads": str(torch.get_num_threads())}
 
     @torch.inference_mode()
     def prepare(self, crop: Image, mask: Image) -> Likeness:

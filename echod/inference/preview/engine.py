@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
@@ -25,6 +26,7 @@ from ..contract import (
     no_checkpoint,
 )
 from ..errors import InputError
+from ..machine import processor
 from .mesh import find_landmarks
 from .motion import Motion
 from .mouth import WIDEST
@@ -49,8 +51,10 @@ class PreviewEngine:
     windows = "decode"
     mark: Mapping[str, str] = MappingProxyType({})
     numbers: str | None = None  # its clips take seconds
+    files: Mapping[str, Path] = MappingProxyType({})
 
     def __init__(self) -> None:
+        self.computed: Mapping[str, str] = {"device": processor()}
         # Both networks load when they are first asked: now, and not under the first job.
         blank = np.zeros((64, 64, 3), np.uint8)
         face.find_faces(blank)
@@ -73,6 +77,9 @@ class PreviewEngine:
         puppet = Puppet(picture, find_landmarks(picture, (x0, y0, x1, y1)))
         checkpoint("face", 1, 1)
         return PreviewPortrait(size, rect, max(1, len(faces)), puppet.nbytes, puppet)
+
+    def settle(self, options: Options) -> Options:
+        return replace(options, steps=None, guidance=None)  # it has neither
 
     def help(self, *_: object) -> int:
         return 0

@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, Response
 
 from echod.errors import EchodError, invalid
-from echod.jobs.folder import PORTRAIT
+from echod.jobs.folder import MANIFEST, PORTRAIT
 from echod.jobs.job import Job
 from echod.server.answers import FILE, OPTIONAL, PORTRAITS, RECORDINGS, refusals
 from echod.server.downloads import Download, download
@@ -33,6 +33,8 @@ SUBMITTED = refusals(
     "no_device",
 )
 CLIP = FILE | refusals("not_found", "not_ready", "range_not_satisfiable")
+
+MADE = CLIP | {200: {"description": "The manifest.", "content": {"application/json": {"schema": {"type": "object"}}}}}
 
 
 @router.post(
@@ -98,11 +100,22 @@ async def content(
         return download(served.desk.directory(job.id) / PORTRAIT, "image/png", f"{job.id}.png", "inline")
     if variant == "speech":
         return download(speech_of(served, job), "audio/flac", f"{job.id}.flac", "inline")
-    if job.status != "completed":
-        raise EchodError("not_ready", f"there is no clip yet: {why_none(job)}")
+    _check_completed(job)
     if variant == "thumbnail":
         return download(served.desk.directory(job.id) / "thumbnail.jpg", "image/jpeg", f"{job.id}.jpg", "inline")
     return clip(served.desk, job)
+
+
+@router.get(
+    "/{video_id}/manifest",
+    summary="What decided the clip's frames: inputs, options, weights, device and versions",
+    response_class=Response,
+    responses=MADE,
+)
+async def manifest(video_id: str, served: Served, caller: Calling) -> Download:
+    job = await served.desk.find(video_id, caller.sees)
+    _check_completed(job)
+    return download(served.desk.directory(job.id) / MANIFEST, "application/json", f"{job.id}.json", "inline")
 
 
 @router.head("/{video_id}/stream", include_in_schema=False)
@@ -112,6 +125,11 @@ async def content(
 async def stream(video_id: str, request: Request, served: Served, caller: Calling) -> Response:
     job = await served.desk.find(video_id, caller.sees)
     return stream_head(served.desk, job) if request.method == "HEAD" else Stream(served.desk, job)
+
+
+def _check_completed(job: Job) -> None:
+    if job.status != "completed":
+        raise EchodError("not_ready", f"there is no clip yet: {why_none(job)}")
 
 
 def _answer(job: Job, served: Services, addresses: Addresses) -> JSONResponse:

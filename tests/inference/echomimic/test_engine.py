@@ -36,6 +36,16 @@ def test_shares_are_all_of_the_work(echomimic: EchoMimicEngine, name: str) -> No
     assert max(engine.shares, key=lambda stage: engine.shares[stage]) == engine.windows
 
 
+def test_what_a_manifest_needs_to_know(directory: Path) -> None:
+    """An engine names its files of weights, what computes, and the options as it uses them."""
+    engine = load_engine("echomimic", directory, "cpu")
+    assert len(engine.files) == 6 and all(directory / name == path for name, path in engine.files.items())
+    assert engine.computed.keys() == {"device", "dtype", "threads"}
+    preset = PRESETS["echomimic"]
+    assert engine.settle(Options(seed=3)) == Options(seed=3, steps=preset.steps, guidance=preset.guidance)
+    assert engine.settle(Options(steps=2, guidance=0.0)) == Options(steps=2, guidance=0.0)
+
+
 def test_prepare(echomimic: EchoMimicEngine, picture: Image) -> None:
     """A portrait knows what it shows, how many faces were seen and what it holds; sizes need not be square."""
     passed: list[tuple[str, int, int]] = []
