@@ -38,6 +38,10 @@ TABLE: dict[str, Row] = {
     "unsupported_size": REFUSED,
     "unsupported_media": REFUSED,
     "model_not_loaded": REFUSED,
+    # what a client of a conversation asks for at the wrong moment, as OpenAI Realtime calls it
+    "response_cancel_not_active": REFUSED,
+    "input_audio_buffer_commit_empty": REFUSED,
+    "conversation_already_has_active_response": REFUSED,
     # what would have to be installed or set up on the daemon's machine first; not 409, which OpenAI's clients try again
     "voice_not_installed": REFUSED,
     "hearing_not_installed": REFUSED,

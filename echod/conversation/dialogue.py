@@ -158,8 +158,11 @@ class Dialogue:
     async def commit(self) -> None:
         """What was listened to since the last time is an utterance."""
         if self._ear.kept_ms < MIN_UTTERANCE_MS:
-            kept = f"the buffer holds {self._ear.kept_ms} ms of sound, and at least {MIN_UTTERANCE_MS} are needed"
-            raise invalid(f"{kept}; append more before committing")
+            raise EchodError(
+                "input_audio_buffer_commit_empty",
+                f"the buffer holds {self._ear.kept_ms} ms of sound, and at least {MIN_UTTERANCE_MS} are needed: append "
+                "more before committing; where turns are detected, speech alone is kept, and committed by itself",
+            )
         await self.interrupt("turn_detected")
         self._take(self._ear.take())
 
@@ -197,6 +200,15 @@ class Dialogue:
             await self.interrupt("client_cancelled")
         self._playing = None  # the client knows better
         self._history.truncate(item, seconds)
+
+    async def delete(self, item: Item) -> None:
+        """This was not said."""
+        if item.status == "in_progress":  # nor is the rest of it wanted
+            await self.interrupt("client_cancelled")
+        if self._playing is not None and self._playing[0] is item:
+            self._playing = None
+        self._history.remove(item)
+        self._hearing.forget([item])
 
     def _remember(self, item: Item, turn: Turn, outcome: Outcome) -> None:
         item.text, item.parts = turn.text, turn.parts
@@ -253,7 +265,10 @@ class Dialogue:
         await self._check(settings)
         if self._turn is not None:
             if not self._history.unanswered():
-                raise invalid("a response is in progress; cancel it, or say something first")
+                raise EchodError(
+                    "conversation_already_has_active_response",
+                    "a response is in progress; cancel it, or say something first",
+                )
             await self.interrupt("turn_detected")
         self._answer(settings, metadata)
 

@@ -6,8 +6,9 @@ reused, for loading one takes longer than a whole utterance.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -23,18 +24,27 @@ RELEASE = 0.15  # how far below the threshold a voice may fall and still go on
 BYTES_PER_MS = HEAR_RATE * SAMPLE // 1000
 WINDOW_MS = 1000 * WINDOW // HEAR_RATE
 
+Eagerness: TypeAlias = Literal["low", "medium", "high", "auto"]
+# Milliseconds of silence that end an utterance, for who says only how eager to be: OpenAI's semantic_vad.
+SILENCE: Mapping[Eagerness, int] = {"low": 1000, "medium": 500, "high": 300, "auto": 500}
+
 _detectors: list[Any] = []  # idle ones
 
 
 @dataclass(frozen=True)
 class TurnDetection:
-    """When an utterance begins and ends: OpenAI's server_vad."""
+    """When an utterance begins and ends: OpenAI's server_vad, or its semantic_vad where there is an eagerness."""
 
     threshold: float = 0.5
     prefix_padding_ms: int = 300
     silence_duration_ms: int = 500
     create_response: bool = True
     interrupt_response: bool = True
+    eagerness: Eagerness | None = None
+
+    @property
+    def silence_ms(self) -> int:
+        return self.silence_duration_ms if self.eagerness is None else SILENCE[self.eagerness]
 
 
 class SpeechStarted(NamedTuple):
@@ -134,7 +144,7 @@ class Ear:
             self._speaking = True
             self._forget(detection.prefix_padding_ms + BEGIN_WINDOWS * WINDOW_MS)
             return [SpeechStarted(round(self._heard_ms - len(self._kept) / BYTES_PER_MS))]
-        if self._speaking and self._silent * WINDOW_MS >= detection.silence_duration_ms:
+        if self._speaking and self._silent * WINDOW_MS >= detection.silence_ms:
             return [SpeechStopped(self.now_ms, self._cut())]
         return []
 

@@ -18,6 +18,7 @@ MESSAGE_TOKENS = 4  # around each message
 MAX_ITEMS = 400  # whatever their length
 ROOT = "root"  # the place before all items
 OPENING = "Please greet me."  # what a role answers to that speaks first
+GO_ON = "Please go on."  # and one that speaks again
 UNSAID = "…"  # in the place of what was not heard, or is left out
 
 
@@ -73,6 +74,9 @@ class History:
         forgotten = [item for item in self.items if item.id not in kept]
         self.items = [item for item in self.items if item.id in kept]
         return forgotten
+
+    def remove(self, item: Item) -> None:
+        self.items.remove(item)
 
     def find(self, item_id: str) -> Item | None:
         return next((item for item in self.items if item.id == item_id), None)

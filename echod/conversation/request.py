@@ -6,11 +6,10 @@ import asyncio
 from collections.abc import Sequence
 from functools import partial
 
-from echod.conversation.history import OPENING, Item, question
+from echod.conversation.history import GO_ON, OPENING, Item, question
 from echod.conversation.store import Conversation, SessionSettings
 from echod.conversation.transcripts import Transcripts
 from echod.conversation.turn import SPOKEN_STYLE, TurnRequest
-from echod.errors import EchodError
 from echod.roles.role import Role
 from echod.speech.backend import Question
 
@@ -24,20 +23,20 @@ def turn_request(
     omni: bool,
     limit: int,
 ) -> TurnRequest:
-    """To answer what is not answered yet; the history has at most `limit` tokens. EchodError if there is nothing.
+    """To answer what is not answered yet, or else to go on; the history has at most `limit` tokens.
 
     With `omni` the sound itself is answered, without it what was heard.
     """
     history = conversation.history
     said = history.unanswered()
-    if not said and any(item.author == "assistant" for item in history.items):
-        raise EchodError("invalid_request", "there is nothing to answer: create an item or commit sound first")
     hearing = [] if omni else transcripts.of(said)
-    greeting = role.file.greeting if role and not said else ""
+    opens = not said and not any(item.author == "assistant" for item in history.items)
+    greeting = role.file.greeting if role and opens and not settings.once else ""
+    unasked = settings.once or (OPENING if opens else GO_ON)
     return TurnRequest(
         account=conversation.account,
         turn=Question(
-            text=question(said, limit) if said else OPENING,
+            text=question(said, limit) if said else unasked,
             sound=transcripts.sound_of(said) or None if omni else None,
             personality=_personality(conversation, role, settings),
             history=history.messages(limit, said[0] if said else None),
@@ -68,5 +67,5 @@ def _personality(conversation: Conversation, role: Role | None, settings: Sessio
     style = SPOKEN_STYLE if settings.modality != "text" else ""
     spoken = language(conversation, role)
     own = role.file.personality if role else ""
-    theirs = settings.instructions, *conversation.history.instructions()
+    theirs = settings.instructions, *conversation.history.instructions(), settings.once
     return "\n\n".join(filter(None, (own, *theirs, style, f"Answer in this language: {spoken}." if spoken else "")))

@@ -30,7 +30,8 @@ class SessionSettings:
     voice: str | None = None
     language: str | None = None
     transcribe: bool = True
-    detection: TurnDetection | None = None
+    detection: TurnDetection | None = field(default_factory=TurnDetection)
+    once: str = ""  # what one response is told to do beside
 
 
 @dataclass(kw_only=True)

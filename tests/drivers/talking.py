@@ -48,6 +48,10 @@ class Talk:
         await self.send({"type": "session.update", "session": {"type": "realtime", **session}})
         await self.until("session.updated")
 
+    async def push_to_talk(self) -> None:
+        """From now on nobody listens for the end of what is said."""
+        await self.update(audio={"input": {"turn_detection": None}})
+
     async def ask(self, text: str) -> None:
         await self.connection.conversation.item.create(item=message(text))  # type: ignore[arg-type]
         await self.connection.response.create()

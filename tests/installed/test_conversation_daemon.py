@@ -200,7 +200,10 @@ def test_a_spoken_turn_answered_in_text(daemon: RunningDaemon, assets: Path) -> 
         OpenAI(base_url=f"{daemon.tcp}/v1", api_key="none") as client,
         client.realtime.connect(model="auto") as connection,
     ):
-        connection.session.update(session={"type": "realtime", "output_modalities": ["text"]})
+        push_to_talk = {"input": {"turn_detection": None}}
+        connection.session.update(
+            session={"type": "realtime", "output_modalities": ["text"], "audio": push_to_talk}  # type: ignore[typeddict-item]
+        )
         connection.input_audio_buffer.append(audio=base64.b64encode(recording(EXAMPLES / "speech.wav")).decode())
         connection.input_audio_buffer.commit()
         connection.response.create()
@@ -218,6 +221,7 @@ def test_a_spoken_turn_answered_in_text(daemon: RunningDaemon, assets: Path) -> 
 async def test_a_spoken_turn_shown(daemon: RunningDaemon, talk: Talk, assets: Path) -> None:
     """Everything on this box: a recording is heard, answered, spoken, and shown in clips that can be watched."""
     await talk.update(output_modalities=["video"])
+    await talk.push_to_talk()
     await talk.say(recording(assets / "assets" / "echomimic_en.wav"))
     done = await talk.done()
     assert done.status == "completed"

@@ -113,6 +113,7 @@ async def test_the_canary_stays(speaking: RunningDaemon, server: DashScopeServer
             await talk.update(instructions=path)
             await talk.ask(path)
             await talk.until("response.done")
+        await talk.push_to_talk()
         await talk.append(bytes(48_000))
         await connection.input_audio_buffer.commit()
         await connection.response.create()

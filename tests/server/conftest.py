@@ -35,8 +35,11 @@ async def client(daemon: Daemon) -> AsyncIterator[AsyncOpenAI]:
 
 @pytest.fixture
 async def talk(client: AsyncOpenAI) -> AsyncIterator[Talk]:
+    """Somebody who says when they have said something."""
     async with client.realtime.connect(model="auto") as connection:
-        yield Talk(connection)
+        talk = Talk(connection)
+        await talk.push_to_talk()
+        yield talk
 
 
 @pytest.fixture

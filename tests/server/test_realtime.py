@@ -19,7 +19,7 @@ from websockets.exceptions import ConnectionClosed
 from echod.speech.backend import Failure, Voice
 from tests.drivers.asking import SECOND, history, make_role, until
 from tests.drivers.talking import HANG, Talk, message
-from tests.stand_ins.backend import VOICE, fails, gives
+from tests.stand_ins.backend import VOICE, fails, gives, silent
 from tests.stand_ins.daemon import Daemon
 from tests.stand_ins.hands import PORTRAIT
 
@@ -312,6 +312,7 @@ def create(item: dict[str, Any], **fields: Any) -> dict[str, Any]:
     return {"type": "conversation.item.create", "item": item, **fields}
 
 
+DETECTION = "session.audio.input.turn_detection"
 PICTURE = {"type": "message", "role": "user", "content": [{"type": "input_image"}]}
 
 
@@ -324,13 +325,14 @@ PICTURE = {"type": "message", "role": "user", "content": [{"type": "input_image"
         (session(type="transcription"), "session.type"),
         (session(audio={"output": {"voice": "nobody"}}), "voice"),
         (heard(format={"type": "audio/pcmu"}), "session.audio.input.format"),
-        (heard(turn_detection={"type": "semantic_vad"}), "session.audio.input.turn_detection.type"),
+        (heard(turn_detection={"type": "telepathy"}), "session.audio.input.turn_detection.type"),
+        (heard(turn_detection={"type": "semantic_vad", "eagerness": "wild"}), f"{DETECTION}.eagerness"),
+        (heard(turn_detection={"type": "semantic_vad", "threshold": 0.5}), f"{DETECTION}.threshold"),
         (heard(turn_detection={"threshold": 7}), "session.audio.input.turn_detection.threshold"),
         (heard(turn_detection={"mood": 7}), "session.audio.input.turn_detection.mood"),
         ({"type": "session.update"}, "session"),
         ({"type": "input_audio_buffer.append", "audio": "%%%"}, "audio"),
         ({"type": "input_audio_buffer.append", "audio": 7}, "audio"),
-        ({"type": "input_audio_buffer.commit"}, None),
         (create({"type": "function_call"}), "item"),
         (create({"type": "message", "role": "king"}), "item.role"),
         (create(PICTURE), "item.content[0]"),
@@ -344,7 +346,8 @@ PICTURE = {"type": "message", "role": "user", "content": [{"type": "input_image"
         ({"type": "response.create", "response": {"conversation": "none"}}, "response.conversation"),
         ({"type": "response.create", "response": {"output_modalities": ["video"]}}, "output_modalities"),
         ({"type": "response.create", "response": {"audio": {"output": {"voice": "nobody"}}}}, "voice"),
-        ({"type": "response.cancel"}, None),
+        ({"type": "conversation.item.retrieve", "item_id": "none"}, "item_id"),
+        ({"type": "conversation.item.delete"}, "item_id"),
         ({"type": "no.such.event"}, "type"),
         ({"type": 7}, "type"),
     ],
@@ -357,11 +360,121 @@ async def test_what_is_refused(daemon: Daemon, talk: Talk, event: dict[str, Any]
     assert (await talk.answer("hi")).status == "completed"
 
 
-async def test_nothing_to_answer(daemon: Daemon, talk: Talk) -> None:
-    """A response to nothing is refused once something was said."""
-    daemon.backend.attempts = [gives("Fine."), gives(SECOND)]
+async def test_at_the_wrong_moment(daemon: Daemon, talk: Talk) -> None:
+    """What cannot be done just now is refused by the code that OpenAI has for it: clients pass over these."""
+    cancel: dict[str, Any] = {"type": "response.cancel"}
+    assert (await talk.refused(cancel)).code == "response_cancel_not_active"
+    commit = {"type": "input_audio_buffer.commit"}
+    assert (await talk.refused(commit)).code == "input_audio_buffer_commit_empty"
+    daemon.backend.attempts = [silent]
+    await talk.ask("hi")
+    await talk.until("response.created")
+    assert (await talk.refused({"type": "response.create"})).code == "conversation_already_has_active_response"
+    assert (await talk.refused({**cancel, "response_id": "another"})).code == "response_cancel_not_active"
+    await talk.send(cancel)
+    assert (await talk.done()).status == "cancelled"
+
+
+async def test_asked_to_go_on(daemon: Daemon, talk: Talk) -> None:
+    """With nothing new said a response goes on, or does what its instructions say, which are those of one response."""
+    daemon.backend.attempts = [gives(each) for each in ("Fine.", "Well.", "Nice day.", "Quite.")]
+    await talk.update(output_modalities=["text"], instructions="Be kind.")
     await talk.answer("hi")
-    assert "nothing to answer" in (await talk.refused({"type": "response.create"})).message
+    for response in ({}, {"instructions": "Talk of the weather."}):
+        await talk.send({"type": "response.create", "response": response})
+        assert (await talk.done()).status == "completed"
+    await talk.answer("really?")
+    turns = daemon.backend.turns[1:]
+    assert [turn.text for turn in turns] == ["Please go on.", "Talk of the weather.", "really?"]
+    assert [turn.personality for turn in turns] == ["Be kind.", "Be kind.\n\nTalk of the weather.", "Be kind."]
+    assert history(daemon) == [("user", "hi"), ("assistant", "Fine.\nWell.\nNice day.")]
+
+
+@pytest.mark.parametrize(
+    ("given", "silence", "told"),
+    [
+        ({"type": "semantic_vad"}, 500, {"eagerness": "auto"}),
+        ({"type": "semantic_vad", "eagerness": "low"}, 1000, {"eagerness": "low"}),
+        ({"type": "semantic_vad", "eagerness": "high", "interrupt_response": False}, 300, {"eagerness": "high"}),
+        ({"type": "server_vad", "silence_duration_ms": 700}, 700, {"silence_duration_ms": 700, "threshold": 0.5}),
+    ],
+)
+async def test_turn_detection(
+    daemon: Daemon, client: AsyncOpenAI, given: dict[str, Any], silence: int, told: dict[str, Any]
+) -> None:
+    """Turns are detected unless a client wants it otherwise; how eager to be is for how long to wait."""
+    async with client.realtime.connect(model="auto") as connection:
+        talk = Talk(connection)
+        created = await talk.until("session.created")
+        assert created.session.audio.input.turn_detection.silence_duration_ms == 500
+        for _ in range(2):  # said again it is the same
+            await talk.update(audio={"input": {"turn_detection": given}})
+        shown = talk.events[-1].session.audio.input.turn_detection.to_dict()
+        assert given.items() | told.items() <= shown.items()
+        assert ("eagerness" in shown) != ("threshold" in shown)
+        [conversation] = daemon.conversations._all.values()
+        assert conversation.settings.detection and conversation.settings.detection.silence_ms == silence
+        await talk.update(audio={"input": {"turn_detection": {"type": "server_vad"}}})
+        assert "eagerness" not in talk.events[-1].session.audio.input.turn_detection.to_dict()
+        await talk.push_to_talk()
+        assert talk.events[-1].session.audio.input.turn_detection is None
+
+
+async def test_preset_voices(daemon: Daemon, talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the place of a voice of OpenAI's speaks the one that would speak anyway, and it is said which; others are
+    looked for."""
+    assert talk.events[-1].session.audio.output.voice == str(VOICE)
+    for voice in ("ash", {"id": "marin"}, "anna", {"id": "anna"}):
+        await talk.update(audio={"output": {"voice": voice}})
+        assert talk.events[-1].session.audio.output.voice in (str(VOICE), "anna")
+    assert (await talk.refused(session(audio={"output": {"voice": {"id": "nobody"}}}))).param == "voice"
+    daemon.backend.attempts = [gives("Fine."), gives(SECOND)]
+    await talk.connection.response.create(response={"audio": {"output": {"voice": "cedar"}}})
+    assert (await talk.done()).status == "completed"
+    ours = Voice("scripted", "model-s", "cedar")
+
+    async def voices() -> list[Voice]:
+        return [VOICE, ours]
+
+    monkeypatch.setattr(daemon.backend, "voices", voices)
+    daemon.backend.attempts = [gives("Fine."), gives(SECOND)]
+    await talk.connection.response.create(response={"audio": {"output": {"voice": "cedar"}}})
+    assert (await talk.done()).status == "completed"
+
+
+async def test_looking_at_items(daemon: Daemon, talk: Talk) -> None:
+    """An item can be looked at, and taken out of what was said."""
+    daemon.backend.attempts = [gives("One."), gives("Two.")]
+    await talk.update(output_modalities=["text"])
+    done = await talk.answer("first")
+    answer = done.output[0].id
+    await talk.connection.conversation.item.retrieve(item_id=answer)
+    assert (await talk.until("conversation.item.retrieved")).item.to_dict() == done.output[0].to_dict()
+    await talk.connection.conversation.item.delete(item_id=answer)
+    assert (await talk.until("conversation.item.deleted")).item_id == answer
+    assert (await talk.refused({"type": "conversation.item.retrieve", "item_id": answer})).param == "item_id"
+    await talk.answer("second")
+    assert (daemon.backend.turns[-1].text, history(daemon)) == ("first\nsecond", [])
+
+
+async def test_deleting_what_is_made(daemon: Daemon, talk: Talk) -> None:
+    """Who takes out an answer in the making wants no more of it, and what is being heard is not waited for."""
+    daemon.backend.attempts = [silent]
+    await talk.ask("hi")
+    answer = (await talk.until("response.output_item.added")).item.id
+    await talk.connection.conversation.item.delete(item_id=answer)
+    assert (await talk.done()).status == "cancelled"
+    await talk.until("conversation.item.deleted")
+    daemon.backend.attempts = [silent]
+    await talk.append(SECOND)
+    await talk.connection.input_audio_buffer.commit()
+    spoken = (await talk.until("input_audio_buffer.committed")).item_id
+    await talk.connection.conversation.item.delete(item_id=spoken)
+    await talk.until("conversation.item.input_audio_transcription.failed")
+    daemon.backend.attempts = [gives("Fine."), gives(SECOND)]
+    await talk.connection.response.create()
+    assert (await talk.done()).status == "completed"
+    assert (daemon.backend.turns[-1].text, history(daemon)) == ("hi", [])
 
 
 # With a role: greetings, and video
@@ -382,6 +495,7 @@ async def test_a_greeting(daemon: Daemon, ada: Talk) -> None:
 async def test_personality_stays_inside(ada: Talk) -> None:
     """What makes a role think is not shown to who talks to it."""
     created = await ada.until("session.created")
+    assert created.session.audio.output.voice == str(VOICE)
     assert "You are Ada" not in str(created.to_dict()) and created.session.model == "role:ada"
 
 

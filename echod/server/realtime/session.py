@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import binascii
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import InitVar, dataclass
+from dataclasses import InitVar, dataclass, replace
 from functools import partial
 from typing import Any
 
 from echod.conversation.dialogue import Cause, Dialogue, Outcome
 from echod.conversation.history import Item
-from echod.conversation.store import Conversation
+from echod.conversation.store import Conversation, SessionSettings
 from echod.conversation.turn import Happening, Modality, Turn
 from echod.errors import EchodError, invalid
 from echod.roles.role import Role
 from echod.server.realtime.item_object import item_object, read_item
 from echod.server.realtime.response import Response, Send
-from echod.server.realtime.session_object import changed, of_response, session_object
+from echod.server.realtime.session_object import PRESETS, changed, of_response, session_object
 from echod.server.refusals import body
 from echod.server.services import Addresses, Services
+from echod.speech.voices import find_voice
 
 MAX_MS = 86_400_000  # a day: more than any answer takes, and no number too large to divide
 
@@ -33,6 +34,7 @@ class Session:
     conversation: Conversation
     role: InitVar[Role | None]
     model: str
+    voice: str | None  # that speaks where the session names none
     _response: Response | None = None  # the last one
 
     def __post_init__(self, role: Role | None) -> None:
@@ -59,7 +61,9 @@ class Session:
             "input_audio_buffer.commit": lambda event: self._dialogue.commit(),
             "input_audio_buffer.clear": self._clear,
             "conversation.item.create": self._create_item,
+            "conversation.item.retrieve": self._retrieve,
             "conversation.item.truncate": self._truncate,
+            "conversation.item.delete": self._delete,
             "response.create": self._create_response,
             "response.cancel": self._cancel,
         }
@@ -69,13 +73,23 @@ class Session:
         await handlers[kind](event)
 
     def _object(self) -> dict[str, Any]:
-        return session_object(self.conversation, self.model)
+        return session_object(self.conversation, self.model, self.voice)
 
     # What a client may say
 
     async def _update(self, event: dict[str, Any]) -> None:
-        await self._dialogue.change(changed(self.conversation.settings, event.get("session")))
+        settings = changed(self.conversation.settings, event.get("session"))
+        await self._dialogue.change(await self._with_known_voice(settings))
         self.send("session.updated", session=self._object())
+
+    async def _with_known_voice(self, settings: SessionSettings) -> SessionSettings:
+        """In the place of a preset voice of OpenAI's that nobody here has is the one that was to speak anyway."""
+        if settings.voice in PRESETS:
+            try:
+                await find_voice(self.services.calls, settings.voice)
+            except EchodError:
+                return replace(settings, voice=self.conversation.settings.voice)
+        return settings
 
     async def _append(self, event: dict[str, Any]) -> None:
         try:
@@ -99,11 +113,9 @@ class Session:
         self._tell_item(item, previous)
 
     async def _truncate(self, event: dict[str, Any]) -> None:
-        item_id, end_ms = event.get("item_id"), event.get("audio_end_ms")
-        if (item := self.conversation.history.find(str(item_id))) is None:
-            raise invalid(f"there is no item {item_id!r}", "item_id")
+        item, end_ms = self._item(event), event.get("audio_end_ms")
         if item.author != "assistant" or not item.spoken:
-            raise invalid(f"item {item_id!r} is no speech of the assistant", "item_id")
+            raise invalid(f"item {item.id!r} is no speech of the assistant", "item_id")
         if isinstance(end_ms, bool) or not isinstance(end_ms, int) or not 0 <= end_ms <= MAX_MS:
             raise invalid(f"audio_end_ms must be a whole number of milliseconds from 0 to {MAX_MS}", "audio_end_ms")
         await self._dialogue.truncate(item, end_ms / 1000)
@@ -111,18 +123,34 @@ class Session:
         left = {"transcript": item.text}  # which OpenAI's event does not tell
         self.send("conversation.item.truncated", **told, **left)
 
+    async def _retrieve(self, event: dict[str, Any]) -> None:
+        self.send("conversation.item.retrieved", item=item_object(self._item(event)))
+
+    async def _delete(self, event: dict[str, Any]) -> None:
+        item = self._item(event)
+        await self._dialogue.delete(item)
+        self.send("conversation.item.deleted", item_id=item.id)
+
+    def _item(self, event: dict[str, Any]) -> Item:
+        """The one that an event is about."""
+        item_id = event.get("item_id")
+        if (item := self.conversation.history.find(str(item_id))) is None:
+            raise invalid(f"there is no item {item_id!r}", "item_id")
+        return item
+
     async def _create_response(self, event: dict[str, Any]) -> None:
         given = event.get("response") or {}
         settings = of_response(self.conversation.settings, given)
-        await self._dialogue.answer(settings, given.get("metadata"))
+        await self._dialogue.answer(await self._with_known_voice(settings), given.get("metadata"))
 
     async def _cancel(self, event: dict[str, Any]) -> None:
         last = self._response.id if self._response else ""
         wanted = event.get("response_id") or last
         if not self._dialogue.speaking:
-            raise invalid("no response is in progress")
+            raise EchodError("response_cancel_not_active", "no response is in progress: there is nothing to cancel")
         if wanted != last:
-            raise invalid(f"response {wanted!r} is not in progress; it is {last!r}", "response_id")
+            told = f"response {wanted!r} is not in progress; it is {last!r}"
+            raise EchodError("response_cancel_not_active", told, param="response_id")
         await self._dialogue.interrupt("client_cancelled")
 
     # What it is told

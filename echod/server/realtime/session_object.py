@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from echod.conversation.ear import INPUT_RATE, TurnDetection
+from echod.conversation.ear import INPUT_RATE, SILENCE, TurnDetection
 from echod.conversation.store import Conversation, SessionSettings
 from echod.errors import invalid
 from echod.sound.pcm import SPEAK_RATE
@@ -19,9 +19,13 @@ IGNORED = ("type", "object", "id", "model", "include", "max_output_tokens", "par
            "truncation", "tool_choice", "prompt", "reasoning", "expires_at", "client_secret")  # fmt: skip
 
 
-def session_object(conversation: Conversation, model: str) -> dict[str, Any]:
-    """The session as clients see it. A role's personality is not part of it."""
-    settings, detection = conversation.settings, conversation.settings.detection
+# OpenAI's voices, which its clients name by default.
+PRESETS = ("alloy", "ash", "ballad", "cedar", "coral", "echo", "marin", "sage", "shimmer", "verse")
+
+
+def session_object(conversation: Conversation, model: str, voice: str | None) -> dict[str, Any]:
+    """The session as clients see it; `voice` speaks where it names none. A role's personality is not part of it."""
+    settings = conversation.settings
     return {
         "type": "realtime",
         "object": "realtime.session",
@@ -33,12 +37,19 @@ def session_object(conversation: Conversation, model: str) -> dict[str, Any]:
             "input": {
                 "format": {"type": "audio/pcm", "rate": INPUT_RATE},
                 "transcription": {"language": settings.language} if settings.transcribe else None,
-                "turn_detection": None if detection is None else {"type": "server_vad", **vars(detection)},
+                "turn_detection": settings.detection and _detection_object(settings.detection),
             },
-            "output": {"format": {"type": "audio/pcm", "rate": SPEAK_RATE}, "voice": settings.voice},
+            "output": {"format": {"type": "audio/pcm", "rate": SPEAK_RATE}, "voice": settings.voice or voice},
         },
         "tools": [],
     }
+
+
+def _detection_object(detection: TurnDetection) -> dict[str, Any]:
+    shown = {name: value for name, value in vars(detection).items() if value is not None}
+    if detection.eagerness is None:
+        return {"type": "server_vad", **shown}
+    return {"type": "semantic_vad", **{name: shown[name] for name in FIELDS["semantic_vad"]}}
 
 
 def changed(settings: SessionSettings, session: Any) -> SessionSettings:
@@ -85,8 +96,7 @@ def _instructions(settings: SessionSettings, value: Any, name: str) -> SessionSe
 
 
 def _more_instructions(settings: SessionSettings, value: Any, name: str) -> SessionSettings:
-    both = settings.instructions, _instructions(settings, value, name).instructions
-    return replace(settings, instructions="\n\n".join(filter(None, both)))
+    return replace(settings, once=_instructions(settings, value, name).instructions)
 
 
 def _in_this_conversation(settings: SessionSettings, value: Any, name: str) -> SessionSettings:
@@ -144,40 +154,49 @@ def _transcription(settings: SessionSettings, value: Any, name: str) -> SessionS
 
 
 def _voice(settings: SessionSettings, value: Any, name: str) -> SessionSettings:
+    if isinstance(value, dict):
+        value = value.get("id", "")
     if value is not None and not (isinstance(value, str) and 0 < len(value) <= 128):
         raise invalid(f"{name} must be the name of a voice; GET /v1/voices lists them", name)
     return replace(settings, voice=value)
 
 
 RANGES = {"threshold": (0.0, 1.0), "prefix_padding_ms": (0, 5000), "silence_duration_ms": (100, 10_000)}
+BOTH = ("create_response", "interrupt_response")
+FIELDS = {"server_vad": (*RANGES, *BOTH), "semantic_vad": ("eagerness", *BOTH)}
 
 
 def _detection(settings: SessionSettings, value: Any, name: str) -> SessionSettings:
     if value is None:
         return replace(settings, detection=None)
-    given = dict(_object(value, name))
-    if given.pop("type", "server_vad") != "server_vad":
-        raise invalid(
-            f"{name}.type = {value['type']!r}: server_vad is known, and null for push-to-talk", f"{name}.type"
-        )
+    given, before = dict(_object(value, name)), settings.detection or TurnDetection()
+    was = "semantic_vad" if before.eagerness else "server_vad"
+    kind = given.pop("type", was)
+    if kind not in FIELDS:
+        raise invalid(f"{name}.type = {kind!r}: {' and '.join(FIELDS)} are known, null is push-to-talk", f"{name}.type")
     given.pop("idle_timeout_ms", None)
     given = {key: each for key, each in given.items() if each is not None}
     for key, each in given.items():
+        if key not in FIELDS[kind]:
+            raise invalid(f"there is no field {name}.{key}; {kind} has {', '.join(FIELDS[kind])}", f"{name}.{key}")
         _check_detection(key, each, f"{name}.{key}")
-    return replace(settings, detection=replace(settings.detection or TurnDetection(), **given))
+    if kind != was:
+        before = TurnDetection(eagerness="auto" if kind == "semantic_vad" else None)
+    return replace(settings, detection=replace(before, **given))
 
 
 def _check_detection(key: str, value: Any, name: str) -> None:
-    if key in ("create_response", "interrupt_response"):
+    if key in BOTH:
         if not isinstance(value, bool):
             raise invalid(f"{name} = {value!r}: it must be true or false", name)
-    elif key in RANGES:
+    elif key == "eagerness":
+        if value not in SILENCE:
+            raise invalid(f"{name} = {value!r}: it must be one of {', '.join(SILENCE)}", name)
+    else:
         low, high = RANGES[key]
         number, kinds = ("a number", int | float) if isinstance(low, float) else ("a whole number", int)
         if isinstance(value, bool) or not isinstance(value, kinds) or not low <= value <= high:
             raise invalid(f"{name} = {value!r}: it must be {number} from {low} to {high}", name)
-    else:
-        raise invalid(f"there is no field {name}", name)
 
 
 def _object(value: Any, name: str) -> dict[str, Any]:

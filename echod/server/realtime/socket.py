@@ -22,6 +22,7 @@ from echod.server.front.connection import Connection
 from echod.server.realtime.session import Session
 from echod.server.refusals import body, json_object
 from echod.server.services import Services
+from echod.speech.voices import default_voice
 
 log = logging.getLogger("echod.conversation")
 
@@ -44,14 +45,14 @@ async def _serve(connection: Connection, services: Services) -> None:
     connection.protocol.max_message_size = largest_event(services.config.max_utterance)
     outbox = Outbox(connection)
     try:
-        conversation, role, model = await _join(connection, services)
+        conversation, role, model, voice = await _join(connection, services)
     except EchodError as error:
         outbox.send("error", error=body(error)["error"])
         await outbox.drain()
         await connection.close(POLICY_VIOLATION, error.code)
         return
     addresses = services.addresses(connection.host, connection.addresses[0])
-    session = Session(services, outbox.send, addresses, conversation, role, model)
+    session = Session(services, outbox.send, addresses, conversation, role, model, voice)
     taken = asyncio.Event()  # the conversation goes on over another connection
     conversation.leave = taken.set
     ends = taken.wait(), outbox.full.wait(), dismiss(connection, services)
@@ -117,8 +118,8 @@ def _decode(message: str | bytes) -> dict[str, Any]:
         ) from None
 
 
-async def _join(connection: Connection, services: Services) -> tuple[Conversation, Role | None, str]:
-    """The conversation that a client asks for, and with whom."""
+async def _join(connection: Connection, services: Services) -> tuple[Conversation, Role | None, str, str | None]:
+    """The conversation that a client asks for, with whom, by which name, and whose voice that is."""
     query = parse_qs(connection.target.query)
     model, wanted = query.get("model", [""])[-1], query.get("conversation", [""])[-1]
     role: Role | None = None
@@ -132,10 +133,17 @@ async def _join(connection: Connection, services: Services) -> tuple[Conversatio
         )
     if services.desk.draining:
         raise EchodError("draining", "this daemon is shutting down; try again when it is back")
+    voice = (role.file.voice if role else None) or await _default_voice(services)
     name, account = role.name if role else None, connection.caller.account
     conversations = services.conversations
     found = conversations.resume(wanted, account, name) if wanted else conversations.open(account, name)
-    return found, role, model
+    return found, role, model, voice
+
+
+async def _default_voice(services: Services) -> str | None:
+    with contextlib.suppress(EchodError):  # where there is none, that is told when somebody is to speak
+        return str(await default_voice(services.calls))
+    return None
 
 
 class Outbox:
