@@ -259,6 +259,7 @@ class Config:
         "speech", _choice(*SOUNDS), "how its chat model takes sound", "base64"
     )
     hear_timeout: float = _setting("speech", DURATION, "longest wait for a transcript", "20s")
+    reply_tokens: int = _setting("speech", COUNT, "most tokens of a reply, a model's thoughts among them", 1024)
     reply_timeout: float = _setting("speech", DURATION, "longest time for a whole reply", "60s")
     speak_timeout: float = _setting("speech", DURATION, "the same for speech, beside half a second a character", "30s")
     silence_timeout: float = _setting("speech", DURATION, "longest wait for the first or next piece of either", "10s")

@@ -30,7 +30,7 @@ log = logging.getLogger("echod.conversation")
 
 MIN_UTTERANCE_MS = 100
 
-Outcome: TypeAlias = Literal["completed", "cancelled", "failed"]
+Outcome: TypeAlias = Literal["completed", "incomplete", "cancelled", "failed"]
 Cause: TypeAlias = Literal["client_cancelled", "turn_detected"]  # of an interruption: nobody wants more, or they speak
 
 
@@ -219,7 +219,7 @@ class Dialogue:
         item.answered = bool(item.text)
         if item.answered:
             self._hearing.answered(self._before(item))
-        elif self._cause == "client_cancelled" and not self._left:
+        elif outcome == "failed" or (self._cause == "client_cancelled" and not self._left):
             self._hearing.forget(self._before(item))
 
     def _before(self, answer: Item) -> Sequence[Item]:
@@ -311,7 +311,7 @@ class Dialogue:
         if not task.cancelled() and (broken := task.exception()):
             log.error("a turn broke", exc_info=broken)
             turn.error = EchodError("internal", "something failed inside the daemon; its log says what")
-        outcome: Outcome = "cancelled" if task.cancelled() else "failed" if turn.error else "completed"
+        outcome = _outcome(turn, task)
         self._remember(item, turn, outcome)
         self._turn = self._running = None
         self.observer.answered(turn, outcome, self._cause if outcome == "cancelled" else None)
@@ -320,6 +320,12 @@ class Dialogue:
             self._answer_waiting()
         except EchodError as error:
             self.observer.refused(error)
+
+
+def _outcome(turn: Turn, task: asyncio.Task[None]) -> Outcome:
+    if task.cancelled():
+        return "cancelled"
+    return "failed" if turn.error else "incomplete" if turn.cut else "completed"
 
 
 def _now() -> float:

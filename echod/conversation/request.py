@@ -30,7 +30,7 @@ def turn_request(
     history = conversation.history
     said = history.unanswered()
     hearing = [] if omni else transcripts.of(said)
-    opens = not said and not any(item.author == "assistant" for item in history.items)
+    opens = not said and not any(item.author == "assistant" and item.answered for item in history.items)
     greeting = role.file.greeting if role and opens and not settings.once else ""
     unasked = settings.once or (OPENING if opens else GO_ON)
     return TurnRequest(

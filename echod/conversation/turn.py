@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import secrets
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,7 +115,11 @@ class TurnRequest:
 
 @dataclass
 class Turn:
-    """Begin it once with `start`; end it early with `stop`. `parts` are the sentences so far, with their seconds."""
+    """Begin it once with `start`; end it early with `stop`.
+
+    `parts` are the sentences so far, with their seconds, and `text` all the words: those of the reply, to which an
+    apology for what went wrong does not belong.
+    """
 
     calls: Calls
     desk: Desk
@@ -127,12 +131,14 @@ class Turn:
     parts: list[Part] = field(default_factory=list)
     playback: Playback = field(default_factory=Playback)
     error: EchodError | None = None
+    cut: bool = False  # the reply has no end, and its words stand
     text: str = ""
+    apology: str = ""
     _voice: Voice | None = None
     _language: str | None = None  # that the voice was found for
     _mute: bool = False
     _playing: set[str] = field(default_factory=set)
-    _sentences: asyncio.Queue[Sentence | None] = field(default_factory=asyncio.Queue)
+    _sentences: asyncio.Queue[tuple[Sentence, bool] | None] = field(default_factory=asyncio.Queue)  # of the reply?
     _accepting: list[asyncio.Task[Job]] = field(default_factory=list)
     _clips: asyncio.Queue[Job | None] = field(default_factory=asyncio.Queue)
     _task: asyncio.Task[None] | None = None
@@ -173,25 +179,37 @@ class Turn:
     # Reply
 
     async def _reply(self) -> None:
-        cutter = Sentences()
+        cutter, broken = Sentences(), None
         try:
             async with aclosing(self._words()) as pieces:
                 async for piece in pieces:
-                    self._say(piece, cutter)
+                    self.text += piece
+                    self._say(piece, cutter.feed(piece))
         except EchodError as error:
-            self._fail(error)
-            self._say(self._apology(), cutter)
-        for sentence in cutter.finish():
-            self._sentences.put_nowait(sentence)
+            broken = self._cut_short(error)
+        self._say("", cutter.finish())
+        if broken is not None:
+            self._fail(broken)
+            self.apology = self._apology()
+            cutter = Sentences()
+            self._say(self.apology, [*cutter.feed(self.apology), *cutter.finish()])
         self._sentences.put_nowait(None)
 
-    def _say(self, words: str, cutter: Sentences) -> None:
-        if self.timings.reply_first_token_ms is None:
-            self.timings.reply_first_token_ms = self._elapsed()
-        self.text += words
-        self.tell(TextDelta(words))
-        for sentence in cutter.feed(words):
-            self._sentences.put_nowait(sentence)
+    def _cut_short(self, error: EchodError) -> EchodError | None:
+        """What went wrong, unless the reply is but longer than it may be."""
+        if not isinstance(error, SpeechError) or error.kind != "length" or not self.text.strip():
+            return error
+        self.cut = True
+        log.info("reply cut short: %s", error.reason, extra={"account": self.request.account})
+        return None
+
+    def _say(self, words: str, sentences: Sequence[Sentence]) -> None:
+        if words:
+            if self.timings.reply_first_token_ms is None:
+                self.timings.reply_first_token_ms = self._elapsed()
+            self.tell(TextDelta(words))
+        for sentence in sentences:
+            self._sentences.put_nowait((sentence, not self.apology))
 
     async def _words(self) -> AsyncGenerator[str, None]:
         request, turn = self.request, self.request.turn
@@ -228,8 +246,10 @@ class Turn:
     # Speak
 
     async def _speak(self) -> None:
-        while (sentence := await self._sentences.get()) is not None:
-            self.parts.append(Part(sentence.text, SECONDS_PER_TOKEN * tokens(sentence.spoken)))
+        while (said := await self._sentences.get()) is not None:
+            sentence, of_reply = said
+            if of_reply:
+                self.parts.append(Part(sentence.text, SECONDS_PER_TOKEN * tokens(sentence.spoken)))
             seconds = 0.0
             if sentence.spoken and self.request.modality != "text" and not self._mute:
                 try:
@@ -237,7 +257,8 @@ class Turn:
                 except EchodError as error:
                     self._fail(error)
                     self._mute = True  # the words still come
-            self.parts[-1] = Part(sentence.text, seconds)
+            if of_reply:
+                self.parts[-1] = Part(sentence.text, seconds)
         self._clips.put_nowait(None)
 
     async def _sound(self, sentence: Sentence) -> float:

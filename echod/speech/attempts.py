@@ -124,7 +124,7 @@ class Attempts(Generic[T]):
                 self._rearm()
                 return await anext(pieces, END)
         except TimeoutError:
-            raise Failure("timeout", self._overdue()) from None
+            raise self._overdue() from None
         except (Failure, asyncio.CancelledError):
             raise
         except Exception as error:  # a backend's mistake must not be a caller's
@@ -157,10 +157,13 @@ class Attempts(Generic[T]):
             due = self._deadline if self.function == "hear" else min(silence, self._deadline)
             self._watch.reschedule(None if self._paused_at is not None else due)
 
-    def _overdue(self) -> str:
+    def _overdue(self) -> Failure:
         over = self.function == "hear" or _now() >= self._deadline
         setting = f"{self.function}_timeout" if over else "silence_timeout"
-        return f"nothing more came within {setting} = {getattr(self.config, setting):g} s"
+        limit = f"{setting} = {getattr(self.config, setting):g} s"
+        if over and self.function == "reply" and self._begun_part is not None:
+            return Failure("length", f"it was not at its end after {limit}")
+        return Failure("timeout", f"nothing more came within {limit}")
 
     def _pause_before_retry(self, failure: Failure) -> float | None:
         """Seconds to wait before the next attempt; None if there must be none."""

@@ -34,6 +34,7 @@ Kind: TypeAlias = Literal[
     "timeout",
     "connection",  # refused, broken off
     "protocol",  # an answer that makes no sense, or ends too early
+    "length",  # a reply that may not go on: it has its most tokens, or all its time
     "missing",  # a local part that is not installed
 ]
 
@@ -94,12 +95,16 @@ class Message(msgspec.Struct, frozen=True):
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
-    """What to reply to: words, or the sound of them (pcm16, mono, HEAR_RATE); and who replies, after what history."""
+    """What to reply to: words, or the sound of them (pcm16, mono, HEAR_RATE); and who replies, after what history.
+
+    A reply of `max_tokens` that is not at its end then is Failure("length"), behind what there is of it.
+    """
 
     text: str | None = None
     sound: bytes | None = None
     personality: str = ""
     history: Sequence[Message] = ()
+    max_tokens: int | None = None
 
     @property
     def words(self) -> list[str]:

@@ -13,6 +13,8 @@ from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing
 from typing import Literal, TypeVar
 
+import msgspec
+
 from echod.config import Settings
 from echod.sound.pcm import HEAR_RATE, SPEAK_RATE
 from echod.speech.attempts import Attempts
@@ -64,8 +66,10 @@ class Calls:
         return heard
 
     async def reply(self, turn: Question, *, account: str, language: str | None = None) -> AsyncGenerator[str, None]:
-        """The words of a reply, as they come."""
+        """The words of a reply, as they come. Where it may not go on to its end, SpeechError "length" comes last."""
         backend, said = self.backend("reply"), ""
+        limit = self.settings.now.reply_tokens
+        turn = msgspec.structs.replace(turn, max_tokens=min(turn.max_tokens or limit, limit))
 
         async def attempt(call: Call) -> AsyncGenerator[str, None]:
             nonlocal said

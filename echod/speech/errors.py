@@ -66,5 +66,7 @@ def advise(kind: Kind, function: Function, backend: str) -> str:
             return "try again later; `echod doctor` calls every backend once"
         case "invalid" | "protocol":
             return f"see {MODEL_SETTINGS[function]} and the backend's URL; `echod doctor` calls every backend once"
+        case "length":
+            return "raise reply_tokens, or reply_timeout"
         case "missing":
             return ""

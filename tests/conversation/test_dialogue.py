@@ -21,11 +21,11 @@ from echod.conversation.turn import Happening, Modality, TextDelta, Turn
 from echod.errors import EchodError
 from echod.jobs.desk import Desk
 from echod.journal import Journal
-from echod.speech.backend import Call
+from echod.speech.backend import Call, Failure
 from echod.speech.calls import Calls
 from echod.speech.plan import FUNCTIONS
 from tests.making.config import make_config
-from tests.stand_ins.backend import Attempt, Scripted, gives
+from tests.stand_ins.backend import Attempt, Scripted, fails, gives
 
 LOUD, QUIET = b"\1\0" * (SECOND // 2), bytes(SECOND)  # a second of each
 WRITTEN = SessionSettings(modality="text", detection=None)
@@ -152,6 +152,45 @@ async def test_nothing_to_take(tmp_path: Path) -> None:
     with pytest.raises(EchodError) as refused:
         await bench.dialogue.answer(WRITTEN)
     assert refused.value.code == "draining"
+
+
+async def test_a_reply_without_an_end(tmp_path: Path) -> None:
+    """A reply that reaches its limit is incomplete, and no failure: what there is of it is said and remembered."""
+    bench = Bench(tmp_path, fails(Failure("length", "enough"), "One. ", "Two"), gives(QUIET), gives(QUIET))
+    bench.write("Count.")
+    await bench.dialogue.answer(SessionSettings())
+    await bench.told.until("incomplete")
+    assert bench.told.lines == ["answering", "One. ", "Two", "sound", "sound", "incomplete"]
+    assert bench.remembered[-1] == ("One. Two", "incomplete")
+
+
+async def test_all_thoughts_and_no_words(tmp_path: Path) -> None:
+    """A reply that reaches its limit before it has said anything has failed."""
+    bench = Bench(tmp_path, fails(Failure("length", "enough"), " "))
+    bench.write("Count.")
+    await bench.dialogue.answer(WRITTEN)
+    await bench.told.until("failed")
+    assert "Sorry" in "".join(bench.told.lines)
+
+
+async def test_apologies_are_forgotten(tmp_path: Path) -> None:
+    """What is said of a failure is no part of the history: neither behind half a sentence nor in place of an answer."""
+    down = Failure("protocol", "down")
+    bench = Bench(tmp_path, fails(down, "Well, you "), *[gives(QUIET)] * 3, fails(down), gives("Fine."))
+    bench.write("How are you?")
+    await bench.dialogue.answer(SessionSettings())
+    await bench.told.until("failed")
+    assert "".join(bench.told.lines).count("Sorry") == 1 and bench.told.lines.count("sound") == 3
+    assert bench.remembered[-1] == ("Well, you ", "incomplete")
+    bench.write("How?")
+    await bench.dialogue.answer(WRITTEN)
+    await bench.told.until("failed", times=2)
+    bench.write("Again: how?")
+    await bench.dialogue.answer(WRITTEN)
+    await bench.told.until("completed")
+    last = bench.backend.turns[-1]
+    assert last.text == "How?\nAgain: how?"
+    assert [message.text for message in last.history] == ["How are you?", "Well, you "]
 
 
 async def test_one_turn_at_a_time(tmp_path: Path) -> None:

@@ -265,6 +265,15 @@ async def test_a_reply_that_fails(daemon: Daemon, talk: Talk, output: str) -> No
     assert (await talk.answer("again")).status == "completed"
 
 
+async def test_a_reply_without_an_end(daemon: Daemon, talk: Talk) -> None:
+    """A reply cut short is incomplete, in Realtime's own word for why, and no error."""
+    daemon.backend.attempts = [fails(Failure("length", "enough"), "Well, you "), gives(SECOND)]
+    done = await talk.answer("hi")
+    assert (done.status, done.status_details.reason) == ("incomplete", "max_output_tokens")
+    assert done.status_details.error is None
+    assert talk.words() == "Well, you " and talk.sound() == SECOND
+
+
 async def test_the_voice_follows_the_words(daemon: Daemon, talk: Talk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A voice of nobody's choice is a Chinese one from the first Chinese sentence on; one that was chosen stays."""
 

@@ -117,17 +117,31 @@ async def test_silence_ends_an_attempt(tmp_path: Path, function: Function) -> No
 
 
 async def test_the_whole_deadline(tmp_path: Path) -> None:
-    """A backend that trickles for ever is ended by the timeout of its function."""
+    """A backend that trickles for ever is ended by the timeout of its function; of a reply it is cut short by it."""
 
     async def trickle(call: Call, text: AsyncIterator[str]) -> AsyncGenerator[str | bytes, None]:
         while True:
             await asyncio.sleep(0.01)
-            yield "x"
+            yield piece
 
-    bench = Bench(tmp_path, trickle, reply_timeout="0.3s")
-    with pytest.raises(SpeechError, match="reply_timeout"):
-        async with asyncio.timeout(30):
-            await bench.reply()
+    functions: dict[Function, str] = {"reply": "length", "speak": "timeout"}
+    for function, kind in functions.items():
+        piece: str | bytes = "x" if function == "reply" else b"xx"
+        bench = Bench(tmp_path, trickle, reply_timeout="0.3s", speak_timeout="0.3s")
+        with pytest.raises(SpeechError, match=f"{function}_timeout") as failed:
+            async with asyncio.timeout(30):
+                await bench.call(function)
+        assert failed.value.kind == kind
+        assert [usage.outcome for usage in bench.usage] == [kind]
+
+
+@pytest.mark.parametrize(("wanted", "given"), [(None, 50), (20, 20), (80, 50)])
+async def test_most_tokens(tmp_path: Path, wanted: int | None, given: int) -> None:
+    """A reply has at most as many tokens as the setting says, or as somebody wants who wants fewer."""
+    bench = Bench(tmp_path, gives("xx"), reply_tokens=50)
+    async for _ in bench.calls.reply(Question(text="hi", max_tokens=wanted), account="a"):
+        pass
+    assert [turn.max_tokens for turn in bench.backend.turns] == [given]
 
 
 async def test_slow_text_is_no_silence(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from echod.speech.backend import Call, Message, Question
+from echod.speech.backend import Call, Failure, Message, Question
 from echod.speech.dashscope.backend import DashScope
 from tests.drivers.dashscope import CHAT, TASKS, VOICE, captured, comparable, spoken
 from tests.making.speech import SECOND, words
@@ -91,12 +91,14 @@ async def test_thinking_is_off(
     assert (sent.get("enable_thinking"), sent.get("modalities")) == (thinking, modalities)
 
 
-async def test_a_reply_cut_for_length(dashscope: DashScope) -> None:
-    """A reply as long as the model allows is a reply."""
-    pieces = [
-        piece async for piece in dashscope.reply(Question(text="Hello?"), Call(model="qwen3.5-omni-flash@length"))
-    ]
-    assert "".join(pieces) == "You said: Hello?"
+async def test_a_reply_cut_for_length(dashscope: DashScope, dashscope_server: DashScopeServer) -> None:
+    """A reply of as many tokens as it may have comes as far as it goes, and is known to have no end."""
+    said, turn = list[str](), Question(text="Hello?", max_tokens=20)
+    with pytest.raises(Failure, match="stopped at 20 tokens") as cut:
+        async for piece in dashscope.reply(turn, Call(model="qwen3.5-omni-flash@length")):
+            said.append(piece)
+    assert ("".join(said), cut.value.kind) == ("You said: Hello?", "length")
+    assert dashscope_server.requests[-1].json["max_tokens"] == 20
 
 
 async def test_speaks(dashscope: DashScope, dashscope_server: DashScopeServer) -> None:

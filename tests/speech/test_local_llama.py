@@ -54,6 +54,10 @@ async def test_replies(box: Local) -> None:
         assert call.usage["input_tokens"] > len(question.split())
         assert 5 < call.usage["output_tokens"] < 300
     assert len(set(answers.values())) == 2
+    with pytest.raises(Failure, match="stopped at 3 tokens") as cut:
+        async for _ in box.reply(Question(text="Who are you?", max_tokens=3), Call(model=SMOLLM)):
+            pass
+    assert cut.value.kind == "length"
 
 
 @INSTALLED

@@ -17,7 +17,20 @@ import pytest
 from echod.host.spawn import kill
 from echod.sound.pcm import HEAR_RATE
 from echod.speech.local.hibari import hibari_names, hibari_voices
-from echod.speech.local.messages import LENGTH, Answer, Done, Hear, Piece, Reply, Request, Sound, Speak, Work, framed
+from echod.speech.local.messages import (
+    LENGTH,
+    Answer,
+    Done,
+    Failed,
+    Hear,
+    Piece,
+    Reply,
+    Request,
+    Sound,
+    Speak,
+    Work,
+    framed,
+)
 from echod.speech.local.programs import start
 from echod.speech.local.smollm import INSTALL_SMOLLM, has_reader, smollm_file
 from echod.speech.local.voice import Loaded
@@ -64,6 +77,9 @@ async def child() -> AsyncIterator[Child]:
     await process.communicate()
 
 
+WORDS = ["one", "two", "three"]
+
+
 def asking(model: Path) -> Reply:
     return Reply(model, messages=[{"role": "user", "content": "hi"}])
 
@@ -87,6 +103,18 @@ async def test_reply_dropped(child: Child, tmp_path: Path) -> None:
     child.ask(1)
     child.ask(4, Reply(endless))
     assert await child.answer() == Answer(4, Done())
+
+
+@pytest.mark.long
+async def test_most_tokens(child: Child, tmp_path: Path) -> None:
+    """A reply ends with its most tokens, and says that it was cut; one that is at its end just then is whole."""
+    chat = write_chat_model(tmp_path / "chat", WORDS)
+    cut, whole = Failed("length", "the model stopped at 2 tokens"), Done({"input_tokens": 4, "output_tokens": 4})
+    ends: dict[int, Failed | Done] = {2: cut, 4: whole}
+    for most, end in ends.items():
+        child.ask(most, msgspec.structs.replace(asking(chat), max_tokens=most))
+        said = [answer.said for answer in await child.answers_until(Answer(most, end))]
+        assert "".join(piece.text for piece in said if isinstance(piece, Piece)).split() == WORDS[:most]
 
 
 async def test_hearing_dropped(child: Child, assets: Path) -> None:

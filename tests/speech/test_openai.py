@@ -119,8 +119,22 @@ async def test_server_without_stream_options(openai: OpenAI, openai_server: Open
 
 
 async def test_a_reply_cut_for_length(openai: OpenAI) -> None:
-    """A reply as long as the model allows is a reply."""
-    assert "".join(await replied(openai, Question(text="Hello?"), "chat@length")) == "You said: Hello?"
+    """A reply of as many tokens as it may have comes as far as it goes, and is known to have no end."""
+    said, turn = list[str](), Question(text="Hello?", max_tokens=20)
+    with pytest.raises(Failure, match="stopped at 20 tokens") as cut:
+        async for piece in openai.reply(turn, Call(model="chat@length")):
+            said.append(piece)
+    assert ("".join(said), cut.value.kind) == ("You said: Hello?", "length")
+
+
+async def test_most_tokens(openai: OpenAI, openai_server: OpenAIServer) -> None:
+    """They are told to the server, by the newer name where it wants that, and not at all where it knows neither."""
+    for model in ("chat", "chat@newer", "chat@newer", "chat@neither", "chat"):
+        assert await replied(openai, Question(text="Hello?", max_tokens=20), model)
+    names = ("max_tokens", "max_completion_tokens")
+    told = [[name for name in names if request.json.get(name) == 20] for request in openai_server.requests]
+    old, new = [names[0]], [names[1]]
+    assert told == [old, old, new, new, new, [], []]
 
 
 async def test_thinking_is_no_silence(openai: OpenAI) -> None:

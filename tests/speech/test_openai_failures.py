@@ -144,7 +144,7 @@ async def used(calls: Calls, function: Function, model: str) -> None:
 )
 async def test_nothing_hangs(openai_server: OpenAIServer, tmp_path: Path, function: Function, failure: str) -> None:
     """A server that falls silent, which httpx would wait for for ever, is given up when the settings say so."""
-    settings = dict.fromkeys(["hear_timeout", "reply_timeout", "speak_timeout", "silence_timeout"], "0.2s")
+    settings = dict.fromkeys(["hear_timeout", "silence_timeout"], "0.2s")
     model = f"model@{failure}"
     config = make_config(tmp_path, openai_url=openai_server.url, hear_model=model, reply_model=model, **settings)
     openai_server.piece = 100

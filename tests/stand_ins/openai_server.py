@@ -34,6 +34,10 @@ def _error(status: int, code: str | None, message: str, kind: str = "invalid_req
     return Refusal(status, {"error": {"message": message, "type": kind, "param": None, "code": code}})
 
 
+def _extra(field: str) -> dict[str, Any]:
+    return {"type": "extra_forbidden", "loc": ["body", field], "msg": "Extra inputs are not permitted", "input": 1}
+
+
 QUOTED = [{"type": "missing", "loc": ["body", "model"], "msg": "Field required", "input": {"input": "Some words."}}]
 REFUSALS = {
     "auth": _error(401, "invalid_api_key", "Incorrect API key provided."),
@@ -101,6 +105,11 @@ class OpenAIServer(LoopbackServer):
             await self._refuse(exchange, REFUSALS["throttle"])
         elif failure == "options" and "stream_options" in asked:
             await self._refuse(exchange, _error(400, None, "Unrecognized request argument: stream_options"))
+        elif failure in ("newer", "neither") and "max_tokens" in asked:
+            instead = " Use 'max_completion_tokens' instead." if failure == "newer" else ""
+            await self._refuse(exchange, _error(400, None, f"Unsupported parameter: 'max_tokens'.{instead}"))
+        elif failure == "neither" and "max_completion_tokens" in asked:
+            await self._refuse(exchange, Refusal(422, {"detail": [_extra("max_completion_tokens")]}))
         elif failure == "echo":  # the key and all that was sent, in the server's own words
             said = f"Not with {request.headers['authorization']}: {json.dumps(asked, default=str, ensure_ascii=False)}"
             await self._refuse(exchange, _error(400, None, said))

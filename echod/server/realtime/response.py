@@ -63,17 +63,18 @@ class Response:
                 self._clip("done", job.id, url=self.addresses(f"/v1/videos/{job.id}/content"))
 
     def end(self, turn: Turn, outcome: Outcome, cause: Cause | None) -> None:
-        """The turn has the whole transcript; the item may remember less of it."""
+        """The turn has all that was said; the item may remember less of it, and no apology."""
+        said = turn.text + turn.apology
         if self.modality == "audio":
             self._part("response.output_audio.done")
-        self._part(f"{self._words}.done", **{"text" if self.modality == "text" else "transcript": turn.text})
-        self._part("response.content_part.done", part=self._content(turn.text))
+        self._part(f"{self._words}.done", **{"text" if self.modality == "text" else "transcript": said})
+        self._part("response.content_part.done", part=self._content(said))
         item = item_object(self.item)
         self.send("response.output_item.done", response_id=self.id, output_index=0, item=item)
         self.send("conversation.item.done", previous_item_id=self.previous, item=item)
         details: dict[str, Any] = {"type": outcome}
-        if cause is not None:
-            details["reason"] = cause
+        if reason := "max_output_tokens" if outcome == "incomplete" else cause:  # OpenAI's word for a reply cut short
+            details["reason"] = reason
         if turn.error is not None:
             details["error"] = turn.error.body()["error"]
         self.send("response.done", response={**self._object(outcome, details), "echod": asdict(turn.timings)})

@@ -98,6 +98,8 @@ class DashScope(Backend):
         parameters: dict[str, Any] = {"modalities": ["text"]} if "omni" in call.model else {}
         if call.model.startswith(THINKING):
             parameters["enable_thinking"] = False
+        if turn.max_tokens is not None:
+            parameters["max_tokens"] = turn.max_tokens
         messages = turn.messages("data:;base64,")
         request = {"model": call.model, "messages": messages, "stream": True, "parameters": parameters}
         finish_reason = None
@@ -112,6 +114,8 @@ class DashScope(Backend):
                         if choice.delta.content:
                             yield choice.delta.content
             _check(finish_reason)
+        if finish_reason == "length":
+            raise Failure("length", f"the model stopped at {turn.max_tokens or 'its most'} tokens")
 
     async def speak(self, text: AsyncIterator[str], voice: Voice, call: Call) -> AsyncGenerator[bytes, None]:
         wire = Wire(self._tls if self._ws_url.startswith("wss:") else None)

@@ -71,7 +71,8 @@ class Local:
                 await asyncio.sleep(0)
                 yield piece
             return
-        work = Reply(self._chat_model(call.model), turn.messages(), small=call.model == SMOLLM)
+        limit = {} if turn.max_tokens is None else {"max_tokens": turn.max_tokens}
+        work = Reply(self._chat_model(call.model), turn.messages(), **limit, small=call.model == SMOLLM)
         async with aclosing(self._models.ask(work, call)) as pieces:
             async for piece in pieces:
                 yield piece

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from xllamacpp import Server
 
 CONTEXT = 8192  # tokens; memory is taken for all of them
-MAX_TOKENS = 1024
 # A very small model repeats itself, finds no end, and forgets how it was told to answer.
-SMALL: dict[str, float] = {"temperature": 0, "repeat_penalty": 1.05, "repeat_last_n": 64, "max_tokens": 256}
+SMALL: dict[str, float] = {"temperature": 0, "repeat_penalty": 1.05, "repeat_last_n": 64}
+SMALL_TOKENS = 256
 SMALL_SENTENCES = 3
 WHOLE = re.compile(r"[.!?…][\"'”’)*]*\s*$")  # a sentence, not a clause of a long one
 SMALL_REMINDER = " Answer in two short sentences."
@@ -38,13 +38,15 @@ def reply(work: Reply, tell: Callable[[str], None]) -> dict[str, float]:
         "stream": True,
         "timings_per_token": True,
         "chat_template_kwargs": {"enable_thinking": False},  # nobody should hear it
-        "max_tokens": MAX_TOKENS,
+        "max_tokens": min(work.max_tokens, SMALL_TOKENS) if work.small else work.max_tokens,
         **(SMALL if work.small else {}),
     }
     writing = _Writing(tell, SMALL_SENTENCES if work.small else None)
     server.handle_chat_completions(body, writing.take)
     if writing.failure:
         raise writing.failure
+    if writing.cut:
+        raise Failure("length", f"the model stopped at {body['max_tokens']} tokens")
     return writing.usage
 
 
@@ -54,6 +56,7 @@ class _Writing:
     def __init__(self, tell: Callable[[str], None], sentences: int | None) -> None:
         self.failure: Exception | None = None
         self.usage: dict[str, float] = {}
+        self.cut = False  # by the most tokens it may have
         self._tell = tell
         self._left = sentences
         self._cutter = Sentences()
@@ -73,6 +76,7 @@ class _Writing:
             asked = timings["prompt_n"] + timings.get("cache_n", 0)
             self.usage = {"input_tokens": asked, "output_tokens": timings["predicted_n"]}
         words = "".join(choice["delta"].get("content") or "" for choice in chunk["choices"])
+        self.cut = self.cut or any(choice.get("finish_reason") == "length" for choice in chunk["choices"])
         if self._left is not None:
             words = self._up_to_the_last(words)
         if words:

@@ -33,6 +33,7 @@ class Reply(msgspec.Struct, frozen=True, tag=True):
 
     model: Path
     messages: list[dict[str, str]] | None = None
+    max_tokens: int = 1024
     small: bool = False
 
 

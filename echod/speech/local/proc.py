@@ -41,7 +41,6 @@ from echod.speech.local.messages import (
 if TYPE_CHECKING:
     from torch import nn
 
-MAX_TOKENS = 1024  # of a reply
 PIECE = 2**16  # bytes of sound
 MAX_REASON = 300  # characters of an exception's words
 
@@ -193,9 +192,17 @@ def reply(asked: Pending, work: Reply) -> dict[str, float]:
     streamer = TextStreamer(tokenizer, skip_prompt=True, skip_special_tokens=True)
     streamer.on_finalized_text = lambda text, stream_end=False: asked.say(text) if text else None
     with asked.ending(model):
-        tokens = model.generate(**prompt, streamer=streamer, max_new_tokens=MAX_TOKENS)
-    asked = prompt["input_ids"].shape[1]
-    return {"input_tokens": asked, "output_tokens": tokens.shape[1] - asked}
+        tokens = model.generate(**prompt, streamer=streamer, max_new_tokens=work.max_tokens)
+    given = prompt["input_ids"].shape[1]
+    if tokens.shape[1] - given == work.max_tokens and tokens[0, -1] not in _ends(model):
+        raise Failure("length", f"the model stopped at {work.max_tokens} tokens")
+    return {"input_tokens": given, "output_tokens": tokens.shape[1] - given}
+
+
+def _ends(model: Any) -> list[int]:
+    """The tokens that end a reply."""
+    ends = model.generation_config.eos_token_id
+    return ends if isinstance(ends, list) else [ends]
 
 
 def speak(asked: Pending, work: Speak) -> dict[str, float]:

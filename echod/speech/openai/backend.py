@@ -8,6 +8,7 @@ speak  POST audio/speech           JSON in, raw pcm out; one request for each se
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any, Literal
@@ -24,6 +25,7 @@ from echod.speech.sentences import lines
 
 PIECE = 2**16  # bytes of sound
 VOICES_TIMEOUT = 2.0  # seconds
+MOST_TOKENS = ("max_tokens", "max_completion_tokens")  # what all know, and what some want in its place
 
 # What servers count, and what we call it.
 COUNTED = {
@@ -57,7 +59,7 @@ class OpenAI(Backend):
         # DashScope wants a prefix; OpenAI and vLLM want none.
         self._data_uri = "data:;base64," if sound == "data_uri" else ""
         self._voices = list(voices)
-        self._asks_for_usage = True
+        self._options = ["stream_options", "max_tokens"]  # of those that some servers refuse
         self._server = Server(url, key)
 
     async def hear(self, sound: bytes, call: Call) -> str:
@@ -74,18 +76,25 @@ class OpenAI(Backend):
         body = {"model": call.model, "messages": turn.messages(self._data_uri), "stream": True}
         if turn.sound is not None:
             body["modalities"] = ["text"]
+        values = {"stream_options": {"include_usage": True}, **dict.fromkeys(MOST_TOKENS, turn.max_tokens)}
         while True:
-            asks_for_usage = self._asks_for_usage
-            options = {"stream_options": {"include_usage": True}} if asks_for_usage else {}
+            options = {name: values[name] for name in self._options if values[name] is not None}
             try:
                 async with aclosing(self._reply(body | options, turn, call)) as pieces:
                     async for piece in pieces:
                         yield piece
                 return
             except Failure as failure:
-                if failure.kind != "invalid" or not asks_for_usage or "stream_options" not in failure.message:
+                refused = [name for name in options if re.search(rf"\b{name}\b", failure.message)]
+                if failure.kind != "invalid" or not refused:
                     raise
-                self._asks_for_usage = False  # an older server, which does not know it
+                self._do_without(refused[0])
+
+    def _do_without(self, option: str) -> None:
+        """From now on: older servers know no stream_options, and newer models of OpenAI's no max_tokens."""
+        self._options = [name for name in self._options if name != option]
+        if option == MOST_TOKENS[0]:
+            self._options.append(MOST_TOKENS[1])
 
     async def _reply(self, body: Mapping[str, Any], turn: Question, call: Call) -> AsyncGenerator[str, None]:
         ended = None
@@ -102,6 +111,8 @@ class OpenAI(Backend):
                     ended = choice.finish_reason or ended
         if ended is None:
             raise Failure("protocol", "the server ended the reply without a finish_reason: it is not whole")
+        if ended == "length":
+            raise Failure("length", f"the model stopped at {turn.max_tokens or 'its most'} tokens")
         if ended == "content_filter":
             raise Failure("moderated", "the server broke off the reply: content_filter")
 
