@@ -20,7 +20,7 @@ class Unwrapper:
     """
 
     def __init__(self, rate: int) -> None:
-        self._rate = rate
+        self.rate = rate  # a header's, once there was one
         self._head = b""
         self._left = MAX_SIZE
         self._resampler: Resampler | None = None
@@ -31,7 +31,7 @@ class Unwrapper:
             start = self._start()
             if start is None:
                 return b""
-            self._resampler = Resampler(self._rate)
+            self._resampler = Resampler(self.rate)
             sound = self._head[start:]
         sound = sound[: self._left]
         self._left -= len(sound) if self._left < MAX_SIZE else 0
@@ -59,7 +59,7 @@ class Unwrapper:
                 self._left = size if 0 < size < MAX_SIZE else MAX_SIZE
                 return place
             if name == b"fmt " and place + size <= len(self._head):
-                self._rate = _rate(self._head[place : place + size])
+                self.rate = _rate(self._head[place : place + size])
             place += size + size % 2
         if len(self._head) > MAX_HEAD:
             raise ValueError(f"it is WAV without sound in its first {MAX_HEAD} bytes")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections import Counter
@@ -52,6 +53,8 @@ class Attempts(Generic[T]):
     _call: Call = field(init=False)
     _began: float = field(init=False)
     _deadline: float = field(init=False)
+    _patience: float = field(init=False)  # seconds that may still pass without a sign of life
+    _sign_due: float = math.inf  # when this attempt has used them up
     _begun_part: int | None = None  # the last of which something was given
     _retries: Counter[int] = field(default_factory=Counter)  # by part
     _first_ms: int | None = None
@@ -81,6 +84,8 @@ class Attempts(Generic[T]):
     async def _bounded(self) -> AsyncGenerator[T, None]:
         await self.backend.ready(self.function, self.model)  # may load for minutes, and says so itself if in vain
         self._deadline = _now() + getattr(self.config, f"{self.function}_timeout")
+        # A transcript comes all at once, and a batch call has nobody who waits to hear something.
+        self._patience = math.inf if self.batch or self.function == "hear" else self.config.first_timeout
         while True:
             await self._take_slot()
             try:
@@ -112,11 +117,16 @@ class Attempts(Generic[T]):
     async def _attempted(self) -> AsyncGenerator[T, None]:
         self.attempts += 1
         self._paused_at = None
-        self._call = Call(model=self.model, language=self.language, spoken=self._call.spoken, alive=self._rearm)
-        async with aclosing(self.attempt(self._call)) as pieces:
-            while (piece := await self._next(pieces)) is not END:
-                self._begun_part = self._call.spoken
-                yield piece  # type: ignore[misc]  # END is left out
+        self._call = Call(model=self.model, language=self.language, spoken=self._call.spoken, alive=self._alive)
+        self._sign_due = _now() + self._patience
+        try:
+            async with aclosing(self.attempt(self._call)) as pieces:
+                while (piece := await self._next(pieces)) is not END:
+                    self._alive()
+                    self._begun_part = self._call.spoken
+                    yield piece  # type: ignore[misc]  # END is left out
+        finally:
+            self._patience = min(self._patience, self._sign_due - _now())
 
     async def _next(self, pieces: AsyncGenerator[T, None]) -> T | object:
         try:
@@ -143,6 +153,7 @@ class Attempts(Generic[T]):
 
     def resume(self) -> None:
         if self._paused_at is not None:
+            self._sign_due += _now() - self._paused_at
             self.allow(_now() - self._paused_at)
         self._paused_at = None
         self._rearm()
@@ -151,15 +162,20 @@ class Attempts(Generic[T]):
         self._deadline += seconds
         self._rearm()
 
+    def _alive(self) -> None:
+        self._sign_due = math.inf
+        self._rearm()
+
     def _rearm(self) -> None:
         if self._watch is not None and not self._watch.expired():
             silence = _now() + self.config.silence_timeout
-            due = self._deadline if self.function == "hear" else min(silence, self._deadline)
+            due = self._deadline if self.function == "hear" else min(silence, self._deadline, self._sign_due)
             self._watch.reschedule(None if self._paused_at is not None else due)
 
     def _overdue(self) -> Failure:
         over = self.function == "hear" or _now() >= self._deadline
-        setting = f"{self.function}_timeout" if over else "silence_timeout"
+        early = "first_timeout" if _now() >= self._sign_due else "silence_timeout"
+        setting = f"{self.function}_timeout" if over else early
         limit = f"{setting} = {getattr(self.config, setting):g} s"
         if over and self.function == "reply" and self._begun_part is not None:
             return Failure("length", f"it was not at its end after {limit}")
@@ -169,6 +185,8 @@ class Attempts(Generic[T]):
         """Seconds to wait before the next attempt; None if there must be none."""
         part = self._call.spoken
         if self._begun_part == part or failure.kind not in PASSING or self._retries[part] == RETRIES:
+            return None
+        if self._patience <= 0:
             return None
         pause = random.random() * min(MAX_BACKOFF, BACKOFF * 2 ** self._retries[part]) + (failure.retry_after or 0.0)
         self._retries[part] += 1

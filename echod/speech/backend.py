@@ -177,5 +177,9 @@ class Backend(Protocol):
     async def voices(self) -> list[Voice]:
         """The voices known by name; a server may have more."""
 
+    async def doubt(self, voice: Voice, text: str) -> Failure | None:
+        """Why the sound of that voice may be wrong, though speaking does not fail. May call its server once more."""
+        return None
+
     async def close(self) -> None:
         """End what was started."""

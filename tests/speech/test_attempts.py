@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from echod.speech.backend import Call, Failure, Voice
+from echod.speech.backend import Call, Failure, Function, Voice
 from echod.speech.calls import SpeechError
 from tests.drivers.calls import Bench
 from tests.stand_ins.backend import VOICE, Attempt, fails, gives, silent
@@ -111,6 +111,37 @@ async def test_waiting_for_text_takes_no_time(tmp_path: Path) -> None:
         yield b"xx"
 
     assert await Bench(tmp_path, dies, quick, speak_timeout="0.5s").speak(text()) == b"xx"
+
+
+@pytest.mark.parametrize("function", ["reply", "speak"])
+async def test_no_sign_of_life(tmp_path: Path, function: Function) -> None:
+    """Who waits for something to be said waits once for a sign of life, however many attempts there are."""
+    busy = fails(Failure("unavailable", "busy"))
+    bench = Bench(tmp_path, busy, silent, gives("never"), first_timeout="0.1s")
+    async with asyncio.timeout(HANG):
+        with pytest.raises(SpeechError, match=r"first_timeout = 0\.1 s"):
+            await bench.call(function)
+    assert [(usage.outcome, usage.attempts) for usage in bench.usage] == [("timeout", 2)]
+
+
+async def test_signs_of_life(tmp_path: Path) -> None:
+    """A model that is seen to think is waited for, and so is what comes late in a reply that has begun."""
+
+    async def slow(call: Call, text: AsyncIterator[str]) -> AsyncGenerator[str | bytes, None]:
+        call.alive()
+        await asyncio.sleep(0.3)
+        yield "Well, "
+        await asyncio.sleep(0.3)
+        yield "yes."
+
+    assert await Bench(tmp_path, slow, first_timeout="0.1s").reply() == ["Well, ", "yes."]
+
+
+async def test_nobody_waits_for_a_batch(tmp_path: Path) -> None:
+    """A text job is tried again after each silence."""
+    bench = Bench(tmp_path, silent, silent, gives(b"xx"), first_timeout="0.01s", silence_timeout="0.1s")
+    async with asyncio.timeout(HANG):
+        assert await spoken(bench) == b"xx"
 
 
 async def take(text: AsyncIterator[str]) -> str:

@@ -204,6 +204,37 @@ async def test_other_rates(openai_server: OpenAIServer, rate: int) -> None:
     await backend.close()
 
 
+@pytest.mark.parametrize(
+    "tells",
+    [
+        {"X-Sample-Rate": "8000"},
+        {"Content-Type": "audio/L16; rate=8000; channels=1"},
+        {"Content-Type": "audio/pcm;rate=8000"},
+    ],
+)
+async def test_a_rate_that_is_told(openai: OpenAI, openai_server: OpenAIServer, tells: dict[str, str]) -> None:
+    """The rate in the answer is believed rather than the settings, unless it is none."""
+    openai_server.tells = tells
+    samples = len("Hello there.") * SAMPLES
+    assert len(b"".join(await spoken(openai, "Hello there."))) / 2 == samples * SPEAK_RATE / 8000
+    openai_server.tells = {name: value.replace("8000", "1") for name, value in tells.items()}
+    assert len(b"".join(await spoken(openai, "Hello there."))) / 2 == samples
+
+
+async def test_a_rate_that_is_doubtful(openai: OpenAI, openai_server: OpenAIServer) -> None:
+    """A server whose WAV has another rate than its pcm is taken for is told of, with the setting; no other is."""
+    for model, rate, doubtful in (("tts-1", SPEAK_RATE, False), ("tts-1", 22050, True), ("tts-1@mp3", 22050, False)):
+        voice, openai_server.rate = Voice("openai", model, "alloy"), rate
+        if model == "tts-1":
+            await spoken(openai, "Hello there.")
+        doubt = await openai.doubt(voice, "Hello there.")
+        assert (doubt is not None) is doubtful
+        assert doubt is None or "set openai_rate = 22050" in doubt.message
+    openai_server.tells = {"X-Sample-Rate": "22050"}
+    await spoken(openai, "Hello there.")
+    assert await openai.doubt(VOICE, "Hello there.") is None
+
+
 @pytest.mark.parametrize("failure", ["wav", "wavstream", "wavtail"])
 async def test_wav_unasked(openai: OpenAI, failure: str) -> None:
     """A WAV header is no sound, nor is what follows the sound in a WAV file."""

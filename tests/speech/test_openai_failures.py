@@ -46,6 +46,7 @@ REFUSED: dict[str, Kind] = {
     "list": "invalid",
     "redirect": "invalid",
     "500": "unavailable",
+    "501": "invalid",
     "503": "unavailable",
     "502html": "unavailable",
     "html": "protocol",
@@ -152,6 +153,31 @@ async def test_nothing_hangs(openai_server: OpenAIServer, tmp_path: Path, functi
         with pytest.raises(SpeechError) as failed:
             await used(calls, function, model)
     assert failed.value.kind == "timeout"
+
+
+@pytest.mark.parametrize("function", ["reply", "speak"])
+@pytest.mark.parametrize("failure", ["slow", "headers"])
+async def test_nothing_is_waited_for_thrice(
+    openai_server: OpenAIServer, tmp_path: Path, function: Function, failure: str
+) -> None:
+    """A server that gives no sign of life is given up after the first wait: somebody waits for it to speak."""
+    model = f"model@{failure}"
+    config = make_config(tmp_path, openai_url=openai_server.url, reply_model=model, first_timeout="0.2s")
+    async with open_calls(Settings(config), {"ECHOD_OPENAI_KEY": KEY}) as calls, asyncio.timeout(HANG):
+        with pytest.raises(SpeechError, match=r"first_timeout = 0\.2 s"):
+            await used(calls, function, model)
+    assert openai_server.asked[model] == 1
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+async def test_what_it_cannot_do(openai_server: OpenAIServer, tmp_path: Path, function: Function) -> None:
+    """A server that says it cannot do that is asked once, and nobody is told to try again later."""
+    model = "model@501"
+    config = make_config(tmp_path, openai_url=openai_server.url, hear_model=model, reply_model=model)
+    async with open_calls(Settings(config), {"ECHOD_OPENAI_KEY": KEY}) as calls:
+        with pytest.raises(SpeechError) as failed:
+            await used(calls, function, model)
+    assert openai_server.asked[model] == 1 and "later" not in failed.value.message
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

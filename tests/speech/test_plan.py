@@ -114,7 +114,7 @@ def test_all_speech_settings_are_looked_at() -> None:
     """Every setting of speech is either kept until a restart or known to be read at each use."""
     read_at_each_use = {
         "hear_timeout", "reply_timeout", "speak_timeout", "silence_timeout", "keep_usage", "log_content",
-        "reply_tokens",
+        "reply_tokens", "first_timeout",
     }  # fmt: skip
     speech = {name for name, item in SETTINGS.items() if item.metadata["section"] == "speech"}
     assert speech == read_at_each_use | set(UNTIL_RESTART)

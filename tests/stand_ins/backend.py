@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Literal, TypeAlias
 
-from echod.speech.backend import Call, Failure, Function, Question, Voice
+from echod.speech.backend import Backend, Call, Failure, Function, Question, Voice
 
 Attempt: TypeAlias = Callable[[Call, AsyncIterator[str]], AsyncGenerator[str | bytes, None]]
 
 VOICE = Voice("scripted", "model-s", "anna")
 
 
-class Scripted:
+class Scripted(Backend):
     """`attempts` are used up in order by hear, reply and speak alike; `lost` says what is missing."""
 
     name = "scripted"

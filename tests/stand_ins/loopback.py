@@ -56,8 +56,9 @@ class Exchange:
         lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
         await self.send(f"HTTP/1.1 {status} Whatever\r\n{lines}\r\n".encode())
 
-    async def begin_chunked(self, kind: str) -> None:
-        await self.begin(200, {"Content-Type": kind, "Transfer-Encoding": "chunked", "X-Request-Id": "request-1"})
+    async def begin_chunked(self, kind: str, more: Mapping[str, str] | None = None) -> None:
+        own = {"Content-Type": kind, "Transfer-Encoding": "chunked", "X-Request-Id": "request-1"}
+        await self.begin(200, {**own, **(more or {})})
 
     async def chunk(self, content: bytes) -> None:
         """A piece of a chunked body; an empty one ends it."""

@@ -58,6 +58,7 @@ REFUSALS = {
     "large": _error(413, None, "Maximum content size limit exceeded."),
     "voice": Refusal(400, {"detail": {"error": "validation_error", "message": "Voice 'x' not found."}}),
     "500": _error(500, None, "The server had an error.", "server_error"),
+    "501": _error(501, None, "This server does not support that.", "not_supported_error"),
     "503": Refusal(503, {"error": "overloaded"}, {"Retry-After": DATE}),
     "502html": Refusal(502, HTML),
     "html": Refusal(200, HTML),
@@ -69,11 +70,15 @@ REFUSALS = {
 
 @dataclass
 class OpenAIServer(LoopbackServer):
-    """`url` is its base URL. `rate` is that of the sound it makes, `voices` what it says of its voices, if anything."""
+    """`url` is its base URL. `rate` is that of the sound it makes, `voices` what it says of its voices, if anything.
+
+    `tells` is how it tells the rate: headers of its sound.
+    """
 
     key: str | None = KEY
     rate: int = SPEAK_RATE
     voices: Any = None
+    tells: Mapping[str, str] = field(default_factory=dict)
     retry_after: str = "0.5"  # said with every 429
     piece: int = 999  # bytes of sound sent at once, half a sample at the end
     asked: Counter[str] = field(default_factory=Counter)  # requests by model name
@@ -131,7 +136,7 @@ class OpenAIServer(LoopbackServer):
         elif request.path.endswith("completions"):
             await self._reply(exchange, failure, asked)
         else:
-            await self._speak(exchange, failure, asked["input"])
+            await self._speak(exchange, failure, asked)
 
     def _failure(self, model: str, request: Request) -> str:
         authorized = self.key is None or request.headers.get("authorization") == f"Bearer {self.key}"
@@ -155,6 +160,8 @@ class OpenAIServer(LoopbackServer):
     async def _reply(self, exchange: Exchange, failure: str, asked: Any) -> None:
         await exchange.begin_chunked("text/event-stream; charset=utf-8")
         await exchange.chunk(b": keep-alive\r\n\r\n")
+        if failure == "headers":
+            await exchange.stall()
         for number, chunk in enumerate(chunks(asked["model"], answer_to(asked), failure)):
             if number == 2 and await self._broke_off(exchange, failure):
                 return
@@ -164,12 +171,14 @@ class OpenAIServer(LoopbackServer):
         await exchange.chunk(b"data: [DONE]")
         await exchange.chunk(b"")
 
-    async def _speak(self, exchange: Exchange, failure: str, words: str) -> None:
-        sound = sound_of(words)
-        if failure.startswith("wav"):
+    async def _speak(self, exchange: Exchange, failure: str, asked: Any) -> None:
+        sound = sound_of(asked["input"])
+        if failure.startswith("wav") or asked["response_format"] == "wav":
             sound = _as_wav(sound, self.rate, failure)
         sound = {"empty": b"", "mp3": b"ID3" + sound, "half": sound[:1]}.get(failure, sound)
-        await exchange.begin_chunked("audio/pcm")
+        await exchange.begin_chunked("audio/pcm", self.tells)
+        if failure == "headers":
+            await exchange.stall()
         for number, start in enumerate(range(0, len(sound), self.piece)):
             if number == 1 and await self._broke_off(exchange, failure):
                 return

@@ -14,7 +14,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Literal
 
-from echod.speech.backend import Call, Failure, Function, Question, Voice
+from echod.speech.backend import Backend, Call, Failure, Function, Question, Voice
 from echod.speech.local.messages import Hear, Reply
 from echod.speech.local.models import Models
 from echod.speech.local.smollm import INSTALL_READER, INSTALL_SMOLLM, SMOLLM, has_reader, smollm_file
@@ -30,7 +30,7 @@ CJK = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 FEW = re.compile(r"\s*\S{1,12}")  # a word, or what comes of a long one
 
 
-class Local:
+class Local(Backend):
     """This box. `weights_dir` is where models and, in voices/, piper's voices are looked for."""
 
     name = "local"

@@ -10,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Any, Literal
 
 import msgspec
 
 from echod.host.secret import Secret
 from echod.sound.pcm import HEAR_RATE, wav
-from echod.sound.unwrap import Unwrapper
+from echod.sound.unwrap import RATES, Unwrapper
 from echod.speech.backend import Backend, Call, Failure, Question, Voice
 from echod.speech.openai.http import SPEECH, Server, decode, read
 from echod.speech.remote.failures import refusal
@@ -25,6 +25,7 @@ from echod.speech.sentences import lines
 
 PIECE = 2**16  # bytes of sound
 VOICES_TIMEOUT = 2.0  # seconds
+DOUBT_TIMEOUT = 10.0  # seconds
 MOST_TOKENS = ("max_tokens", "max_completion_tokens")  # what all know, and what some want in its place
 
 # What servers count, and what we call it.
@@ -38,7 +39,8 @@ COUNTED = {
 
 
 class OpenAI(Backend):
-    """The server at `url`, which ends in /v1. `rate` is that of the pcm it sends, `sound` how its chat takes sound.
+    """The server at `url`, which ends in /v1. `rate` is that of the pcm it sends, where it does not say it itself;
+    `sound` is how its chat takes sound.
 
     `voices` are those of its voices that are known beforehand, the default one first.
     """
@@ -54,7 +56,7 @@ class OpenAI(Backend):
         sound: Literal["base64", "data_uri", "none"],
         voices: Sequence[Voice] = (),
     ) -> None:
-        self.rate = rate
+        self.rate = self._last_rate = rate
         self.hears_turns = sound != "none"
         # DashScope wants a prefix; OpenAI and vLLM want none.
         self._data_uri = "data:;base64," if sound == "data_uri" else ""
@@ -127,8 +129,9 @@ class OpenAI(Backend):
 
     async def _say(self, sentence: str, voice: Voice, call: Call) -> AsyncGenerator[bytes, None]:
         body = {"model": voice.model, "input": sentence, "voice": voice.name, "response_format": "pcm"}
-        stream, silent = Unwrapper(self.rate), True
+        silent = True
         async with self._server.stream(SPEECH, body, call, [sentence]) as response:
+            stream = Unwrapper(_rate(response.headers) or self.rate)
             async for piece in response.aiter_bytes():
                 try:
                     sound = stream.feed(piece)
@@ -136,10 +139,28 @@ class OpenAI(Backend):
                     raise Failure("protocol", f"the server's sound is not pcm16, mono: {error}") from None
                 silent = silent and not sound
                 yield sound
-        sound = stream.flush()
+        self._last_rate, sound = stream.rate, stream.flush()
         if silent and not sound:
             raise Failure("protocol", "the server sent no sound")
         yield sound
+
+    async def doubt(self, voice: Voice, text: str) -> Failure | None:
+        """Bare samples do not say their rate, and a server that does not say it either does so in WAV."""
+        body = {"model": voice.model, "input": text, "voice": voice.name, "response_format": "wav"}
+        stream = Unwrapper(self._last_rate)
+        with suppress(Failure, TimeoutError, ValueError):
+            asked = self._server.stream(SPEECH, body, Call(model=""), [text])
+            async with asyncio.timeout(DOUBT_TIMEOUT), asked as response:
+                async for piece in response.aiter_bytes():
+                    if stream.feed(piece):  # its header has been read
+                        break
+        if stream.rate == self._last_rate:
+            return None
+        return Failure(
+            "protocol",
+            f"its server says in WAV that it speaks {stream.rate} samples a second, and its pcm was taken for "
+            f"{self._last_rate}: set openai_rate = {stream.rate}",
+        )
 
     def default_model(self, function: Literal["hear", "reply"]) -> str:
         if function == "hear":
@@ -192,6 +213,13 @@ class _Voices(msgspec.Struct):
 def _counted(usage: Any) -> dict[str, float]:
     counts = usage if isinstance(usage, dict) else {}
     return {ours: counts[name] for name, ours in COUNTED.items() if isinstance(counts.get(name), int | float)}
+
+
+def _rate(headers: Mapping[str, str]) -> int | None:
+    """The rate of bare samples, where the server tells it: X-Sample-Rate, or audio/pcm;rate=22050."""
+    in_type = re.search(r"\brate=(\d+)", headers.get("content-type", ""))
+    told = headers.get("x-sample-rate", in_type[1] if in_type else "").strip()
+    return int(told) if told.isdecimal() and len(told) < 7 and int(told) in RATES else None
 
 
 def _voice(entry: Mapping[str, Any], model: str) -> Voice | None:

@@ -40,7 +40,10 @@ CODES: tuple[tuple[str, Kind], ...] = (
     ("ratelimit", "throttled"),
     ("throttling", "throttled"),
 )
-STATUSES: Mapping[int, Kind] = {401: "auth", 402: "quota", 403: "forbidden", 408: "unavailable", 429: "throttled"}
+STATUSES: Mapping[int, Kind] = {
+    401: "auth", 402: "quota", 403: "forbidden", 408: "unavailable", 429: "throttled",
+    501: "invalid",  # it cannot do that, and will not learn it
+}  # fmt: skip
 NO_MODEL = re.compile(
     r"model\b.*\b(not (be )?(found|exist|available|installed)|no longer|deprecated|decommissioned|retired)"
     r"|(unknown|unsupported|invalid|no such) model",
