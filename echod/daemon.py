@@ -277,7 +277,7 @@ class Daemon:
         self.fleet.prepare(portrait_of(role, engine) for role, engine in wanted if engine in engines)
 
     def _announce(self) -> None:
-        devices = ", ".join(worker.device for worker in self.fleet.workers)
+        devices = ", ".join(worker.name for worker in self.fleet.workers)
         chosen = ", ".join(f"{function} by {backend}" for function, backend in self.calls.chosen.items())
         lines = [
             f"echod {__version__} listens on {', '.join(self.front.addresses)}",

@@ -320,7 +320,6 @@ class Attempt:
             frames=facts.frames,
             crop=portrait.crop,
             faces=portrait.faces,
-            windows_resumed=facts.windows_resumed,
             timings_ms={"face": prepare_ms, **facts.timings_ms},
         )
 
@@ -378,6 +377,7 @@ class Attempt:
             windows_done=self._windows[0],
             windows_total=self._windows[1],
         )
+        job_files.note_progress(Path(self.order.directory), progressed.progress)
         # What comes after the last step of a stage takes a time of its own.
         self._report(progressed, self.worker.steps.get(key, 0.0) if done < total else 0.0)
 

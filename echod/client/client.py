@@ -70,6 +70,7 @@ class Extras(TypedDict, total=False):
     lossless: bool
     device: str | None
     devices: list[str]
+    helpers: list[str]
     attempt: int
     engine: str
     spoken: bool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,7 +23,7 @@ def devices(as_json: bool, url: str | None, reconnect: float) -> None:
     """Show the daemon's devices and what each does."""
     with connect(url, reconnect) as client:
         states = client.readiness()["devices"]
-    head = ("DEVICE", "STATE", "PID", "ENGINES", "JOB", "RESTARTS", "REASON")
+    head = ("DEVICE", "STATE", "PID", "ENGINES", "JOB", "CAN HELP", "RESTARTS", "REASON")
     rows = [
         (
             state["device"],
@@ -31,12 +31,23 @@ def devices(as_json: bool, url: str | None, reconnect: float) -> None:
             str(state["pid"] or "-"),
             ",".join(state["engines"]) or "-",
             state["job"] or (f"helps {state['helping']}" if state["helping"] else "-"),
+            can_help(state, states),
             str(state["restarts"]),
             state["reason"] or "",
         )
         for state in states
     ]
     print_result(states, table_lines(head, rows), as_json)
+
+
+def can_help(state: dict[str, Any], states: list[dict[str, Any]]) -> str:
+    """Whose clips a device may compute windows of, in a few words."""
+    others = [other["device"] for other in states if other is not state and other["numbers"]]
+    if not (state["numbers"] and others):
+        return "-"
+    if len(others) > 2 and len(state["helps"]) == len(others):
+        return "all others"
+    return ", ".join(state["helps"]) or f"nobody: other numbers than {', '.join(others)}"
 
 
 @click.command()

@@ -88,10 +88,15 @@ def summary(video: Video, *, brief: bool = False) -> str:
         words.append(f"{extras.get('windows_done', 0)}/{total} windows")
     if (left := extras.get("eta_s")) is not None:
         words.append(f"{clock(left)} left")
+    device, helpers = extras.get("device"), extras.get("helpers") or []
     if brief:
+        if helpers:
+            words.append(f"on {device} + {helpers[0] if len(helpers) == 1 else len(helpers)}")
         return " ".join(words)
-    if device := extras.get("device"):
+    if device:
         words.append(f"on {device}")
+    if helpers:
+        words.append(f"helped by {', '.join(helpers)}")
     if (attempt := extras.get("attempt") or 1) > 1:
         words.append(f"(attempt {attempt})")
     return " ".join(words)

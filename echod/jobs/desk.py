@@ -38,6 +38,7 @@ EVENT_TYPES: dict[type, str] = {
     life.Progressed: PROGRESS,
     life.FirstFrame: "job.first_frame",
     life.CancelRequested: PROGRESS,
+    life.Helped: PROGRESS,
 }
 
 
@@ -49,6 +50,9 @@ class Dispatcher(Protocol):
 
     def cancel(self, job: Job) -> None:
         """End the attempt of a job in progress."""
+
+    def helpers(self, job_id: str) -> list[str]:
+        """Devices that help with a job at present."""
 
     def refusal(self) -> EchodError | None:
         """Why no job can ever run at present, if so."""
@@ -116,6 +120,8 @@ class Desk:
         await asyncio.to_thread(strays.clear, unknown)
 
     async def _take_up(self, job: Job) -> None:
+        progress = max(job.progress, folder.noted_progress(self.directory(job.id)))
+        job = msgspec.structs.replace(job, progress=progress)
         again = self._advance(job, life.Requeued(job.attempt))
         if job.cancel_requested:
             again = self._advance(again, life.Cancelled())
@@ -244,6 +250,10 @@ class Desk:
         """Whether the job has not ended yet."""
         return job_id in self._live
 
+    def helpers(self, job_id: str) -> list[str]:
+        """Devices that help with a job at present."""
+        return self._dispatcher.helpers(job_id)
+
     def running_for(self, job_id: str) -> float | None:
         """Seconds since the running attempt of a job began."""
         entry = self._live.get(job_id)
@@ -351,7 +361,7 @@ class Desk:
             entry.ended.set()
         type_ = f"job.{job.status}" if job.status != "in_progress" else EVENT_TYPES[type(event)]
         self.feed.publish(type_, job)
-        told = _told(job, self.ticks() - entry.began if entry.began else 0.0)  # a clock may have been set
+        told = _told(event, job, self.ticks() - entry.began if entry.began else 0.0)  # a clock may have been set
         log.info(told, extra={"job": job.id, "device": job.device, "attempt": job.attempt, **self._reason(job)})
         self._dispatcher.wake()
         if job.terminal:
@@ -388,8 +398,10 @@ class Desk:
             await asyncio.sleep(COMMIT_RETRY)
 
 
-def _told(job: Job, seconds: float) -> str:
+def _told(event: life.Event, job: Job, seconds: float) -> str:
     """A step in the words of the log."""
+    if isinstance(event, life.Helped):
+        return f"helped by {event.device}"
     if job.status == "completed" and job.frames:
         return f"completed in {seconds:.1f} s, {job.frames / max(seconds, 0.001):.1f} frames/s"
     return "cancelling" if job.status == "in_progress" and job.cancel_requested else job.status

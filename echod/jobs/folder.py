@@ -13,6 +13,7 @@ from echod.host.directories import sync
 PORTRAIT, SPEECH = INPUTS = ("portrait.png", "speech.flac")
 MANIFEST = "manifest.json"  # what decided the clip's frames
 BOARD = "board"  # a directory: the state of a clip in the making
+PROGRESS = f"{BOARD}/progress"  # as it was shown last
 
 
 def take_inputs(directory: Path, portrait: Path, speech: Path | None) -> None:
@@ -27,6 +28,22 @@ def take_inputs(directory: Path, portrait: Path, speech: Path | None) -> None:
             shutil.copyfile(source, directory / name)
             sync(directory / name)
     sync(directory, directory.parent)
+
+
+def note_progress(directory: Path, progress: float) -> None:
+    """For a daemon that finds a clip half made. Without a board nobody goes on with it."""
+    part = directory / f"{PROGRESS}.part"
+    with contextlib.suppress(OSError):
+        part.write_text(str(progress))
+        part.replace(directory / PROGRESS)
+
+
+def noted_progress(directory: Path) -> float:
+    try:
+        progress = float((directory / PROGRESS).read_text())
+    except (OSError, ValueError):
+        return 0.0
+    return progress if 0 <= progress <= 1 else 0.0
 
 
 def tidy(directory: Path, completed: bool) -> None:

@@ -72,14 +72,16 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
 
     # Progress of the running attempt: kept in memory, written to the journal only with the next status.
     stage: str | None = None
-    progress: float = 0.0
+    progress: float = 0.0  # as shown: an attempt that goes on where another was begins with what that one had
+    share: float = 0.0  # of all work, as the running attempt itself counts it
+    share_resumed: float = 0.0  # what was done of it when it began
     windows_done: int = 0
     windows_total: int = 0
     streaming: bool = False
     crop: tuple[int, int, int, int] | None = None
     faces: int | None = None
     frames: int = 0
-    windows_resumed: int = 0
+    windows_resumed: int = 0  # those that an earlier attempt had computed
     timings_ms: dict[str, int] = {}
 
     @property

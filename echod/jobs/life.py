@@ -70,7 +70,6 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     frames: Count
     crop: tuple[int, int, int, int]
     faces: Count
-    windows_resumed: Count = 0  # those that an earlier attempt had computed
     timings_ms: dict[str, int]
 
 
@@ -172,18 +171,22 @@ def _dispatched(job: Job, device: str, now: float) -> Job:
     return replace(job, **_FRESH)
 
 
-# What an attempt leaves behind must not show in the next one.
+# What an attempt leaves behind must not show in the next one. Its progress does until that has said where it begins.
 _FRESH: dict[str, Any] = {
-    "stage": None, "progress": 0.0, "windows_done": 0, "windows_total": 0, "streaming": False, "timings_ms": {},
+    "stage": None, "share": 0.0, "share_resumed": 0.0, "windows_done": 0, "windows_total": 0,
+    "streaming": False, "timings_ms": {},
 }  # fmt: skip
 
 
 def _progressed(job: Job, event: Progressed) -> Job:
-    progress = min(max(job.progress, event.progress), 0.99)
+    if event.windows_total and not job.windows_total:  # the first word on windows: how many were there already
+        job = replace(job, windows_resumed=event.windows_done)
+        job = replace(job, share_resumed=event.progress) if event.windows_done else replace(job, progress=0.0)
     return replace(
         job,
         stage=event.stage,
-        progress=progress,
+        progress=min(max(job.progress, event.progress), 0.99),
+        share=event.progress,
         windows_done=event.windows_done,
         windows_total=event.windows_total,
     )
@@ -197,7 +200,6 @@ def _done(job: Job, event: Done, now: float) -> Job:
         frames=event.frames,
         crop=event.crop,
         faces=event.faces,
-        windows_resumed=event.windows_resumed,
         timings_ms={**({} if job.speak_ms is None else {"speak": job.speak_ms}), **event.timings_ms},
     )
 

@@ -38,6 +38,8 @@ class Metrics(Collector):
         self.registry.register(self)
         count, time = partial(Counter, registry=self.registry), partial(Histogram, registry=self.registry)
         self.jobs = count("echod_jobs", "Jobs that ended, by status and error code", ["status", "code"])
+        self.jobs_resumed = count("echod_jobs_resumed", "Jobs that ended, and had gone on with what was left of them")
+        self.windows_resumed = count("echod_windows_resumed", "Windows that these jobs had not to compute again")
         self.job_seconds = time("echod_job_seconds", "From dispatch to the end of a completed job", buckets=SECONDS)
         self.stage_seconds = time("echod_stage_seconds", "Wall time of a stage", ["stage"], buckets=SECONDS)
         called = ["function", "backend", "model"]
@@ -54,6 +56,9 @@ class Metrics(Collector):
     def finished(self, job: Job) -> None:
         """Count a job that has ended."""
         self.jobs.labels(job.status, job.error.code if job.error else "").inc()
+        if job.windows_resumed:
+            self.jobs_resumed.inc()
+            self.windows_resumed.inc(job.windows_resumed)
         if job.status == "completed" and job.started_at and job.finished_at:
             self.job_seconds.observe(job.finished_at - job.started_at)
             for stage in get_args(Stage):
@@ -102,9 +107,16 @@ class Metrics(Collector):
             "echod_worker_state", "1 for the state a worker is in", labels=["worker", "device", "state"]
         )
         restarts = CounterMetricFamily("echod_worker_restarts", "Deaths of a worker", labels=["worker", "device"])
+        helped = CounterMetricFamily(
+            "echod_helped_calls",
+            "Windows and batches of frames computed for jobs of others",
+            labels=["worker", "device"],
+        )
         for row in self._devices():
             for state in get_args(WorkerState):
                 states.add_metric([str(row.worker), row.device, state], float(state == row.state))
             restarts.add_metric([str(row.worker), row.device], row.restarts)
+            helped.add_metric([str(row.worker), row.device], row.helped)
         yield states
         yield restarts
+        yield helped

@@ -9,7 +9,7 @@ from echod.jobs.desk import Desk
 from echod.jobs.job import CONVERSATION, Job
 from echod.server.services import Addresses
 
-ETA_FROM = 0.05  # progress below which the time left cannot be told
+ETA_FROM = 0.05  # of an attempt's work; before that the time left cannot be told
 
 
 def video_object(job: Job, desk: Desk, addresses: Addresses) -> dict[str, Any]:
@@ -53,6 +53,7 @@ def _extras(job: Job, desk: Desk, addresses: Addresses) -> dict[str, Any]:
         "lossless": options.lossless,
         "device": job.device,
         "devices": list(job.devices),
+        "helpers": desk.helpers(job.id),
         "attempt": job.attempt,
         "engine": job.engine,
         "spoken": job.spoken,
@@ -76,9 +77,10 @@ def _whole(moment: float | None) -> int | None:
 
 def _seconds_left(job: Job, desk: Desk) -> float | None:
     elapsed = desk.running_for(job.id)
-    if job.status != "in_progress" or elapsed is None or job.progress < ETA_FROM:
+    done, left = job.share - job.share_resumed, 1 - job.share
+    if job.status != "in_progress" or elapsed is None or done <= ETA_FROM * (done + left):
         return None
-    return round(elapsed * (1 - job.progress) / job.progress, 1)
+    return round(elapsed * max(left, 0) / done, 1)
 
 
 def listing(rows: list[dict[str, Any]], more: bool) -> dict[str, Any]:

@@ -34,7 +34,7 @@ from echod.workers.reports import Reports
 from echod.workers.seat import Seat
 from echod.workers.stalls import StallWatch
 from echod.workers.state import DeviceState
-from echod.workers.worker import Main, Worker
+from echod.workers.worker import Main, Worker, names
 
 log = logging.getLogger("echod.fleet")
 
@@ -75,7 +75,8 @@ class Fleet:
         spec = worker_spec(settings.now, devices, desk.engines)
         create_private(Path(spec.directory))
         self.desk = desk
-        self.workers = [Worker(index, device, spec, main) for index, device in enumerate(devices)]
+        named = enumerate(zip(devices, names(devices), strict=True))
+        self.workers = [Worker(index, device, name, spec, main) for index, (device, name) in named]
         self.draining = False
         self.on_change: Callable[[], None] = lambda: None
         self.reports = Reports(spec.reports, self._take)
@@ -139,7 +140,7 @@ class Fleet:
         elif blamed:
             self._avoid = {id: index for id, index in self._avoid.items() if self.desk.lives(id)}
             self._avoid[blamed.id] = worker.index
-            self._apply(blamed.id, life.Lost(blamed.attempt, worker.stalled, f"{worker.device} {ending}"))
+            self._apply(blamed.id, life.Lost(blamed.attempt, worker.stalled, f"{worker.name} {ending}"))
 
     def _plan_return(self, worker: Worker, ending: str) -> None:
         worker.has_died(ending)
@@ -285,7 +286,7 @@ class Fleet:
         worker.helped += calls
         worker.rests_until = 0.0 if calls else time.monotonic() + REST
         if calls:
-            self._apply(job_id, life.Helped(worker.device))
+            self._apply(job_id, life.Helped(worker.name))
         self._share()
         self.on_change()
 
@@ -300,7 +301,7 @@ class Fleet:
         self.on_change()
 
     async def _dispatch(self, worker: Worker, job: Job, epoch: int) -> None:
-        attempt = await self.desk.begin(job.id, worker.device)
+        attempt = await self.desk.begin(job.id, worker.name)
         if worker.epoch != epoch or not worker.alive or not worker.seat.holds(job.id):
             if attempt:
                 await self.desk.apply(job.id, life.Requeued(attempt.attempt))
@@ -337,7 +338,7 @@ class Fleet:
 
     def refusal(self) -> EchodError | None:
         if all(worker.state == "failed" for worker in self.workers):
-            reasons = "; ".join(f"{worker.device}: {worker.reason}" for worker in self.workers)
+            reasons = "; ".join(f"{worker.name}: {worker.reason}" for worker in self.workers)
             return EchodError("no_device", f"no device works ({reasons}); repair it, then `systemctl reload echod`")
         return None
 
@@ -380,7 +381,14 @@ class Fleet:
             self._rest.set()
 
     def devices(self) -> list[DeviceState]:
-        return [worker.describe() for worker in self.workers]
+        return [worker.describe(self._helps(worker)) for worker in self.workers]
+
+    def _helps(self, worker: Worker) -> list[str]:
+        numbers = worker.numbers.items()
+        return [other.name for other in self.workers if other is not worker and numbers & other.numbers.items()]
+
+    def helpers(self, job_id: str) -> list[str]:
+        return [worker.name for worker in self.workers if worker.seat.helping == job_id and worker.state == "idle"]
 
     def _apply(self, job_id: str, event: life.Event) -> None:
         self._do(self.desk.apply(job_id, event))

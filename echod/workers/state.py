@@ -22,6 +22,8 @@ class DeviceState(msgspec.Struct, frozen=True, kw_only=True):
     suspended: str | None
     helping: str | None  # a job that another worker runs
     helped: int  # window calls and batches of frames of others' jobs, since the daemon started
+    helps: list[str]  # devices with the same numbers: it can help them, and they it
+    numbers: dict[str, str]  # by engine: what the last bits of its clips depend on; none where no clip is shared
     engines: list[str]
     restarts: int
     loads: int

@@ -8,7 +8,7 @@ import multiprocessing.context
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -29,12 +29,21 @@ BACKOFF, MAX_BACKOFF = 1.0, 60.0  # seconds
 INBOX_LIMIT = 64  # orders; a worker that leaves more unread is not reading at all
 
 
-class Worker:
-    """One device. `epoch` counts incarnations; each has an inbox of its own, so that no order outlives its reader."""
+def names(devices: Sequence[str]) -> list[str]:
+    """What workers are called by, everywhere: their device, and behind the first one on it a number too, cpu#2."""
+    counts = (devices[: index + 1].count(device) for index, device in enumerate(devices))
+    return [device if count == 1 else f"{device}#{count}" for device, count in zip(devices, counts, strict=True)]
 
-    def __init__(self, index: int, device: str, template: gpu_proc.Spec, main: Main) -> None:
+
+class Worker:
+    """One device, called `name`. `epoch` counts incarnations; each has an inbox of its own, so that no order outlives
+    its reader.
+    """
+
+    def __init__(self, index: int, device: str, name: str, template: gpu_proc.Spec, main: Main) -> None:
         self.index = index
         self.device = device
+        self.name = name
         self._template = template
         self._main = main
         self.epoch = 0
@@ -66,7 +75,7 @@ class Worker:
     @property
     def where(self) -> dict[str, Any]:
         """What lines of the log name it by."""
-        return {"device": self.device, "worker": self.index, "epoch": self.epoch}
+        return {"device": self.name, "worker": self.index, "epoch": self.epoch}
 
     @property
     def backoff(self) -> float:
@@ -94,7 +103,7 @@ class Worker:
         spec = dataclasses.replace(
             self._template, index=self.index, epoch=self.epoch, device=self.device, inbox=str(path)
         )
-        self._process = spawner.Process(target=self._main, args=(spec,), name=f"echod {self.device}", daemon=True)
+        self._process = spawner.Process(target=self._main, args=(spec,), name=f"echod {self.name}", daemon=True)
         with contextlib.ExitStack() as undo:
             undo.callback(self._inbox.close)
             self._inbox.bind(f"ipc://{path}")
@@ -150,10 +159,10 @@ class Worker:
         self.pidfd = -1
         self._inbox.close()
 
-    def describe(self) -> DeviceState:
+    def describe(self, helps: list[str]) -> DeviceState:
         return DeviceState(
             worker=self.index,
-            device=self.device,
+            device=self.name,
             state=self.state,
             epoch=self.epoch,
             pid=self._process.pid if self.alive else None,
@@ -161,6 +170,8 @@ class Worker:
             suspended=self.seat.suspended.id if self.seat.suspended else None,
             helping=self.seat.helping,
             helped=self.helped,
+            helps=helps,
+            numbers=self.numbers,
             engines=self.engines,
             restarts=self.epoch - 1,
             loads=self.loads,

@@ -30,12 +30,25 @@ def video(status: str, progress: int = 0, **extras: Any) -> Video:
             " 40% decode 12/30 windows 0:12 left on cuda:1",
         ),
         (video("in_progress", 2, stage="face", attempt=2), "  2% face (attempt 2)"),
+        (
+            video("in_progress", 40, stage="denoise", device="cpu", helpers=["cpu#2", "cpu#3"]),
+            " 40% denoise on cpu helped by cpu#2, cpu#3",
+        ),
         (video("cancelled", 40, stage=None), "cancelled"),
     ],
 )
 def test_summary(job: Video, words: str) -> None:
     """A job's state is told by what is known of it."""
     assert summary(job) == words
+
+
+@pytest.mark.parametrize(
+    ("helpers", "words"),
+    [([], " 40% denoise"), (["cpu#2"], " 40% denoise on cpu + cpu#2"), (["a", "b", "c"], " 40% denoise on cpu + 3")],
+)
+def test_brief_summary(helpers: list[str], words: str) -> None:
+    """A table names the devices of a job that has more than one, and counts those it has no room for."""
+    assert summary(video("in_progress", 40, stage="denoise", device="cpu", helpers=helpers), brief=True) == words
 
 
 def test_bar() -> None:

@@ -29,6 +29,9 @@ class Idle:
     def cancel(self, job: Job) -> None:
         self.cancelled.append(job.id)
 
+    def helpers(self, job_id: str) -> list[str]:
+        return []
+
     def refusal(self) -> EchodError | None:
         return self.refuses
 

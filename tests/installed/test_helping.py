@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from echod.inference.clip import make_clip
 from echod.inference.contract import Options
 from echod.inference.echomimic.engine import EchoMimicEngine
 from echod.inference.echomimic.tiny import init_tiny
+from echod.jobs.folder import noted_progress
 from tests.drivers.running import RunningDaemon, gone
 from tests.making.media import EXAMPLES, write_wav
 from tests.making.playback import play
@@ -74,9 +76,9 @@ def submit(daemon: RunningDaemon, speech: Path) -> str:
         return str(answer.raise_for_status().json()["id"])
 
 
-def state(daemon: RunningDaemon, video: str) -> str:
+def look(daemon: RunningDaemon, video: str) -> dict[str, Any]:
     with daemon.http() as http:
-        return str(http.get(f"/v1/videos/{video}").raise_for_status().json()["status"])
+        return dict(http.get(f"/v1/videos/{video}").raise_for_status().json())
 
 
 def followed(daemon: RunningDaemon, video: str) -> Video:
@@ -98,6 +100,7 @@ def test_the_idle_one_helps(daemon: RunningDaemon, speech: Path, alone: NDArray[
     video = submit(daemon, speech)
     job = followed(daemon, video)
     assert (job["status"], job["echod"]["attempt"]) == ("completed", 1)
+    assert {job["echod"]["device"]} < set(job["echod"]["devices"]) == {"cpu", "cpu#2"}
     while any(device["helping"] for device in daemon.devices()):
         daemon.notice()
     assert sum(device["helped"] for device in daemon.devices()) > before + 10
@@ -122,17 +125,19 @@ def test_helpers_that_die(daemon: RunningDaemon, speech: Path, alone: NDArray[np
 
 
 def test_the_owner_dies(daemon: RunningDaemon, speech: Path, alone: NDArray[np.uint8], tmp_path: Path) -> None:
-    """Another worker goes on with what all of them have computed."""
-    video = submit(daemon, speech)
+    """Another worker goes on with what all of them have computed, and progress with what was shown of it."""
+    video, shown = submit(daemon, speech), [0]
     with daemon.client() as client:
         for event in client.follow(video):
-            job = event["video"]
+            shown.append((job := event["video"])["progress"])
             if job["echod"]["attempt"] == 1 and job["echod"]["windows_done"] * 2 > job["echod"]["windows_total"] > 0:
                 owner = next(device for device in daemon.devices() if device["job"] == video)
                 os.kill(owner["pid"], signal.SIGKILL)
                 gone([owner["pid"]])
+                assert 100 * noted_progress(daemon.state_dir / "jobs" / video) >= job["progress"]
                 break
-    job = followed(daemon, video)
+        shown += [(job := event["video"])["progress"] for event in client.follow(video)]
+    assert shown == sorted(shown)
     assert (job["status"], job["echod"]["attempt"]) == ("completed", 2)
     assert job["echod"]["windows_resumed"] * 2 > job["echod"]["windows_total"]
     assert np.array_equal(frames(daemon, video, tmp_path), alone)
@@ -150,8 +155,13 @@ def test_all_of_it_together(tmp_path: Path, weights: Path, speech: Path, alone: 
         videos = []
         for _ in range(6):  # one at a time, or nobody would have time to help
             videos.append(video := submit(daemon, speech))
-            planned = dice.sample(["owner", "helper", "helper", "daemon"], 2)
-            while planned and state(daemon, video) in ("queued", "in_progress"):
+            planned, shown = dice.sample(["owner", "helper", "helper", "daemon"], 2), [0]
+            while (job := look(daemon, video))["status"] in ("queued", "in_progress"):
+                shown.append(job["progress"])
+                assert shown == sorted(shown)
+                if not planned:
+                    threading.Event().wait(0.05)
+                    continue
                 kind, devices = planned[0], daemon.devices()
                 target = [d for d in devices if d["helping" if kind == "helper" else "job"] == video]
                 if not target or dice.random() < 0.8:
@@ -165,7 +175,6 @@ def test_all_of_it_together(tmp_path: Path, weights: Path, speech: Path, alone: 
                     os.kill(target[0]["pid"], signal.SIGKILL)
                     gone([target[0]["pid"]])
                 kills[planned.pop(0)] += 1
-            job = followed(daemon, video)
             assert job["status"] == "completed", job
             assert np.array_equal(frames(daemon, video, tmp_path), alone)
             assert not (daemon.state_dir / "jobs" / video / "board").exists()

@@ -92,6 +92,30 @@ async def test_time_left(office: Office, monkeypatch: pytest.MonkeyPatch, jump: 
     assert video_object(progressed, office.desk, addresses)["echod"]["eta_s"] == 10.0
 
 
+async def test_time_left_of_a_resumed_job(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told by what this attempt has done itself, and only once it has done something."""
+    ticks = 500.0
+    monkeypatch.setattr(office.desk, "ticks", lambda: ticks)
+    job = await office.desk.accept(office.draft)
+    addresses = Addresses("http://localhost", Signer(b"k" * 32), HOUR)
+
+    async def told(attempt: int, progress: float, windows: int) -> tuple[int, float | None]:
+        event = life.Progressed(
+            attempt=attempt, stage="denoise", progress=progress, windows_done=windows, windows_total=10
+        )
+        shown = video_object(await office.desk.apply(job.id, event) or job, office.desk, addresses)
+        return shown["progress"], shown["echod"]["eta_s"]
+
+    await office.run(job)
+    await told(1, 0.0, 0)
+    await told(1, 0.6, 5)
+    await office.desk.apply(job.id, life.Requeued(1))
+    await office.run(job)
+    assert await told(2, 0.5, 5) == (60, None)
+    ticks += 30.0
+    assert await told(2, 0.8, 8) == (80, 20.0)
+
+
 @JUMPS
 async def test_how_long_a_job_took(
     office: Office, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, jump: float

@@ -12,7 +12,7 @@ import pytest
 
 from echod.errors import EchodError
 from echod.host import strays
-from echod.jobs import life
+from echod.jobs import folder, life
 from echod.jobs.job import CONVERSATION, Draft, Job, new_job_id
 from echod.jobs.rows import JobRows
 from echod.jobs.sweep import sweep
@@ -480,3 +480,20 @@ async def test_deleted_while_its_end_is_tidied(office: Office, monkeypatch: pyte
     await office.desk.apply(job.id, life.Failed(attempt=1, code="internal", message="broke"))
     assert not office.desk.directory(job.id).exists()
     assert (await office.desk.find(job.id, None)).status == "failed"
+
+
+@pytest.mark.parametrize(("noted", "shown"), [("0.6", 0.6), ("", 0.0), ("nan", 0.0), (None, 0.0)])
+async def test_progress_of_a_job_that_outlived_its_daemon(
+    office: Office, tmp_path: Path, noted: str | None, shown: float
+) -> None:
+    """The next daemon shows at once what the clip had come to, if that is still there."""
+    job = await office.desk.accept(office.draft)
+    await office.desk.begin(job.id, "cpu")
+    if noted is not None:
+        (office.desk.directory(job.id) / folder.BOARD).mkdir()
+        folder.note_progress(office.desk.directory(job.id), 0.5)
+        (office.desk.directory(job.id) / folder.PROGRESS).write_text(noted)
+    await office.desk.apply(job.id, life.Progressed(attempt=1, stage="denoise", progress=0.6))  # not journaled
+    again = await open_office(office.desk.settings.now, office.desk.rows.journal, tmp_path)
+    found = await again.desk.find(job.id, None)
+    assert (found.status, found.progress) == ("queued", shown)

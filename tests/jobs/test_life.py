@@ -49,7 +49,7 @@ def test_ends_once(end: life.Event, late: life.Event) -> None:
 
 
 def test_progress_never_goes_back_within_an_attempt() -> None:
-    """Progress is monotone, below 1 until the clip is published, and starts anew with the next attempt."""
+    """Progress is monotone, and below 1 until the clip is published."""
     moved = after(
         running(),
         life.Progressed(attempt=1, stage="decode", progress=0.5),
@@ -57,7 +57,29 @@ def test_progress_never_goes_back_within_an_attempt() -> None:
     )
     assert moved.progress == 0.5
     assert after(moved, life.Progressed(attempt=1, stage="mux", progress=1.0)).progress < 1.0
-    assert after(moved, lost(1), life.Dispatched("cpu")).progress == 0.0
+
+
+def told(attempt: int, progress: float, done: int = 0, total: int = 10) -> life.Progressed:
+    return life.Progressed(attempt=attempt, stage="denoise", progress=progress, windows_done=done, windows_total=total)
+
+
+@pytest.mark.parametrize("end", [lost(1), life.Requeued(1), failed(1, transient=True)])
+def test_progress_never_goes_back_through_a_resume(end: life.Event) -> None:
+    """An attempt that goes on where another was shows what that one had until it has more; what is left is its own."""
+    waits = after(running(), told(1, 0.03), told(1, 0.6, 7), end)
+    begins = after(waits, life.Dispatched("cuda:1"), told(2, 0.01, total=0))
+    goes_on = after(begins, told(2, 0.5, 6))
+    assert [each.progress for each in (waits, begins, goes_on, after(goes_on, told(2, 0.7, 8)))] == [
+        0.6, 0.6, 0.6, 0.7,
+    ]  # fmt: skip
+    assert (goes_on.windows_resumed, goes_on.share_resumed, goes_on.share) == (6, 0.5, 0.5)
+
+
+def test_progress_of_an_attempt_that_begins_anew() -> None:
+    """What an earlier attempt had counts until this one says that none of it is there."""
+    begins = after(running(), told(1, 0.03), told(1, 0.6, 7), lost(1), life.Dispatched("cpu"), told(2, 0.01, total=0))
+    anew = after(begins, told(2, 0.03))
+    assert (begins.progress, anew.progress, anew.windows_resumed, anew.share_resumed) == (0.6, 0.03, 0, 0.0)
 
 
 def test_transient_exceptions_get_three_attempts() -> None:

@@ -33,10 +33,12 @@ def test_ended_jobs_are_counted_by_status_and_code() -> None:
     counted.finished(
         job(status="completed", started_at=10.0, finished_at=12.0, timings_ms={"decode": 1500, "total": 1600})
     )
+    counted.finished(job(status="completed", windows_total=24, windows_resumed=17))
     counted.finished(job(status="failed", started_at=10.0, finished_at=99.0, error=JobFailure("poison", "why")))
     value = counted.registry.get_sample_value
-    assert value("echod_jobs_total", {"status": "completed", "code": ""}) == 1
+    assert value("echod_jobs_total", {"status": "completed", "code": ""}) == 2
     assert value("echod_jobs_total", {"status": "failed", "code": "poison"}) == 1
+    assert (value("echod_jobs_resumed_total"), value("echod_windows_resumed_total")) == (1, 17)
     assert value("echod_job_seconds_sum") == 2.0
     assert value("echod_stage_seconds_sum", {"stage": "decode"}) == 1.5
     assert value("echod_stage_seconds_sum", {"stage": "total"}) is None
@@ -62,7 +64,7 @@ def test_the_present() -> None:
     """Queue, watchers, workers and version are what they are at this moment."""
     device = DeviceState(
         worker=1, device="cuda:0", state="busy", epoch=4, pid=7, job=None, suspended=None, helping=None,
-        helped=0, engines=[], restarts=3,
+        helped=7, helps=[], numbers={}, engines=[], restarts=3,
         loads=1, reason=None, cuda_visible_devices="0", torch_imported_at_hello=False,
     )  # fmt: skip
     text = metrics([device]).render().decode()
@@ -72,5 +74,6 @@ def test_the_present() -> None:
         'echod_worker_state{device="cuda:0",state="busy",worker="1"} 1.0',
         'echod_worker_state{device="cuda:0",state="idle",worker="1"} 0.0',
         'echod_worker_restarts_total{device="cuda:0",worker="1"} 3.0',
+        'echod_helped_calls_total{device="cuda:0",worker="1"} 7.0',
     ):
         assert line in text.splitlines()

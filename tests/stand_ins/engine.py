@@ -78,12 +78,12 @@ class ScriptedEngine:
 
 
 class HelpfulEngine(ScriptedEngine):
-    """Waits at its first frame for the test to open the gate; whoever helps does so until the clip is there."""
+    """Waits at its first frame for the test to open the gate; whoever helps does so until then."""
 
     numbers = "the same"
 
     def help(self, portrait: Any, speech: Speech, options: Options, checkpoint: Checkpoint, board: object) -> int:
-        while not (speech.path.parent / "clip.mp4").exists():
+        while not (speech.path.parent / "gate").exists():
             checkpoint("help", 0, 1)
             time.sleep(0.002)
         return 7

@@ -47,6 +47,9 @@ class Hands:
     def cancel(self, job: Job) -> None:
         self.cancelled.append(job.id)
 
+    def helpers(self, job_id: str) -> list[str]:
+        return []
+
     def refusal(self) -> EchodError | None:
         return self.refused
 
@@ -70,7 +73,7 @@ class Hands:
             await self.desk.apply(job.id, life.FirstFrame(job.attempt))
 
     async def progress(self, job: Job, share: float) -> None:
-        event = life.Progressed(attempt=job.attempt, stage="decode", progress=share, windows_done=1, windows_total=4)
+        event = life.Progressed(attempt=job.attempt, stage="decode", progress=share, windows_total=4)
         await self.desk.apply(job.id, event)
 
     async def complete(self, job: Job, data: bytes = b"0123456789") -> None:

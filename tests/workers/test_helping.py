@@ -7,6 +7,7 @@ import signal
 from pathlib import Path
 
 from echod.jobs.job import BATCH, CONVERSATION, Job
+from echod.workers.fleet import Fleet
 from tests.drivers.bench import Bench, bench
 from tests.stand_ins import engine as scripted
 
@@ -25,12 +26,29 @@ async def test_an_idle_worker_helps(tmp_path: Path) -> None:
     """It says with what, its calls are counted, and the job has both devices."""
     async with bench(tmp_path, devices=2, main=scripted.helpful) as work:
         await work.ready()
+        assert [(device.device, device.helps) for device in work.fleet.devices()] == [
+            ("cpu", ["cpu#2"]), ("cpu#2", ["cpu"]),
+        ]  # fmt: skip
         job = await running(work)
         devices = await work.devices(lambda devices: any(device.helping for device in devices))
         assert sorted((device.state, device.helping) for device in devices) == [("busy", None), ("idle", job.id)]
-        assert (await finish(work, job)).status == "completed"
+        owner, helper = sorted(devices, key=lambda device: device.state == "idle")
+        assert work.desk.helpers(job.id) == [helper.device]
+        job = await finish(work, job)
+        assert (job.status, job.device, job.devices) == ("completed", owner.device, (owner.device, helper.device))
         await work.devices(lambda devices: [device.helping for device in devices] == [None, None])
-        assert sorted(device.helped for device in work.fleet.devices()) == [0, 7]
+        assert [device.device for device in work.fleet.devices() if device.helped] == [helper.device]
+
+
+async def test_who_can_help_whom(tmp_path: Path) -> None:
+    """Workers of the same numbers, whatever else they have in common; each has a name of its own."""
+    async with bench(tmp_path, devices=0) as work:
+        fleet = Fleet(work.desk.settings, work.desk, ("cuda:0", "cpu", "cpu", "cpu", "cuda:1"))
+        for worker, numbers in zip(fleet.workers, ("", "x4", "x4", "x2", ""), strict=True):
+            worker.numbers = {"echomimic": numbers} if numbers else {}
+        assert {device.device: device.helps for device in fleet.devices()} == {
+            "cuda:0": [], "cpu": ["cpu#2"], "cpu#2": ["cpu"], "cpu#3": [], "cuda:1": [],
+        }  # fmt: skip
 
 
 async def test_whoever_helps_takes_the_next_job_at_once(tmp_path: Path) -> None:

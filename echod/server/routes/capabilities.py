@@ -92,4 +92,4 @@ async def _look(served: Services) -> Capabilities:
 
 def _engine(name: str, served: Services) -> Engine:
     ready = [device.device for device in served.devices() if device.state in READY and name in device.engines]
-    return Engine(id=name, exact=name != "preview", devices=list(dict.fromkeys(ready)))
+    return Engine(id=name, exact=name != "preview", devices=ready)
