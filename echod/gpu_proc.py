@@ -30,8 +30,7 @@ from echod.workers import messages
 from echod.workers.failures import describe, is_out_of_memory, is_sticky, why_not_ready
 
 if TYPE_CHECKING:
-    from echod.inference.audio import Speech
-    from echod.inference.contract import Engine, Options, Portrait
+    from echod.inference.contract import Engine, Portrait
 
 log = logging.getLogger("echod.gpu_proc")
 
@@ -110,6 +109,7 @@ class GpuProc:
         self.weights: dict[str, dict[str, str]] = {}  # engine -> sha256 of its files by name
         self.cancelled: set[tuple[str, int]] = set()
         self.running: list[messages.Run] = []
+        self._alive = 0.0  # when it last said no more than that
         self.steps: dict[tuple[object, ...], float] = {}  # what kind of step -> rolling seconds of one
         self._context = zmq.Context()
         self._inbox = self._context.socket(zmq.PULL)
@@ -120,6 +120,12 @@ class GpuProc:
 
     def report(self, report: messages.Report) -> None:
         self._reports.send(messages.encode(messages.Envelope(self.spec.index, self.spec.epoch, report)))
+
+    def alive(self, doing: str) -> None:
+        """What is no step of a job's work, so that it is not timed as one."""
+        if (now := time.monotonic()) - self._alive >= REPORT_INTERVAL:
+            self._alive = now
+            self.report(messages.Alive(doing))
 
     def close(self) -> None:
         self._inbox.close(linger=0)
@@ -167,8 +173,8 @@ class GpuProc:
         match order:
             case messages.Run():
                 self.run(order)
-            case messages.Help(run=run):
-                self.help(run)
+            case messages.Help():
+                self.help(order)
             case messages.Prepare():
                 self.warm(order)
             case messages.Cancel(job=job, attempt=attempt):
@@ -199,11 +205,16 @@ class GpuProc:
             self.running.pop()
             self.cancelled.discard((order.job, order.attempt))
 
-    def help(self, order: messages.Run) -> None:
+    def help(self, order: messages.Help) -> None:
         """What goes wrong here is nothing to the job: its owner will see for itself."""
+
+        def checkpoint(stage: str, done: int, total: int) -> None:
+            self.alive(stage)
+            self.poll()
+
         calls = 0
         try:
-            calls = Help(self, order).take_part()
+            calls = self.engines[order.engine].help(Path(order.directory) / job_files.BOARD, checkpoint)
         except Exception as error:
             log.warning("could not help: %s", error, exc_info=error, extra={"job": order.job})
             if is_out_of_memory(error):
@@ -284,13 +295,23 @@ class Attempt:
     def make(self) -> life.Done:
         """Prepare, make the clip, write its manifest. Raises whatever the engine and the checkpoint raise."""
         from echod.inference import clip
+        from echod.inference.audio import Speech
+        from echod.inference.contract import Options
         from echod.inference.room import Room
 
-        order, directory = self.order, Path(self.order.directory)
+        order, options, directory = self.order, self.order.options, Path(self.order.directory)
         began = time.monotonic()
-        portrait = self._portrait()
+        portrait = self.worker.prepare(
+            order.engine,
+            directory / job_files.PORTRAIT,
+            order.portrait_sha256,
+            (options.width, options.height),
+            order.box,
+            self.checkpoint,
+        )
         prepare_ms = round(1000 * (time.monotonic() - began))
-        speech, chosen = self._given()
+        speech = Speech.open(directory / job_files.SPEECH)
+        chosen = Options(fps=options.fps, steps=options.steps, guidance=options.guidance, seed=options.seed)
         facts = clip.make_clip(
             self.engine,
             portrait,
@@ -298,7 +319,7 @@ class Attempt:
             chosen,
             directory,
             attempt=order.attempt,
-            lossless=order.options.lossless,
+            lossless=options.lossless,
             mark={"version": __version__},
             room=Room(directory, order.most, order.spare),
             checkpoint=self.checkpoint,
@@ -323,40 +344,20 @@ class Attempt:
             timings_ms={"face": prepare_ms, **facts.timings_ms},
         )
 
-    def _portrait(self) -> Portrait:
-        order, options = self.order, self.order.options
-        path, size = Path(order.directory) / job_files.PORTRAIT, (options.width, options.height)
-        return self.worker.prepare(order.engine, path, order.portrait_sha256, size, order.box, self.checkpoint)
-
-    def _given(self) -> tuple[Speech, Options]:
-        """What `frames` takes beside the portrait."""
-        from echod.inference.audio import Speech
-        from echod.inference.contract import Options
-
-        options = self.order.options
-        chosen = Options(fps=options.fps, steps=options.steps, guidance=options.guidance, seed=options.seed)
-        return Speech.open(Path(self.order.directory) / job_files.SPEECH), chosen
-
     def _report(self, event: life.Progressed | life.FirstFrame, step_s: float = 0.0) -> None:
         self.worker.report(messages.Moved(job=self.order.job, event=event, step_s=step_s))
 
     def checkpoint(self, stage: str, done: int, total: int) -> None:
         """Called by engines between windows, steps and batches: progress out, orders in."""
         if stage == WAITING:
-            self._alive(stage)
+            self._stage = ""
+            self.worker.alive(stage)
         else:
             self._note(stage, done, total)
         self.worker.poll()  # another job may run in here for minutes
         self._passed = time.monotonic()
         if (self.order.job, self.order.attempt) in self.worker.cancelled:
             raise CancelledAttempt
-
-    def _alive(self, stage: str) -> None:
-        """No step of the work, so that it is not timed as one."""
-        self._stage, now = "", time.monotonic()
-        if now - self._reported >= REPORT_INTERVAL:
-            self._reported = now
-            self.worker.report(messages.Alive(stage))
 
     def _note(self, stage: str, done: int, total: int) -> None:
         now, key = time.monotonic(), (*self._kind, stage)
@@ -380,19 +381,3 @@ class Attempt:
         job_files.note_progress(Path(self.order.directory), progressed.progress)
         # What comes after the last step of a stage takes a time of its own.
         self._report(progressed, self.worker.steps.get(key, 0.0) if done < total else 0.0)
-
-
-class Help(Attempt):
-    """A part in somebody else's attempt."""
-
-    def take_part(self) -> int:
-        from echod.inference.contract import Board
-        from echod.inference.room import Room
-
-        directory = Path(self.order.directory)
-        board = Board(directory / job_files.BOARD, Room(directory))
-        return self.engine.help(self._portrait(), *self._given(), self.checkpoint, board)
-
-    def checkpoint(self, stage: str, done: int, total: int) -> None:
-        self._alive(stage)
-        self.worker.poll()

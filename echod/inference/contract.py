@@ -111,10 +111,11 @@ class Engine(Protocol):
         """
         ...
 
-    def help(self, portrait: Any, speech: Speech, options: Options, checkpoint: Checkpoint, board: Board) -> int:
-        """Compute for a clip whose `frames` another process iterates over. Returns how many calls and batches; 0: none.
+    def help(self, board: Path, checkpoint: Checkpoint) -> int:
+        """Compute for a clip whose `frames` another process iterates over with this board, for as long as it does.
 
-        Of engines without `numbers` nobody asks it.
+        Returns how many calls and batches; 0: nothing can be done there, or not yet. Of engines without `numbers`
+        nobody asks it.
         """
         ...
 

@@ -274,7 +274,7 @@ class Fleet:
         return numbers is not None and numbers == worker.numbers.get(job.engine) and self._alone[job.id] < HELPERS_LOST
 
     def _help(self, worker: Worker, job: Job, owner: Worker) -> None:
-        if worker.send(messages.Help(self._order(job))):
+        if worker.send(messages.Help(job.id, job.engine, str(self.desk.directory(job.id)))):
             worker.seat, worker.last_report = worker.seat.help(job.id), time.monotonic()
             worker.step_s = owner.step_s
             self.on_change()

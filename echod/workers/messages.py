@@ -49,9 +49,11 @@ class Prepare(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Help(msgspec.Struct, frozen=True, tag=True):
-    """Compute for a job that another worker runs, until that is over; a Run is taken up in between."""
+    """Compute for a job that another worker runs in `directory`, until that is over; a Run is taken up in between."""
 
-    run: Run
+    job: str
+    engine: str
+    directory: str
 
 
 class Cancel(msgspec.Struct, frozen=True, tag=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from echod.inference.echomimic.board import Batch, Board, Order
-from echod.inference.echomimic.pipeline import Sampler
+from echod.inference.echomimic.sampler import Sampler
 from echod.inference.echomimic.windows import wavefront
 
 

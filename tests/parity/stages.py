@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from echod.inference.audio import Speech
-from echod.inference.echomimic import audio_features, pipeline
+from echod.inference.echomimic import audio_features, pictures
 from echod.inference.echomimic.config import NOISE_CLAMP
 from echod.inference.echomimic.denoiser import Conditions
-from echod.inference.echomimic.pipeline import Likeness
+from echod.inference.echomimic.sampler import Likeness, Sampler, schedule
 from echod.inference.echomimic.weights import Models
 from echod.inference.echomimic.windows import Plan
 from tests.drivers.denoised import denoised
@@ -92,15 +92,15 @@ class Comparison:
         if kept is None:
             yield from self.absent("face locator", "picture", "vae encode", "vae decode")
             return
-        mask = pipeline.to_mask(self.golden.pixels("face_mask.png"))
+        mask = pictures.to_mask(self.golden.pixels("face_mask.png"))
         features = self.models.face_locator(self.cast(mask))
         yield Row("face locator", distance(features[:, :, None], kept["face_features"]), self.limit)
-        picture = pipeline.to_picture(self.golden.pixels("ref_image.png"))
+        picture = pictures.to_picture(self.golden.pixels("ref_image.png"))
         yield Row("picture", distance(picture, kept["ref_image_tensor"]), MODULE)
-        latents = pipeline.encode(self.models.vae, self.cast(picture))
+        latents = pictures.encode(self.models.vae, self.cast(picture))
         yield Row("vae encode", distance(latents, kept["ref_latents"]), self.limit)
         scaled = kept["decode_in_latents_unscaled"]
-        decoded = pipeline.decode(self.models.vae, self.cast(scaled))
+        decoded = pictures.decode(self.models.vae, self.cast(scaled))
         yield Row("vae decode", distance(decoded, kept["decode_out"]), self.limit)
 
     def reference(self) -> Rows:
@@ -216,11 +216,11 @@ class Comparison:
             return
         config = self.golden.config.scheduler
         wrong = sum(
-            pipeline.schedule(config, int(steps)).timesteps.tolist() != timesteps
+            schedule(config, int(steps)).timesteps.tolist() != timesteps
             for steps, timesteps in facts["timesteps"].items()
         )
         yield Row("scheduler timesteps", wrong, EXACT)
-        scheduler = pipeline.schedule(config, 6)
+        scheduler = schedule(config, 6)
         yield Row("scheduler alphas", distance(scheduler.alphas_cumprod, kept["alphas_cumprod"]), MODULE)
         worst = 0.0
         for t in scheduler.timesteps.tolist():
@@ -239,7 +239,7 @@ class Comparison:
             latents = self.run(facts, kept["noise"])
             yield Row(f"{tag}: latents", distance(latents, kept["final_latents"]), END_TO_END)
             if "video_uint8" in kept:
-                frames = pipeline.to_frames(pipeline.decode(self.models.vae, latents[0].transpose(0, 1))).numpy()
+                frames = pictures.to_frames(pictures.decode(self.models.vae, latents[0].transpose(0, 1))).numpy()
                 theirs = kept["video_uint8"][0].permute(1, 2, 3, 0).numpy()
                 apart = np.abs(frames.astype(int) - theirs.astype(int)).max()
                 yield Row(f"{tag}: frames, of 255", float(apart), ONE_OF_255)
@@ -247,20 +247,20 @@ class Comparison:
     def run(self, facts: Mapping[str, Any], noise: Tensor) -> Tensor:
         """One recorded case, from picture, mask, recording and noise to latents (1, 4, N, h, w)."""
         models = self.models
-        picture = pipeline.to_picture(self.golden.pixels("ref_image.png"))
-        mask = pipeline.to_mask(self.golden.pixels("face_mask.png"))
+        picture = pictures.to_picture(self.golden.pixels("ref_image.png"))
+        mask = pictures.to_mask(self.golden.pixels("face_mask.png"))
         bank_dtype = "fp16" if facts["bank"] == "torch.float16" else "fp32"
-        bank = models.reference.bank(pipeline.encode(models.vae, picture))
+        bank = models.reference.bank(pictures.encode(models.vae, picture))
         keys = models.denoiser.bank_keys({path: rounded(tokens, bank_dtype) for path, tokens in bank.items()})
         speech = Speech.open(self.golden.directory / "inputs" / "audio.wav")
         features = audio_features.encode(models.whisper, speech.blocks, self.dtype)
         plan = Plan(facts["frames"], facts["steps"], facts["context_frames"], facts["overlap"])
         latents = noise[0].transpose(0, 1).clamp(-NOISE_CLAMP, NOISE_CLAMP)
-        sampler = pipeline.Sampler(
+        sampler = Sampler(
             models.denoiser,
             lambda frames: audio_features.frame_audio(features, frames, FPS),
             Likeness(models.face_locator(mask), keys),
-            pipeline.schedule(self.golden.config.scheduler, plan.steps),
+            schedule(self.golden.config.scheduler, plan.steps),
             plan,
             facts["guidance_scale"],
         )

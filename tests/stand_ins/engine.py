@@ -57,7 +57,7 @@ class ScriptedEngine:
         crop = (0, 0, image.shape[1], image.shape[0])
         return Portrait(size=size, crop=crop, faces=self.prepared, nbytes=image.nbytes)
 
-    def help(self, portrait: Any, speech: Speech, options: Options, checkpoint: Checkpoint, board: object) -> int:
+    def help(self, board: Path, checkpoint: Checkpoint) -> int:
         return 0
 
     def frames(
@@ -82,8 +82,8 @@ class HelpfulEngine(ScriptedEngine):
 
     numbers = "the same"
 
-    def help(self, portrait: Any, speech: Speech, options: Options, checkpoint: Checkpoint, board: object) -> int:
-        while not (speech.path.parent / "gate").exists():
+    def help(self, board: Path, checkpoint: Checkpoint) -> int:
+        while not (board.parent / "gate").exists():
             checkpoint("help", 0, 1)
             time.sleep(0.002)
         return 7

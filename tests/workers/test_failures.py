@@ -5,7 +5,7 @@ import errno
 import pytest
 import torch
 
-from echod.inference.echomimic.pipeline import NotFiniteError
+from echod.inference.echomimic.pictures import NotFiniteError
 from echod.inference.errors import InputError
 from echod.workers.failures import describe, why_not_ready
 

@@ -52,7 +52,7 @@ class Board:
         self.resumed = 0
         self._step, self._joined = step, joined
         self._order = list(order(plan))
-        self._covering = lru_cache(maxsize=4096)(plan.covering)
+        self._covering, self._needs = lru_cache(maxsize=4096)(plan.covering), lru_cache(maxsize=4096)(plan.needs)
         self._first = 0  # in that order; all before are done
         self._left: Shelf | None = None  # whose lock is still held when it is left
         self._results: dict[Call, dict[str, Tensor]] = {}  # by this process, as far as others wait for them
@@ -147,18 +147,20 @@ class Board:
     def calls_done(self) -> int:
         return int(self.shelf.done.sum())
 
-    def take(self) -> Call | Batch | None:
-        """The next thing to do, which is the caller's until it is given back or the caller is gone; None: wait."""
-        with self.shelf.locked():
-            taken = self._taken()
-            for task in self._ready():
-                number = self._number(task)
-                if number not in taken:
-                    self.shelf.claims[self.shelf.seat] = number
-                    return task
-        return None
+    @property
+    def ready(self) -> Call | Batch | None:
+        """What would be taken now; None: others are at all that can be done."""
+        taken = self._taken()
+        return next((task for task in self._possible() if self._number(task) not in taken), None)
 
-    def _ready(self) -> Iterator[Call | Batch]:
+    def take(self) -> Call | Batch | None:
+        """The next thing to do, which is the caller's until it is given back or the caller is gone."""
+        with self.shelf.locked():
+            task = self.ready
+            self.shelf.claims[self.shelf.seat] = NOBODY if task is None else self._number(task)
+        return task
+
+    def _possible(self) -> Iterator[Call | Batch]:
         shown = int(self.shelf.shown[0])
         for number in range(shown, min(shown + AHEAD, len(self.shelf.decoded))):
             if not self.shelf.decoded[number] and self._final(number):
@@ -166,20 +168,13 @@ class Board:
         while self._first < len(self._order) and self._done(self._order[self._first]):
             self._first += 1
         for call in self._order[self._first :]:
-            if not self._done(call) and all(map(self._done, self.plan.needs(call))):
+            if not self._done(call) and all(map(self._done, self._needs(call))):
                 yield call
 
     def _taken(self) -> set[int]:
-        """What others are at; what those had taken who are gone is free again."""
-        found = set()
-        for seat, number in enumerate(self.shelf.claims.tolist()):
-            if number == NOBODY:
-                continue
-            if seat != self.shelf.seat and self.shelf.present(seat):
-                found.add(number)
-            else:
-                self.shelf.claims[seat] = NOBODY
-        return found
+        """What others are at, those who are still there."""
+        claims = enumerate(self.shelf.claims.tolist())
+        return {n for seat, n in claims if n != NOBODY and seat != self.shelf.seat and self.shelf.present(seat)}
 
     def _number(self, task: Call | Batch) -> int:
         if isinstance(task, Batch):
@@ -320,6 +315,14 @@ class Board:
             with contextlib.suppress(UnfitError):
                 self.shelf.keep(name, left.kept(name))
         left.remove()
+
+    def lend(self, name: str, tensors: Callable[[], dict[str, Tensor]]) -> None:
+        """Leave what others need so that they can help; without room for it they cannot."""
+        if isinstance(self.shelf, Directory):
+            try:
+                self.shelf.lend(name, tensors())
+            except (OSError, NoRoom) as error:
+                log.warning("nobody can help with a clip: %s", error)
 
     def close(self) -> None:
         for shelf in filter(None, (self.shelf, self._left)):

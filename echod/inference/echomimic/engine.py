@@ -17,7 +17,8 @@ from ..contract import Board, Box, Checkpoint, Frames, Image, Options, Portrait,
 from ..errors import InputError
 from . import layout, weights
 from .config import OVERLAP, PRESETS, WINDOW
-from .pipeline import Audio2VideoPipeline, Clip, Likeness, check_sides
+from .pipeline import Audio2VideoPipeline, check_sides
+from .sampler import Likeness
 from .weights import Models
 
 # TFLOP per frame at 512x512: a step of the denoiser, with what windows share computed twice; decoding.
@@ -104,25 +105,10 @@ class EchoMimicEngine:
         checkpoint: Checkpoint,
         board: Board | None = None,
     ) -> Iterator[Frames]:
-        return self._clip(portrait, speech, options, checkpoint).frames(board)
-
-    def help(
-        self, portrait: EchoMimicPortrait, speech: Speech, options: Options, checkpoint: Checkpoint, board: Board
-    ) -> int:
-        return self._clip(portrait, speech, options, checkpoint).help(board)
-
-    def settle(self, options: Options) -> Options:
-        return replace(
-            options,
-            steps=self.preset.steps if options.steps is None else options.steps,
-            guidance=self.preset.guidance if options.guidance is None else options.guidance,
-        )
-
-    def _clip(self, portrait: EchoMimicPortrait, speech: Speech, options: Options, checkpoint: Checkpoint) -> Clip:
         check_options(options)
         used = self.settle(options)
         assert used.steps is not None and used.guidance is not None
-        return self.pipeline.clip(
+        return self.pipeline(
             portrait.likeness,
             speech,
             steps=used.steps,
@@ -131,9 +117,20 @@ class EchoMimicEngine:
             fps=options.fps,
             window=self.window,
             overlap=self.overlap,
-            identity=str(self.numbers),
+            board=board,
+            numbers=self.numbers,
             checkpoint=checkpoint,
         )
+
+    def settle(self, options: Options) -> Options:
+        return replace(
+            options,
+            steps=self.preset.steps if options.steps is None else options.steps,
+            guidance=self.preset.guidance if options.guidance is None else options.guidance,
+        )
+
+    def help(self, board: Path, checkpoint: Checkpoint) -> int:
+        return self.pipeline.help(board, checkpoint, numbers=self.numbers)
 
 
 def _shares(passes: int) -> Mapping[str, float]:

@@ -204,14 +204,14 @@ class Directory(Shelf):
         part.write_bytes(_sealed(data) + data)
         part.replace(self.path / name)
 
+    def lend(self, name: str, tensors: dict[str, Tensor]) -> None:
+        """Keep what need not be there. Raises OSError, and NoRoom if it would take room that others are to have."""
+        assert self._room is not None
+        self._room.fit(sum(each.nbytes for each in tensors.values()))
+        self.keep(name, tensors)
+
     def kept(self, name: str) -> dict[str, Tensor]:
-        try:
-            data = (self.path / name).read_bytes()
-            if data[:SEAL] != _sealed(data[SEAL:]):
-                raise UnfitError(f"{name} is damaged")
-            return safetensors.torch.load(data[SEAL:])
-        except (OSError, SafetensorError) as error:
-            raise UnfitError(f"{name} cannot be read: {error}") from None
+        return read(self.path / name)
 
     def drop(self, name: str) -> None:
         (self.path / name).unlink(missing_ok=True)
@@ -225,6 +225,17 @@ class Directory(Shelf):
 
     def close(self) -> None:
         self._files.close()
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """What a board keeps there. Raises UnfitError."""
+    try:
+        data = path.read_bytes()
+        if data[:SEAL] != _sealed(data[SEAL:]):
+            raise UnfitError(f"{path.name} is damaged")
+        return safetensors.torch.load(data[SEAL:])
+    except (OSError, SafetensorError) as error:
+        raise UnfitError(f"{path.name} cannot be read: {error}") from None
 
 
 def checksum(data: bytes | memoryview) -> int:

@@ -9,7 +9,8 @@ import torch
 
 from echod.inference.audio import Speech
 from echod.inference.echomimic.engine import EchoMimicEngine
-from echod.inference.echomimic.pipeline import Audio2VideoPipeline, Likeness
+from echod.inference.echomimic.pipeline import Audio2VideoPipeline
+from echod.inference.echomimic.sampler import Likeness
 from echod.inference.echomimic.weights import Models
 from tests.making.media import write_wav
 from tests.parity.golden import GOLDEN, Golden

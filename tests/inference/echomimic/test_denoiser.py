@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from echod.inference.echomimic.denoiser import Conditions
-from echod.inference.echomimic.pipeline import predict
+from echod.inference.echomimic.sampler import predict
 from echod.inference.echomimic.weights import Models
 from tests.inference.echomimic.plain import distance, draw
 

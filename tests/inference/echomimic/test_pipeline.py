@@ -11,9 +11,10 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from echod.inference.audio import Speech
-from echod.inference.echomimic import pipeline as stages
 from echod.inference.echomimic.board import Order
-from echod.inference.echomimic.pipeline import Audio2VideoPipeline, Likeness, NotFiniteError, Sampler
+from echod.inference.echomimic.pictures import NotFiniteError, decode, decode_batch
+from echod.inference.echomimic.pipeline import Audio2VideoPipeline
+from echod.inference.echomimic.sampler import Likeness, Sampler, noise, schedule
 from echod.inference.echomimic.weights import Models
 from echod.inference.echomimic.windows import Plan, wavefront
 from echod.inference.errors import InputError
@@ -32,9 +33,9 @@ def run(
 ) -> tuple[Tensor, list[int]]:
     """The clip's latents (N, 4, h, w), and how many frames were final after each batch of calls."""
     audio = draw(plan.frames, 50, models.config.unet.cross_attention_dim)
-    scheduler = stages.schedule(models.config.scheduler, plan.steps)
+    scheduler = schedule(models.config.scheduler, plan.steps)
     sampler = Sampler(models.denoiser, lambda frames: audio[frames], likeness, scheduler, plan, guidance)
-    return denoised(sampler, stages.noise(plan.frames, likeness.face.shape[2:], 420), order=order)
+    return denoised(sampler, noise(plan.frames, likeness.face.shape[2:], 420), order=order)
 
 
 @pytest.mark.parametrize(
@@ -76,11 +77,11 @@ def test_equals_the_plain_sampler(models: Models, plan: Plan, guidance: float) -
     face = draw(1, models.config.unet.block_out_channels[0], 1, *sides)
     likeness = Likeness(face[:, :, 0], models.denoiser.bank_keys(bank))
     made, _ = run(models, likeness, plan, guidance=guidance)
-    noise = stages.noise(plan.frames, sides, 420).transpose(0, 1)[None]
+    drawn = noise(plan.frames, sides, 420).transpose(0, 1)[None]
     audio = draw(plan.frames, 50, models.config.unet.cross_attention_dim)[None]
     net = PlainUNet(models.denoiser.state_dict(), models.config.unet.block_out_channels)
     with torch.inference_mode():
-        expected = sample(net, noise, audio, face, bank, plan.steps, guidance, plan.window, plan.overlap)
+        expected = sample(net, drawn, audio, face, bank, plan.steps, guidance, plan.window, plan.overlap)
     assert distance(made.transpose(0, 1)[None], expected) < 1e-4
 
 
@@ -91,10 +92,10 @@ def test_equals_the_plain_sampler(models: Models, plan: Plan, guidance: float) -
 def test_noise_is_the_seeds(frames: int, sides: tuple[int, int], dtype: torch.dtype) -> None:
     """Noise is what one draw on the CPU gives, channels first, clamped and rounded; another seed is other noise."""
     drawn = torch.randn(4, frames, *sides, generator=torch.manual_seed(9)).clamp(-1.5, 1.5)
-    made = stages.noise(frames, sides, 9, dtype)
+    made = noise(frames, sides, 9, dtype)
     assert torch.equal(made, drawn.transpose(0, 1).to(dtype))
     assert made.is_contiguous()
-    assert not torch.equal(made, stages.noise(frames, sides, 8, dtype))
+    assert not torch.equal(made, noise(frames, sides, 8, dtype))
 
 
 class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -111,7 +112,7 @@ class Largest(TorchDispatchMode):  # type: ignore[no-untyped-call]
 def test_noise_is_held_once() -> None:
     """Beside the noise in the run's dtype there is nothing as large as it, of a long clip."""
     with Largest() as largest:  # type: ignore[no-untyped-call]
-        made = stages.noise(2000, (8, 8), 0, torch.float16)
+        made = noise(2000, (8, 8), 0, torch.float16)
     assert largest.nbytes == made.nbytes
 
 
@@ -212,7 +213,7 @@ class NarrowVae:
 def test_a_narrow_vae_is_tried_once_more() -> None:
     """Pictures out of half precision's range are decoded again in fp32, and the VAE goes back to its dtype."""
     vae = NarrowVae(always=False)
-    decoded = stages.decode(vae, torch.ones(1, 4, 2, 2, dtype=torch.float16))
+    decoded = decode(vae, torch.ones(1, 4, 2, 2, dtype=torch.float16))
     assert decoded.isfinite().all()
     assert (vae.dtypes, vae.dtype) == ([torch.float16, torch.float32], torch.float16)
 
@@ -221,7 +222,7 @@ def test_a_narrow_vae_is_tried_once_more() -> None:
 def test_fp32_needs_no_more_memory(frames: int, batches: list[int]) -> None:
     """In fp32 half as many frames are decoded at once, and they come back in order."""
     vae, latents = NarrowVae(always=False), torch.arange(frames, dtype=torch.float16)[:, None, None, None]
-    decoded = stages.decode(vae, latents)
+    decoded = decode(vae, latents)
     assert vae.batches == batches
     assert torch.equal(decoded.argsort(dim=0), torch.arange(frames)[:, None, None, None])
 
@@ -229,7 +230,7 @@ def test_fp32_needs_no_more_memory(frames: int, batches: list[int]) -> None:
 @pytest.mark.parametrize(("size", "frames"), [((128, 128), 4), ((512, 512), 2), ((512, 768), 1), ((1024, 1024), 1)])
 def test_large_pictures_are_decoded_by_fewer(size: tuple[int, int], frames: int) -> None:
     """As many pixels at once as two pictures of the usual size have, but never less than one picture."""
-    assert stages.decode_batch(torch.empty(20, 4, size[1] // 8, size[0] // 8)) == frames
+    assert decode_batch(torch.empty(20, 4, size[1] // 8, size[0] // 8)) == frames
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
@@ -238,7 +239,7 @@ def test_a_broken_vae_is_not_finite(dtype: torch.dtype) -> None:
     vae = NarrowVae(always=True)
     vae.dtype = dtype
     with pytest.raises(NotFiniteError, match="decoding"):
-        stages.decode(vae, torch.ones(1, 4, 2, 2, dtype=dtype))
+        decode(vae, torch.ones(1, 4, 2, 2, dtype=dtype))
     assert vae.dtypes.count(torch.float32) == 1
 
 
