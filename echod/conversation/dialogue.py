@@ -24,7 +24,7 @@ from echod.errors import EchodError, invalid
 from echod.jobs.desk import Desk
 from echod.roles.role import Role
 from echod.speech.calls import Calls
-from echod.speech.voices import find_voice
+from echod.speech.voices import find_voice, load_voice
 
 log = logging.getLogger("echod.conversation")
 
@@ -88,8 +88,20 @@ class Dialogue:
         self._hearing = self.conversation.hearing or Transcripts(self.calls, self.conversation.account, self.at_work)
         self.conversation.hearing = self._hearing
         self._hearing.come(self.observer.heard)
+        self._preparing = asyncio.create_task(self._prepare())
+
+    async def _prepare(self) -> None:
+        """Models that are on this box are loaded while the person still thinks of what to say."""
+        heard: tuple[Literal["hear"], ...] = () if self._omni else ("hear",)
+        wanted = self.conversation.settings.voice or (self.role.file.voice if self.role else None)
+        await asyncio.gather(
+            load_voice(self.calls, wanted, language(self.conversation, self.role)),
+            self.calls.prepare("reply"),
+            self.calls.prepare(*heard),
+        )
 
     async def close(self) -> None:
+        self._preparing.cancel()
         """Stop the turn, and whatever is still being heard; who comes back is heard again."""
         self._waiting, self._left = False, True
         await self.interrupt("client_cancelled")

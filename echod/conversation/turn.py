@@ -281,9 +281,13 @@ class Turn:
             self._voice = await find_voice(self.calls, request.voice, words, request.language)
         return self._voice
 
-    async def _spoken(self, sentence: Sentence, voice: Voice) -> AsyncGenerator[bytes, None]:
+    async def _spoken(
+        self, sentence: Sentence, voice: Voice, begin_again: Callable[[], None] | None = None
+    ) -> AsyncGenerator[bytes, None]:
         request = self.request
-        speech = self.calls.speak(sentence.spoken, voice, account=request.account, language=request.language)
+        speech = self.calls.speak(
+            sentence.spoken, voice, account=request.account, language=request.language, begin_again=begin_again
+        )
         async with aclosing(speech) as pieces:
             async for piece in pieces:
                 if self.timings.speak_first_audio_ms is None:
@@ -313,7 +317,7 @@ class Turn:
     async def _written(self, sentence: Sentence, voice: Voice, path: Path) -> SpeechFacts | None:
         """Speak a sentence into a file; None if it has no sound."""
         with SpeechFile(path) as file:
-            async for piece in self._spoken(sentence, voice):
+            async for piece in self._spoken(sentence, voice, file.begin_again):
                 file.write(piece)
         if file.seconds == 0.0:
             return None

@@ -90,7 +90,8 @@ class Speaking:
         voice, limit = Voice.parse(job.voice), self._desk.settings.now.max_seconds
         room = Room(path.parent, *self._desk.quota.allowance(job.account))
         with SpeechFile(path) as file:
-            async with aclosing(self._calls.speak(job.prompt, voice, account=job.account, batch=True)) as pieces:
+            speech = self._calls.speak(job.prompt, voice, account=job.account, batch=True, begin_again=file.begin_again)
+            async with aclosing(speech) as pieces:
                 async for piece in pieces:
                     room.take(len(piece))
                     file.write(piece)

@@ -21,8 +21,11 @@ class SpeechFile:
     """Writes beside `path`; `publish` puts it in place. What is left half written is removed."""
 
     def __init__(self, path: Path) -> None:
-        self.seconds = 0.0
         self._part = part_of(path)
+        self._open()
+
+    def _open(self) -> None:
+        self.seconds = 0.0
         self._container = av.open(str(self._part), "w", format="flac")
         self._stream = self._container.add_stream("flac", rate=SPEAK_RATE, options={"compression_level": "0"})
         self._stream.layout, self._stream.format = "mono", "s16"
@@ -49,6 +52,11 @@ class SpeechFile:
             frame.sample_rate = SPEAK_RATE
             self._container.mux(self._stream.encode(frame))
             self.seconds += samples.size / SPEAK_RATE
+
+    def begin_again(self) -> None:
+        """What was written is to be forgotten."""
+        self._container.close()
+        self._open()
 
 
 def part_of(path: Path) -> Path:

@@ -47,6 +47,7 @@ class Attempts(Generic[T]):
     voice: Voice | None = None
     script: Script | None = None
     batch: bool = False
+    begin_again: Callable[[], None] | None = None  # None where what came has been heard
     clock: Callable[[], float] = time.time
     seconds: float = 0.0
     attempts: int = 0
@@ -97,6 +98,7 @@ class Attempts(Generic[T]):
                 pause = self._pause_before_retry(failure)
                 if pause is None:
                     raise
+                self._begin_again()
                 log.info("%s failed, again in %.1f s: %s", self.function, pause, self._loggable(failure))
             finally:
                 self.slots.release()
@@ -184,13 +186,18 @@ class Attempts(Generic[T]):
     def _pause_before_retry(self, failure: Failure) -> float | None:
         """Seconds to wait before the next attempt; None if there must be none."""
         part = self._call.spoken
-        if self._begun_part == part or failure.kind not in PASSING or self._retries[part] == RETRIES:
-            return None
-        if self._patience <= 0:
+        heard = self._begun_part == part and self.begin_again is None
+        if heard or failure.kind not in PASSING or self._retries[part] == RETRIES or self._patience <= 0:
             return None
         pause = random.random() * min(MAX_BACKOFF, BACKOFF * 2 ** self._retries[part]) + (failure.retry_after or 0.0)
         self._retries[part] += 1
         return pause if _now() + pause < self._deadline else None
+
+    def _begin_again(self) -> None:
+        """Where it broke off in the middle of a part. Parts that are whole cannot be kept without that one."""
+        if self.begin_again is not None and self._begun_part == self._call.spoken:
+            self.begin_again()
+            self._begun_part, self._call.spoken, self.seconds = None, 0, 0.0
 
     def _error(self, failure: Failure) -> SpeechError:
         name = self.voice or f"{self.backend.name}/{self.model}"

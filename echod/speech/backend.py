@@ -162,6 +162,10 @@ class Backend(Protocol):
         """Start and load what this function needs, which may take minutes. Failure("missing") says what to install."""
         return
 
+    async def load(self, voice: Voice) -> None:
+        """Have this voice ready to speak, if that takes time."""
+        return
+
     async def hear(self, sound: bytes, call: Call) -> str: ...
 
     def reply(self, turn: Question, call: Call) -> AsyncGenerator[str, None]: ...

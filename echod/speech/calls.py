@@ -1,8 +1,8 @@
 """Calls to speech backends, kept in bounds.
 
 Every call has a deadline, and a watch that ends an attempt which is silent for too long; failures that may pass are
-tried again, at most twice and never once output has begun; only so many calls run at once, those that somebody listens
-for first. However a call ends, its usage is recorded. Callers see `SpeechError` and nothing else.
+tried again, at most twice and never once somebody has had some of it; only so many calls run at once, those that
+somebody listens for first. However a call ends, its usage is recorded. Callers see `SpeechError` and nothing else.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Literal, TypeVar
 
 import msgspec
@@ -50,6 +50,12 @@ class Calls:
         self.clock = clock
         functions: tuple[Function, ...] = ("hear", "reply", "speak")
         self._slots = {function: Slots(settings.now.speech_calls) for function in functions}
+
+    async def prepare(self, *functions: Literal["hear", "reply"]) -> None:
+        """Load what these need, before anybody waits for it. What is lacking is told when it is needed."""
+        for function in functions:
+            with suppress(SpeechError, Failure):
+                await self.backend(function).ready(function, self.model(function))
 
     async def hear(self, sound: bytes, *, account: str, language: str | None = None) -> str:
         """The words in `sound`: pcm16, mono, HEAR_RATE."""
@@ -100,8 +106,13 @@ class Calls:
         account: str,
         language: str | None = None,
         batch: bool = False,
+        begin_again: Callable[[], None] | None = None,
     ) -> AsyncGenerator[bytes, None]:
-        """The sound of `text`, as it comes: pcm16, mono, SPEAK_RATE. A `batch` call waits for all that are not."""
+        """The sound of `text`, as it comes: pcm16, mono, SPEAK_RATE. A `batch` call waits for all that are not.
+
+        `begin_again` is for sound that nobody hears as it comes: it is called where what came is nothing, because the
+        voice broke off, and all of it comes once more.
+        """
         backend = self._speaker(voice)
         script = Script(_once(text) if isinstance(text, str) else text)
         run = self._run(
@@ -109,6 +120,7 @@ class Calls:
             lambda call: backend.speak(script.read(), voice, call), language,
         )  # fmt: skip
         run.voice, run.script, run.batch, script.watch = voice, script, batch, run
+        run.begin_again = begin_again
         async with aclosing(script), aclosing(run.pieces()) as pieces:
             async for piece in pieces:
                 run.seconds += len(piece) / 2 / SPEAK_RATE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from echod.errors import EchodError
 from echod.speech.backend import Failure, Voice
@@ -53,6 +54,13 @@ async def find_voice(calls: Calls, name: str | None, text: str = "", language: s
     if named.backend not in calls.backends:
         raise _unknown(name, f"the backends set up here are {', '.join(calls.backends)}")
     raise _unknown(name, "this box has no such voice; `echod voices` lists those it has")
+
+
+async def load_voice(calls: Calls, name: str | None, language: str | None = None) -> None:
+    """Have it ready before there are words. What is lacking is told when there are."""
+    with suppress(EchodError, Failure):
+        voice = await find_voice(calls, name, language=language)
+        await calls.backends[voice.backend].load(voice)
 
 
 def _in_full(name: str) -> Voice | None:

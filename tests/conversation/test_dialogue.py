@@ -320,6 +320,17 @@ async def test_no_end(tmp_path: Path) -> None:
     assert [line for line in bench.told.lines if line != "heard"] == ["started", "stopped", "said", "started"]
 
 
+async def test_ready_before_the_first_word(tmp_path: Path) -> None:
+    """What hears, replies and speaks is loaded when somebody connects; that it cannot be is told when it is needed."""
+    bench = Bench(tmp_path, gives("Fine."))
+    await bench.dialogue._preparing
+    assert sorted(bench.backend.prepared) == ["anna", "hear", "reply"]
+    bench.backend.missing = "nothing here"
+    bench.come()
+    await bench.dialogue._preparing
+    assert bench.told.lines == []
+
+
 async def test_leaving(tmp_path: Path) -> None:
     """Who leaves ends the answer; what they asked is still open when they are back."""
     bench = Bench(tmp_path, Held(), gives("Fine."))

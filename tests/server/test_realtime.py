@@ -530,7 +530,8 @@ async def test_video(daemon: Daemon, ada: Talk) -> None:
     """Every sentence becomes a job ahead of batch jobs; its clip is announced in order, with addresses that work."""
     batch = await daemon.submit()
     await ada.update(output_modalities=["video"])
-    daemon.backend.attempts = [gives("One. ", "Two."), gives(SECOND), gives(SECOND * 2)]
+    breaks_off = fails(Failure("connection", "broken off"), SECOND)  # which nobody has heard yet
+    daemon.backend.attempts = [gives("One. ", "Two."), breaks_off, gives(SECOND), gives(SECOND * 2)]
     await ada.ask("hi")
     added = [await ada.until("response.output_video.added") for _ in range(2)]
     assert [event.sentence for event in added] == ["One. ", "Two."] and [event.index for event in added] == [0, 1]

@@ -128,12 +128,19 @@ async def test_naming_a_voice(daemon: Daemon, name: str) -> None:
 )
 async def test_a_voice_that_fails(daemon: Daemon, attempt: Any, code: str, why: str) -> None:
     """The job fails with the reason, and leaves no half speech behind."""
-    daemon.backend.attempts = [attempt]
+    daemon.backend.attempts = [attempt] * 3
     video = (await say(daemon, prompt="hi")).json()
     job = await until(daemon, video["id"], "job.failed")
     assert job.error is not None and job.error.code == code and why in job.error.message
     assert job.speech is None
     assert {path.name for path in daemon.desk.directory(job.id).iterdir()} == {"portrait.png"}
+
+
+async def test_a_voice_that_breaks_off(daemon: Daemon) -> None:
+    """What nobody has heard yet is spoken again, and the speech has nothing twice."""
+    daemon.backend.attempts = [fails(Failure("connection", "broken off"), SECOND), gives(SECOND[::-1])]
+    job = await spoken(daemon, (await say(daemon, prompt="hi")).json()["id"])
+    assert job.speech is not None and job.speech.seconds == 1.0
 
 
 async def test_too_long_when_spoken(daemon: Daemon) -> None:

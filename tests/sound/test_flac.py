@@ -16,6 +16,8 @@ def test_speech_file(tmp_path: Path) -> None:
     """What is written piece by piece is published whole, and nothing else is left."""
     path = tmp_path / "speech.flac"
     with SpeechFile(path) as file:
+        file.write(bytes(SPEAK_RATE))
+        file.begin_again()
         for _ in range(3):
             file.write(bytes(SPEAK_RATE))
     assert (file.seconds, publish(path).seconds) == (1.5, 1.5)

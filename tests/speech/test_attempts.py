@@ -195,6 +195,31 @@ async def test_no_retry_amid_a_part(tmp_path: Path) -> None:
     assert len(bench.backend.attempts) == 1
 
 
+async def test_what_nobody_has_heard(tmp_path: Path) -> None:
+    """Sound that goes into a file is begun again where the voice broke off, whole parts of it too; at most twice."""
+    broken = Failure("connection", "broken off")
+
+    async def second_breaks(call: Call, text: AsyncIterator[str]) -> AsyncGenerator[str | bytes, None]:
+        yield b"1 "
+        call.spoken += 1
+        yield b"2"
+        raise broken
+
+    for ends_well in (True, False):
+        bench = Bench(
+            tmp_path, second_breaks, fails(broken, b"1"), *([gives(b"1 2 ")] if ends_well else [second_breaks] * 2)
+        )
+        file = bytearray()
+        try:
+            async for piece in bench.calls.speak("words", VOICE, account="a", begin_again=file.clear):
+                file += piece
+        except SpeechError:
+            assert not ends_well
+        assert (bytes(file) == b"1 2 ") is ends_well
+        if ends_well:
+            assert bench.usage[0].seconds == round(len(file) / 2 / 24000, 3)
+
+
 async def test_an_empty_reply_in_the_records(tmp_path: Path) -> None:
     """A reply of nothing is a failure to the caller and to the records."""
     bench = Bench(tmp_path, gives(" "))

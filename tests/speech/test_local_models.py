@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from echod.speech.backend import Call, Failure
+from echod.speech.local import models as local_models
 from echod.speech.local.messages import Reply
 from echod.speech.local.models import Models
 from tests.drivers.leaks import HANG, nothing_left
@@ -101,6 +102,22 @@ async def killed(models: Models, asking: Coroutine[None, None, None]) -> None:
     with pytest.raises(Failure, match="ended") as failure:
         await call
     assert failure.value.kind == "unavailable"
+
+
+async def test_at_rest(models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has not been asked for long gives its memory back, and is there again when it is."""
+    monkeypatch.setattr(local_models, "IDLE", 0.0)
+    nothing = Reply(tmp_path / "nothing")
+    children = []
+    for _ in range(2):
+        with pytest.raises(Failure, match="no chat model"):
+            await models.load(nothing)
+        child = models._child
+        assert child
+        async with asyncio.timeout(HANG):
+            await child.wait()
+        children.append(child.pid)
+    assert len(set(children)) == 2
 
 
 async def test_closed(models: Models, tmp_path: Path) -> None:

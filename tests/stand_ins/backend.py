@@ -23,6 +23,7 @@ class Scripted(Backend):
         self.attempts = list(attempts)
         self.calls: list[Call] = []
         self.turns: list[Question] = []
+        self.prepared: list[str] = []
         self.running = self.most = 0
         self.begun = asyncio.Event()
         self.missing: str | None = None
@@ -34,7 +35,11 @@ class Scripted(Backend):
     async def languages(self) -> list[str] | None:
         return ["en"]
 
+    async def load(self, voice: Voice) -> None:
+        self.prepared.append(voice.name)
+
     async def ready(self, function: Function, model: str) -> None:
+        self.prepared.append(function)
         if self.missing:
             raise Failure("missing", self.missing)
 

@@ -60,6 +60,9 @@ class Local(Backend):
         elif function == "reply" and model != SCRIPTED:
             await self._models.load(Reply(self._chat_model(model)))
 
+    async def load(self, voice: Voice) -> None:
+        await self._voices.load(voice)
+
     async def hear(self, sound: bytes, call: Call) -> str:
         work = Hear(self._whisper(call.model), sound, call.language)
         async with aclosing(self._models.ask(work, call)) as pieces:

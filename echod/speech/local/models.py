@@ -32,11 +32,16 @@ from echod.speech.local.programs import start
 
 LOAD_TIMEOUT = 300.0  # seconds: gigabytes from a cold disk
 
+IDLE = 1800.0  # seconds after which nobody is expected to want the models back soon
+
 THREADS = max(1, (os.cpu_count() or 1) // 2)  # the workers want cores too
 
 
 class Models:
-    """One child, started with the first request and again after it died. `threads` is how many a model may use."""
+    """One child, started with the first request, and again after it died or had nothing to do for long.
+
+    `threads` is how many a model may use.
+    """
 
     def __init__(self, threads: int = THREADS) -> None:
         self._environment = {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
@@ -47,6 +52,8 @@ class Models:
         self._numbers = itertools.count(1)
         self._loaded: set[Path] = set()  # by the child there is
         self._closed = False
+        self._resting: asyncio.TimerHandle | None = None
+        self._ending: asyncio.Task[None] | None = None
 
     @property
     def pid(self) -> int | None:
@@ -88,14 +95,32 @@ class Models:
             call.usage = said.usage
         finally:
             del self._waiting[number]
+            self._rest_later()
             if not child.stdin.is_closing():
                 child.stdin.write(framed(Request(number)))
+
+    def _rest_later(self) -> None:
+        if self._resting is not None:
+            self._resting.cancel()
+        if self._closed:
+            return
+        self._resting = asyncio.get_running_loop().call_later(IDLE, self._rest)
+
+    def _rest(self) -> None:
+        if not self._waiting:
+            self._ending = asyncio.create_task(self._end())
 
     async def close(self) -> None:
         """End the child; what it was asked fails."""
         self._closed = True
+        if self._resting is not None:
+            self._resting.cancel()
+        await self._end()
+
+    async def _end(self) -> None:
         async with self._starting:
-            if self._child and self._listening:
+            wanted = self._waiting and not self._closed  # by somebody who came meanwhile
+            if not wanted and self._child and self._listening:
                 kill(self._child)
                 await self._listening
 
