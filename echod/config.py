@@ -184,6 +184,7 @@ def _show_quantity(value: float, units: Sequence[tuple[str, float]]) -> Any:
 SIZE = Kind(_size, lambda value: _show_quantity(value, [("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)]))
 DURATION = Kind(_duration, lambda value: _show_quantity(value, [("d", 86400), ("h", 3600), ("m", 60), ("s", 1)]))
 COUNT = Kind(lambda value: _at_least(1, _whole(value)))
+SIDE = Kind(lambda value: _at_least(limits.MIN_SIDE, _whole(value)))
 PATH = Kind(_path, str)
 RUNTIME_DIR = Kind(_runtime_dir, str)
 TEXT, SERVER, VOICE, VOICES = Kind(_text), Kind(_server), Kind(_voice), Kind(_voices, list)
@@ -238,6 +239,9 @@ class Config:
     max_upload: int = _setting("limits", SIZE, "largest request body", "64MiB")
     receive_memory: int = _setting("limits", SIZE, "memory for requests on their way, a quarter for each", "128MiB")
     max_pixels: int = _setting("limits", COUNT, "largest portrait, width x height", 50_000_000)
+    max_picture: int = _setting(
+        "limits", SIDE, "longest side of a clip that shows the whole portrait", limits.MAX_PICTURE
+    )
     inspect_timeout: float = _setting("limits", DURATION, "time to inspect one file", "20s")
     inspect_memory: int = _setting("limits", SIZE, "memory to inspect one file", "1.5GiB")
 

@@ -18,6 +18,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mappi
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+import msgspec
+
 from echod import __version__
 from echod.accounts.removal import finish_removals
 from echod.accounts.signing import Signer, load_key
@@ -36,7 +38,6 @@ from echod.host.terminal import plain
 from echod.inference.echomimic import layout
 from echod.inspection.inspector import Inspector
 from echod.jobs.desk import Desk
-from echod.jobs.options import check_options
 from echod.jobs.rows import JobRows
 from echod.jobs.speaking import Speaking
 from echod.jobs.sweep import sweep
@@ -274,7 +275,9 @@ class Daemon:
         """Have workers prepare the portraits of roles, each for its own engine and size."""
         engines = self.desk.engines
         wanted = [(role, role.file.engine or engines[0]) for role in self.roles.loaded]
-        self.fleet.prepare(portrait_of(role, engine) for role, engine in wanted if engine in engines)
+        self.fleet.prepare(
+            portrait_of(role, engine, self.settings.now.max_picture) for role, engine in wanted if engine in engines
+        )
 
     def _announce(self) -> None:
         devices = ", ".join(worker.name for worker in self.fleet.workers)
@@ -330,14 +333,12 @@ class Daemon:
             await asyncio.sleep(SWEEP_INTERVAL)
 
 
-def portrait_of(role: Role, engine: str) -> Prepare:
+def portrait_of(role: Role, engine: str, max_picture: int) -> Prepare:
     """What a worker needs to have the role's portrait warm for its clips."""
-    options = check_options(role.file.options)
     return Prepare(
         engine=engine,
         portrait=str(role.picture),
         portrait_sha256=role.portrait.sha256,
         box=role.portrait.box,
-        width=options.width,
-        height=options.height,
+        options=msgspec.structs.replace(role.clip_options, max_picture=max_picture),
     )

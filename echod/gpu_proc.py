@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,8 @@ from echod.workers.failures import describe, is_out_of_memory, is_sticky, why_no
 
 if TYPE_CHECKING:
     from echod.inference.contract import Engine, Portrait
+    from echod.inference.picture import WholePicture
+    from echod.jobs.job import ClipOptions
 
 log = logging.getLogger("echod.gpu_proc")
 
@@ -240,25 +243,28 @@ class GpuProc:
             torch.cuda.empty_cache()
 
     def prepare(
-        self, engine: str, path: Path, sha256: str, size: tuple[int, int], box: Any, checkpoint: Any
-    ) -> Portrait:
-        """The portrait ready for an engine, from the cache if it is there."""
-        key = (sha256, size, engine)
-        portrait = self.portraits.get(key)
-        if portrait is None:
-            from echod.inference.portraits import read_portrait
+        self, engine: str, path: Path, sha256: str, options: ClipOptions, box: Any, checkpoint: Any
+    ) -> tuple[Portrait, WholePicture | None]:
+        """The portrait ready for an engine, and the picture if the clip shows all of it; from the cache if there."""
+        from echod.inference.picture import WholePicture
+        from echod.inference.portraits import read_portrait
 
-            portrait = self.engines[engine].prepare(read_portrait(path), size, box, checkpoint)
-            self.portraits.put(key, portrait)
-        return portrait
+        image, size = cache(partial(read_portrait, path)), (options.width, options.height)
+        portrait = self.portraits.get(
+            (sha256, size, engine), lambda: self.engines[engine].prepare(image(), size, box, checkpoint)
+        )
+        if options.view == "face":
+            return portrait, None
+        key = (sha256, portrait.crop, options.max_picture)
+        return portrait, self.portraits.get(key, lambda: WholePicture(image(), *key[1:]))
 
     def warm(self, order: messages.Prepare) -> None:
         def checkpoint(stage: str, done: int, total: int) -> None:
             self.report(messages.Alive(f"preparing, {stage}"))
 
-        size = (order.width, order.height)
+        path = Path(order.portrait)
         try:
-            self.prepare(order.engine, Path(order.portrait), order.portrait_sha256, size, order.box, checkpoint)
+            self.prepare(order.engine, path, order.portrait_sha256, order.options, order.box, checkpoint)
         except Exception as error:  # a job with this portrait will say so to somebody
             if is_out_of_memory(error):
                 self._release_memory()
@@ -301,11 +307,11 @@ class Attempt:
 
         order, options, directory = self.order, self.order.options, Path(self.order.directory)
         began = time.monotonic()
-        portrait = self.worker.prepare(
+        portrait, whole = self.worker.prepare(
             order.engine,
             directory / job_files.PORTRAIT,
             order.portrait_sha256,
-            (options.width, options.height),
+            options,
             order.box,
             self.checkpoint,
         )
@@ -318,6 +324,7 @@ class Attempt:
             speech,
             chosen,
             directory,
+            whole=whole,
             attempt=order.attempt,
             lossless=options.lossless,
             mark={"version": __version__},

@@ -63,6 +63,7 @@ class Extras(TypedDict, total=False):
     windows_done: int
     windows_total: int
     windows_resumed: int
+    view: str
     seed: int
     fps: int
     steps: int | None
@@ -129,6 +130,7 @@ class Client(People):
         engine: str | None = None,
         seed: int | None = None,
         size: str | None = None,
+        view: str | None = None,
         fps: int | None = None,
         steps: int | None = None,
         guidance: float | None = None,
@@ -146,6 +148,7 @@ class Client(People):
             "model": engine,
             "seed": seed,
             "size": size,
+            "view": view,
             "fps": fps,
             "steps": steps,
             "guidance": guidance,
@@ -272,12 +275,19 @@ class Client(People):
     # -- speech and conversation
 
     def talk(
-        self, role: str | None = None, *, mode: Literal["text", "audio", "video"] = "audio", voice: str | None = None
+        self,
+        role: str | None = None,
+        *,
+        mode: Literal["text", "audio", "video"] = "audio",
+        voice: str | None = None,
+        view: str | None = None,
     ) -> Talk:
         """A conversation with a role, or with nobody in particular, answered in this mode. It is to be closed."""
         session: dict[str, Any] = {"output_modalities": [mode]}
         if voice is not None:
             session["audio"] = {"output": {"voice": voice}}
+        if view is not None:
+            session["video"] = {"view": view}
         return Talk(self, role, session)
 
     def capabilities(self) -> dict[str, Any]:

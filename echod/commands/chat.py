@@ -35,6 +35,7 @@ PROMPT = "> "
 )
 @click.option("--mode", type=click.Choice(("audio", "video")), help="How it answers. [default: as the role does]")
 @click.option("--voice", metavar="VOICE", help="Who speaks, as in `echod voices`. [default: the role's voice]")
+@click.option("--view", type=click.Choice(("face", "picture")), help="What its clips show. [default: as the role does]")
 @click.option(
     "-o",
     "--output",
@@ -53,6 +54,7 @@ def chat(
     role: str | None,
     mode: Mode | None,
     voice: str | None,
+    view: str | None,
     directory: Path | None,
     play: bool,
     as_json: bool,
@@ -71,7 +73,7 @@ def chat(
     with connect(url, reconnect, quiet) as client:
         known: dict[str, Any] = client.role(role) if role else {}
         answers = _answers(client, mode or known.get("mode", "audio"), voice or known.get("voice"), quiet)
-        with client.talk(role, mode=answers, voice=voice) as talk:
+        with client.talk(role, mode=answers, voice=voice, view=view) as talk:
             whom = known.get("title") or role or "nobody in particular"
             note(f"talking to {whom}, who answers with {answers}; Ctrl-C interrupts, another one leaves", quiet)
             saved = directory or Path(time.strftime(f"{role or 'chat'}-%Y-%m-%d-%H%M%S"))

@@ -34,7 +34,12 @@ OPTIONS = (
     click.option("--title", metavar="TEXT", help="What it is called. [default: the recording's name, or first words]"),
     click.option("--engine", metavar="NAME", help="What makes the frames; default: the daemon's main engine."),
     click.option("--seed", type=int, metavar="N", help=f"Same seed, same clip. [default: {DEFAULT_SEED}]"),
-    click.option("--size", metavar="WxH", help="Size of the clip. [default: 512x512]"),
+    click.option(
+        "--view",
+        type=click.Choice(("face", "picture")),
+        help="The face alone, or the whole picture with the head moving in it. [default: picture; face with --size]",
+    ),
+    click.option("--size", metavar="WxH", help="Size of the face as it is made, and of its clip. [default: 512x512]"),
     click.option("--fps", type=int, metavar="N", help="Frames per second. [default: 24]"),
     click.option("--steps", type=int, metavar="N", help="Denoising steps, for engines that have them."),
     click.option("--guidance", type=float, metavar="G", help="Strength of guidance, for engines that have it."),
@@ -72,6 +77,7 @@ def make(
 
     Either file may be STDIN. `options` are those of `Client.submit`.
     """
+    options["view"] = options.get("view") or ("face" if options.get("size") else "picture")
     target = Target(output, stem)
     if not detach:
         target.check()

@@ -46,6 +46,7 @@ def turn_request(
         modality=settings.modality,
         role=role,
         voice=settings.voice or (role.file.voice if role else None),
+        view=settings.view,
         language=language(conversation, role),
     )
 

@@ -15,6 +15,7 @@ from echod.conversation.transcripts import Transcripts
 from echod.conversation.turn import Modality
 from echod.errors import EchodError
 from echod.host.directories import create_private
+from echod.jobs.job import View
 
 # Conversations nobody is connected to, and bytes of what was said last in them; the oldest go first.
 MAX_KEPT = 1000
@@ -28,6 +29,7 @@ class SessionSettings:
     modality: Modality = "audio"
     instructions: str = ""
     voice: str | None = None
+    view: View | None = None  # None: as the role has it
     language: str | None = None
     transcribe: bool = True
     detection: TurnDetection | None = field(default_factory=TurnDetection)

@@ -23,8 +23,7 @@ from echod.errors import EchodError, gone
 from echod.host.directories import unstorable
 from echod.inspection.facts import SpeechFacts
 from echod.jobs.desk import Desk
-from echod.jobs.job import CONVERSATION, Draft, Job
-from echod.jobs.options import check_options
+from echod.jobs.job import CONVERSATION, Draft, Job, View
 from echod.roles.role import Role
 from echod.sound import flac
 from echod.sound.flac import SpeechFile
@@ -110,6 +109,7 @@ class TurnRequest:
     modality: Modality = "audio"
     role: Role | None = None
     voice: str | None = None
+    view: View | None = None
     language: str | None = None
 
 
@@ -330,6 +330,7 @@ class Turn:
     async def _accept(self, sentence: Sentence, voice: Voice, speech: SpeechFacts, path: Path) -> Job:
         role = self.request.role
         assert role is not None
+        options = role.clip_options
         draft = Draft(
             account=self.request.account,
             portrait=role.portrait,
@@ -337,7 +338,7 @@ class Turn:
             speech=speech,
             speech_file=path,
             engine=role.file.engine,
-            options=check_options(role.file.options),
+            options=msgspec.structs.replace(options, view=self.request.view or options.view),
             prompt=sentence.spoken,
             spoken=True,
             voice=str(voice),

@@ -16,7 +16,8 @@ from pathlib import Path
 from time import monotonic
 
 from .audio import Speech
-from .contract import Board, Checkpoint, Engine, Options, Portrait, check_options, no_checkpoint
+from .contract import Board, Checkpoint, Engine, Options, Portrait, Show, as_it_is, check_options, no_checkpoint
+from .picture import Blend, WholePicture
 from .room import Room
 from .video import ClipWriter, remux, thumbnail
 
@@ -41,6 +42,7 @@ def make_clip(
     options: Options,
     directory: Path,
     *,
+    whole: WholePicture | None = None,
     attempt: int = 1,
     lossless: bool = False,
     mark: Mapping[str, str] | None = None,
@@ -50,8 +52,10 @@ def make_clip(
 ) -> ClipFacts:
     """Write `clip.mp4` and `thumbnail.jpg` into `directory`; until then `stream.<attempt>.mp4` grows there.
 
-    The clip appears complete and synced or not at all. `mark` adds to what its metadata says beside "AI-generated",
-    engine and seed. `on_first_fragment` is called in this thread, once the stream can be played from its beginning.
+    With the `whole` picture around `portrait.crop` the clip shows that, else the frames alone. It appears complete and
+    synced or not at all. `mark` adds to what its metadata says beside "AI-generated", engine and seed.
+    `on_first_fragment` is called in this thread, once the stream can be played from its beginning.
+
     Raises InputError, NoRoom and whatever the engine or `checkpoint` raises; then neither stream nor clip is left, but
     perhaps `board`, with which the next call in this directory goes on.
     """
@@ -59,13 +63,15 @@ def make_clip(
     room = room or Room(directory)
     stream, board = directory / f"stream.{attempt}.mp4", directory / "board"
     facts = {"engine": engine.name, "seed": str(options.seed), **engine.mark, **(mark or {})}
-    writer = ClipWriter(stream, portrait.size, options.fps, speech, lossless=lossless, mark=facts, room=room)
+    size = whole.size if whole else portrait.size
+    show = _show(whole, options.fps)  # the encoder's, in its thread
+    writer = ClipWriter(stream, size, options.fps, speech, show=show, lossless=lossless, mark=facts, room=room)
     clock = _StageClock(checkpoint, writer, on_first_fragment)
     try:
         for batch in engine.frames(portrait, speech, options, clock.checkpoint, Board(board, room)):
             if writer.frames == 0:
                 clock.timings_ms["first_frame"] = clock.elapsed_ms()
-                thumbnail(batch[0], directory / "thumbnail.jpg")
+                thumbnail(_show(whole, options.fps)(batch[0]), directory / "thumbnail.jpg")
             writer.write(batch)
         clock.checkpoint("mux", 0, 1)
         writer.close()
@@ -77,6 +83,10 @@ def make_clip(
         writer.abort()
         raise
     return ClipFacts(writer.frames, writer.frames / options.fps, clock.begun.get(engine.windows, 0), clock.finish())
+
+
+def _show(whole: WholePicture | None, fps: int) -> Show:
+    return Blend(whole, fps) if whole else as_it_is
 
 
 def _publish(stream: Path, clip: Path, room: Room) -> None:

@@ -34,6 +34,14 @@ WAITING = "wait"  # the stage of a checkpoint that is passed while others comput
 HELPING = "help"  # and of one that is passed for somebody else's clip
 
 
+Show: TypeAlias = Callable[[Image], Image]  # what a clip shows of a frame; called once for each, in order
+
+
+def as_it_is(frame: Image) -> Image:
+    """What a clip of the frames themselves shows."""
+    return frame
+
+
 def no_checkpoint(stage: str, done: int, total: int) -> None:
     """The checkpoint of a caller that neither watches nor cancels."""
 

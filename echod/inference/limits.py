@@ -7,3 +7,12 @@ ENGINES = ("preview", "echomimic", "echomimic-quality")
 MIN_SIDE, MAX_SIDE, SIDE_STEP = 128, 1024, 8
 MIN_FPS, MAX_FPS = 1, 60
 DEFAULT_SEED = 420
+
+MAX_PICTURE = 1920  # pixels a side, where nobody says otherwise
+
+
+def picture_size(size: tuple[int, int], limit: int) -> tuple[int, int]:
+    """Width and height of clips that show all of a picture: its own, or scaled to `limit` a side, and even."""
+    longest = max(size)
+    width, height = (max(2, side * min(limit, longest) // longest // 2 * 2) for side in size)
+    return width, height

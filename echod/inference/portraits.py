@@ -1,17 +1,24 @@
-"""Portraits as inspection left them, and prepared ones that are kept."""
+"""Portraits as inspection left them, and what was made of them and is kept."""
 
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable, Hashable
 from pathlib import Path
-from typing import TypeAlias
+from typing import Protocol, TypeVar, cast
 
 import numpy as np
 from PIL import Image as Picture
 
-from .contract import Image, Portrait, Size
+from .contract import Image
 
-PortraitKey: TypeAlias = tuple[str, Size, str]  # sha256 of the picture, size, engine
+
+class Kept(Protocol):
+    @property
+    def nbytes(self) -> int: ...
+
+
+T = TypeVar("T", bound=Kept)
 
 
 def read_portrait(path: Path) -> Image:
@@ -22,26 +29,25 @@ def read_portrait(path: Path) -> Image:
 
 
 class PortraitCache:
-    """Prepared portraits, least recently used out first, bounded in bytes."""
+    """What was made of pictures, least recently used out first, bounded in bytes."""
 
     def __init__(self, limit: int = 1 << 30) -> None:
         self._limit = limit
-        self._portraits: OrderedDict[PortraitKey, Portrait] = OrderedDict()
+        self._kept: OrderedDict[Hashable, Kept] = OrderedDict()
 
     @property
     def nbytes(self) -> int:
-        return sum(portrait.nbytes for portrait in self._portraits.values())
+        return sum(kept.nbytes for kept in self._kept.values())
 
-    def get(self, key: PortraitKey) -> Portrait | None:
-        if key in self._portraits:
-            self._portraits.move_to_end(key)
-        return self._portraits.get(key)
-
-    def put(self, key: PortraitKey, portrait: Portrait) -> None:
-        self._portraits[key] = portrait
-        self._portraits.move_to_end(key)
+    def get(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What is kept under the key, of which each stands for things of one type, or else what `make` gives."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        self._kept.move_to_end(key)
+        kept = self._kept[key]
         while self.nbytes > self._limit:
-            self._portraits.popitem(last=False)
+            self._kept.popitem(last=False)
+        return cast("T", kept)
 
     def clear(self) -> None:
-        self._portraits.clear()
+        self._kept.clear()

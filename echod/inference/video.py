@@ -23,7 +23,7 @@ from av.video.stream import VideoStream
 from PIL import Image as Picture
 
 from .audio import Speech, decode
-from .contract import Frames, Image, Size
+from .contract import Frames, Image, Show, Size, as_it_is
 from .room import Room
 
 CRF = 18
@@ -41,7 +41,8 @@ FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+delay_moov+default_base_moof
 class ClipWriter:
     """Encodes frames and the speech in a thread of its own.
 
-    `write` blocks while the encoder is behind; an exception of the encoder is raised by the next `write` or `close`.
+    `show` makes of a frame, there and only then, the picture of that `size` that is encoded. `write` blocks while the
+    encoder is behind; an exception of the encoder is raised by the next `write` or `close`.
     """
 
     def __init__(
@@ -51,6 +52,7 @@ class ClipWriter:
         fps: int,
         speech: Speech,
         *,
+        show: Show = as_it_is,
         lossless: bool = False,
         mark: Mapping[str, str],
         room: Room | None = None,
@@ -61,7 +63,7 @@ class ClipWriter:
         self._batches: queue.Queue[Frames | None] = queue.Queue(QUEUED_BATCHES)
         self._error: BaseException | None = None
         self._aborted = False
-        start = partial(_Encoder, self._file, size, fps, speech, lossless, mark)
+        start = partial(_Encoder, self._file, size, fps, speech, show, lossless, mark)
         self._thread = threading.Thread(target=self._run, args=[start], name=f"encode {path.name}", daemon=True)
         self._thread.start()
 
@@ -140,12 +142,20 @@ class _Encoder:
     """Video and sound into one container, the sound kept level with the picture."""
 
     def __init__(
-        self, file: _AppendOnly, size: Size, fps: int, speech: Speech, lossless: bool, mark: Mapping[str, str]
+        self,
+        file: _AppendOnly,
+        size: Size,
+        fps: int,
+        speech: Speech,
+        show: Show,
+        lossless: bool,
+        mark: Mapping[str, str],
     ) -> None:
         self._container: OutputContainer = av.open(file, "w", format="mp4", options=FRAGMENTED)
         self._container.metadata.update(metadata(mark))
         self._video = _video_stream(self._container, size, fps, lossless)
         self._sound = _sound_stream(self._container, speech)
+        self._show = show
         self._fps = fps
         self._frames = 0
         self._samples = 0
@@ -154,7 +164,7 @@ class _Encoder:
 
     def encode(self, frames: Frames) -> None:
         for picture in frames:
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+            frame = av.VideoFrame.from_ndarray(self._show(picture), format="rgb24")
             frame.pts, frame.time_base = self._frames, Fraction(1, self._fps)
             self._frames += 1
             self._container.mux(self._video.encode(frame))

@@ -209,7 +209,8 @@ class Desk:
         Raises queue_full, quota_exceeded, draining, no_device, disk_full, model_not_loaded, idempotency_conflict.
         """
         self.check_open(draft.account, draft.priority)
-        job, key = draft.job(self.engine(draft.engine), self.clock()), draft.idempotency_key
+        job = draft.job(self.engine(draft.engine), self.settings.now.max_picture, self.clock())
+        key = draft.idempotency_key
         directory = self.directory(job.id)
         self._accepting.append(job)
         try:

@@ -8,10 +8,11 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from echod.inference.limits import DEFAULT_SEED
+from echod.inference.limits import DEFAULT_SEED, MAX_PICTURE, picture_size
 from echod.inspection.facts import PortraitFacts, SpeechFacts
 
 Status: TypeAlias = Literal["queued", "in_progress", "completed", "failed", "cancelled"]
+View: TypeAlias = Literal["face", "picture"]  # the crop, or the whole portrait with the head moving in it
 Stage: TypeAlias = Literal["speak", "face", "audio", "reference", "denoise", "decode", "mux"]
 TERMINAL = frozenset({"completed", "failed", "cancelled"})
 
@@ -22,10 +23,16 @@ MAX_TITLE = 80  # characters
 
 
 class ClipOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """What the caller may choose about a clip; None leaves the choice to the engine."""
+    """What the caller may choose about a clip; None leaves the choice to the engine.
+
+    `width` and `height` are those of the frames that an engine makes, and in view face of the clip. One that shows the
+    picture has at most `max_picture` pixels a side, as the setting was when the job was accepted.
+    """
 
     width: int = 512
     height: int = 512
+    view: View = "face"
+    max_picture: int = MAX_PICTURE
     fps: int = 24
     steps: int | None = None
     guidance: float | None = None
@@ -89,6 +96,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         return self.status in TERMINAL
 
     @property
+    def size(self) -> tuple[int, int]:
+        """Width and height of the clip."""
+        return clip_size(self.options, self.portrait)
+
+    @property
     def title(self) -> str | None:
         """What the clip is called, in a line: by its title, by its recording, or by the first words said in it."""
         line = " ".join((self.metadata.get(TITLE) or self.prompt or "").split())
@@ -96,6 +108,12 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
             return line or None
         start = line[: MAX_TITLE - 1]
         return (start.rpartition(" ")[0] or start).rstrip(".,;:") + "…"
+
+
+def clip_size(options: ClipOptions, portrait: PortraitFacts) -> tuple[int, int]:
+    if options.view == "picture":
+        return picture_size((portrait.width, portrait.height), options.max_picture)
+    return options.width, options.height
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,13 +134,13 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str | None = None
     fingerprint: str | None = None
 
-    def job(self, engine: str, now: float) -> Job:
+    def job(self, engine: str, max_picture: int, now: float) -> Job:
         return Job(
             id=new_job_id(),
             account=self.account,
             priority=self.priority,
             engine=engine,
-            options=self.options,
+            options=msgspec.structs.replace(self.options, max_picture=max_picture),
             portrait=self.portrait,
             speech=self.speech,
             prompt=self.prompt,

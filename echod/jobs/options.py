@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast, get_args
 
 from echod.errors import EchodError, invalid
 from echod.inference.limits import DEFAULT_SEED, MAX_FPS, MAX_SIDE, MIN_FPS, MIN_SIDE, SIDE_STEP
-from echod.jobs.job import ClipOptions
+from echod.jobs.job import ClipOptions, View
 
 T = TypeVar("T")
 
 SIZE = "512x512"  # where none is named
+VIEWS: tuple[str, ...] = get_args(View)
 MAX_SEED = 2**63 - 1
 
 
-def check_options(given: Mapping[str, Any]) -> ClipOptions:
-    """The options among `given`, defaults for the others. EchodError unsupported_size, invalid_request."""
+def check_options(given: Mapping[str, Any], view: View = "face") -> ClipOptions:
+    """The options among `given`, defaults for the others. EchodError unsupported_size, invalid_request.
+
+    `view` is for whoever asks for neither a view nor a size: a size asks for the face.
+    """
     width, height = _size(given.get("size", SIZE))
     return ClipOptions(
         width=width,
         height=height,
+        view=check_view(given.get("view", "face" if "size" in given else view)),
         fps=_number(given, "fps", int, MIN_FPS, MAX_FPS, 24),
         steps=_number(given, "steps", int, 1, 100, None),
         guidance=_number(given, "guidance", float, 0, 20, None),
@@ -41,6 +46,13 @@ def _size(value: Any) -> tuple[int, int]:
             param="size",
         )
     return sides
+
+
+def check_view(value: Any, name: str = "view") -> View:
+    """EchodError invalid_request, about the field `name`."""
+    if value not in VIEWS:
+        raise invalid(f"{name} = {value!r}: it must be one of {', '.join(VIEWS)}", name)
+    return cast("View", value)
 
 
 def _number(

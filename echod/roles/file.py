@@ -8,7 +8,7 @@
     voice = "..."                       # a voice of `echod voices`
     engine = "preview"                  # auto, or an engine
     mode = "video"                      # how it answers: audio or video
-    [options]                           # size, fps, steps, guidance, seed of its clips
+    [options]                           # view, size, fps, steps, guidance, seed of its clips
 
 A folder may come from anybody: `folder` follows no symbolic link, and no name leads out of it.
 """
@@ -35,7 +35,7 @@ MAX_TITLE, MAX_PERSONALITY, MAX_GREETING, MAX_VOICE, MAX_PORTRAIT = 128, 20_000,
 MAX_LOOKS = 50  # lines that are tried before an error is blamed on no line in particular
 
 MODES = ("audio", "video")
-OPTIONS = ("size", "fps", "steps", "guidance", "seed")
+OPTIONS = ("view", "size", "fps", "steps", "guidance", "seed")
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
 LANGUAGE = re.compile(r"[A-Za-z]{2,3}(-[A-Za-z0-9]{1,8})*")

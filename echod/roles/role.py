@@ -7,6 +7,8 @@ from pathlib import Path
 import msgspec
 
 from echod.inspection.facts import PortraitFacts
+from echod.jobs.job import ClipOptions
+from echod.jobs.options import check_options
 from echod.roles.file import RoleFile
 
 
@@ -17,6 +19,10 @@ class Role(msgspec.Struct, frozen=True, kw_only=True):
     file: RoleFile
     portrait: PortraitFacts
     picture: Path
+
+    @property
+    def clip_options(self) -> ClipOptions:
+        return check_options(self.file.options, "picture")
 
     @property
     def title(self) -> str:

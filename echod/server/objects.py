@@ -14,7 +14,7 @@ ETA_FROM = 0.05  # of an attempt's work; before that the time left cannot be tol
 
 def video_object(job: Job, desk: Desk, addresses: Addresses) -> dict[str, Any]:
     """OpenAI's Video object, and what it has no place for under "echod"."""
-    options = job.options
+    width, height = job.size
     return {
         "id": job.id,
         "object": "video",
@@ -24,7 +24,7 @@ def video_object(job: Job, desk: Desk, addresses: Addresses) -> dict[str, Any]:
         "created_at": int(job.created_at),
         "completed_at": _whole(job.finished_at),
         "expires_at": _whole(job.expires_at),
-        "size": f"{options.width}x{options.height}",
+        "size": f"{width}x{height}",
         "seconds": f"{job.speech.seconds:.2f}" if job.speech else None,
         "prompt": job.prompt,
         "metadata": job.metadata,
@@ -46,6 +46,7 @@ def _extras(job: Job, desk: Desk, addresses: Addresses) -> dict[str, Any]:
         "windows_done": job.windows_done,
         "windows_total": job.windows_total,
         "windows_resumed": job.windows_resumed,
+        "view": options.view,
         "seed": options.seed,
         "fps": options.fps,
         "steps": options.steps,

@@ -10,7 +10,7 @@ import msgspec
 
 from echod.config import ENGINES
 from echod.inference.limits import DEFAULT_SEED, MAX_FPS, MAX_SIDE, MIN_FPS, MIN_SIDE, SIDE_STEP
-from echod.jobs.options import MAX_SEED, SIZE
+from echod.jobs.options import MAX_SEED, SIZE, VIEWS
 from echod.roles import file as rolefile
 from echod.server.routes import submission
 
@@ -51,6 +51,11 @@ OPTIONS: dict[str, Any] = {
     "size": {
         "type": "string", "default": SIZE, "pattern": "^[0-9]{3,4}x[0-9]{3,4}$",
         "description": f"WIDTHxHEIGHT, each {MIN_SIDE} to {MAX_SIDE} in steps of {SIDE_STEP}.",
+    },
+    "view": {
+        "type": "string", "enum": list(VIEWS),
+        "description": "What the clip shows: the face, or the whole picture with the head moving in it, at its own "
+        "size. Omitted: the face, or as the role has it.",
     },
     "seed": {"type": "integer", "minimum": 0, "maximum": MAX_SEED, "default": DEFAULT_SEED},
     "fps": {"type": "integer", "minimum": MIN_FPS, "maximum": MAX_FPS, "default": 24},

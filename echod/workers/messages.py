@@ -38,14 +38,13 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Prepare(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Warm a portrait, so that the first job with it starts without face and reference work."""
+    """Warm a portrait, so that the first job with it and these options starts without face and reference work."""
 
     engine: str
     portrait: str
     portrait_sha256: str
     box: tuple[float, float, float, float] | None
-    width: int
-    height: int
+    options: ClipOptions
 
 
 class Help(msgspec.Struct, frozen=True, tag=True):

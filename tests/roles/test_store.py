@@ -16,6 +16,7 @@ from echod.config import Config, Settings
 from echod.daemon import portrait_of
 from echod.errors import EchodError
 from echod.inspection.messages import Inspected
+from echod.jobs.job import ClipOptions
 from echod.roles import folder as rolefolder
 from echod.roles import store as roles_module
 from echod.roles.store import Roles
@@ -83,8 +84,11 @@ async def test_added(bench: Bench) -> None:
     bench.put(text='title = "Ada"\nengine = "preview"\n[options]\nsize = "256x384"')
     role = await bench.roles.find("ada")
     assert (role.title, role.portrait.faces, role.picture.read_bytes()) == ("Ada", 2, PICTURE)
-    order = portrait_of(role, "preview")
-    assert (order.width, order.height, order.portrait_sha256) == (256, 384, role.portrait.sha256)
+    order = portrait_of(role, "preview", 1280)
+    assert (order.options, order.portrait_sha256) == (
+        ClipOptions(width=256, height=384, view="face", max_picture=1280),
+        role.portrait.sha256,
+    )
     assert order.box == role.portrait.box
     assert bench.changes == 1
 

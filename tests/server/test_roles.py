@@ -48,7 +48,7 @@ async def test_life_of_a_role(daemon: Daemon) -> None:
         "id": "role:ada", "object": "role", "name": "ada", "title": "Ada", "greeting": "Hello!", "language": "en",
         "mode": "audio", "personality": "You are Ada.", "voice": "a voice", "engine": "preview",
         "options": {"size": "256x384", "fps": 25}, "faces": 2, "error": None,
-        "size": "256x384", "box": [1.0, 2.0, 3.0, 4.0],
+        "view": "face", "size": "256x384", "box": [1.0, 2.0, 3.0, 4.0],
     }  # fmt: skip
     assert portrait.startswith(f"{daemon.base}/v1/roles/ada/portrait")
     shown = await daemon.http.get(portrait)
@@ -204,7 +204,9 @@ async def test_who_sees_what(daemon: Daemon) -> None:
     (daemon.roles.root / "broken").mkdir()
     for answer in (await bert.http.get("/v1/roles"), await bert.http.get("/v1/roles/ada")):
         role = answer.json()["data"][0] if "data" in answer.json() else answer.json()
-        assert set(role) == {"id", "object", "name", "title", "greeting", "language", "mode", "portrait", "size", "box"}
+        assert set(role) == {
+                "id", "object", "name", "title", "greeting", "language", "mode", "portrait", "view", "size", "box",
+            }  # fmt: skip
         assert "You are Ada" not in answer.text
         assert "broken" not in answer.text
     assert (await bert.http.get("/v1/roles/ada/portrait")).content == PORTRAIT

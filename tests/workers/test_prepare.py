@@ -19,9 +19,8 @@ from tests.stand_ins import engine as scripted
 
 def order(bench: Bench, name: str, width: int = 64, size: int = 128) -> messages.Prepare:
     path = write_picture(bench.inputs / f"{name}.png", width)
-    return messages.Prepare(
-        engine="preview", portrait=str(path), portrait_sha256=name, box=None, width=size, height=size
-    )
+    options = ClipOptions(width=size, height=size)
+    return messages.Prepare(engine="preview", portrait=str(path), portrait_sha256=name, box=None, options=options)
 
 
 async def accept(bench: Bench, portrait: str, seed: int = scripted.GOOD) -> Job:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from echod.jobs.job import CONVERSATION, Job
+from echod.jobs.job import CONVERSATION, ClipOptions, Job
 from echod.workers.messages import Prepare
 from echod.workers.seat import Seat
 from tests.making.jobs import job
 
 BATCH = msgspec.structs.replace(job(), id="batch")
 TALK = msgspec.structs.replace(job(), id="talk", priority=CONVERSATION)
-PORTRAIT = Prepare(engine="preview", portrait="/p", portrait_sha256="p", box=None, width=128, height=128)
+PORTRAIT = Prepare(engine="preview", portrait="/p", portrait_sha256="p", box=None, options=ClipOptions())
 
 IDLE = Seat(ready=True)
 SENT = IDLE.reserve(BATCH).told(BATCH)

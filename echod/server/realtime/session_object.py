@@ -9,6 +9,7 @@ from typing import Any
 from echod.conversation.ear import INPUT_RATE, SILENCE, TurnDetection
 from echod.conversation.store import Conversation, SessionSettings
 from echod.errors import invalid
+from echod.jobs.options import check_view
 from echod.sound.pcm import SPEAK_RATE
 
 MAX_INSTRUCTIONS = 20_000  # characters
@@ -41,6 +42,7 @@ def session_object(conversation: Conversation, model: str, voice: str | None) ->
             },
             "output": {"format": {"type": "audio/pcm", "rate": SPEAK_RATE}, "voice": settings.voice or voice},
         },
+        "video": {"view": settings.view},
         "tools": [],
     }
 
@@ -58,15 +60,17 @@ def changed(settings: SessionSettings, session: Any) -> SessionSettings:
     if session.get("type", "realtime") != "realtime":
         raise invalid(f"session.type = {session['type']!r}: it must be realtime", "session.type")
     return _apply(settings, session, "session", {
-        "output_modalities": _modalities, "instructions": _instructions, "audio": _audio, "tools": _no_tools,
+        "output_modalities": _modalities, "instructions": _instructions, "audio": _audio, "video": _video,
+        "tools": _no_tools,
     })  # fmt: skip
 
 
 def of_response(settings: SessionSettings, response: Any) -> SessionSettings:
     """The settings for one response, as far as a response.create asks for others; its instructions come on top."""
     return _apply(settings, response, "response", {
-        "output_modalities": _modalities, "instructions": _more_instructions, "audio": _audio, "tools": _no_tools,
-        "conversation": _in_this_conversation, "input": _no_input, "metadata": lambda settings, value, name: settings,
+        "output_modalities": _modalities, "instructions": _more_instructions, "audio": _audio, "video": _video,
+        "tools": _no_tools, "conversation": _in_this_conversation, "input": _no_input,
+        "metadata": lambda settings, value, name: settings,
     })  # fmt: skip
 
 
@@ -132,6 +136,14 @@ def _output(settings: SessionSettings, value: Any, name: str) -> SessionSettings
     return _apply(settings, value, name, {
         "format": _format(SPEAK_RATE), "voice": _voice, "speed": lambda settings, value, name: settings,
     })  # fmt: skip
+
+
+def _video(settings: SessionSettings, value: Any, name: str) -> SessionSettings:
+    return _apply(settings, value, name, {"view": _view})
+
+
+def _view(settings: SessionSettings, value: Any, name: str) -> SessionSettings:
+    return replace(settings, view=None if value is None else check_view(value, name))
 
 
 def _format(rate: int) -> Change:

@@ -13,7 +13,6 @@ from fastapi import Path as InPath
 from fastapi.responses import Response
 
 from echod.errors import EchodError, invalid
-from echod.jobs.options import check_options
 from echod.roles.examples import example_role
 from echod.roles.role import Role
 from echod.server.answers import FILE, OPTIONAL, PORTRAITS, refusals
@@ -105,7 +104,7 @@ async def portrait(name: str, served: Served, caller: Calling) -> Download:
 
 def role_object(role: Role, addresses: Addresses, caller: Caller) -> dict[str, Any]:
     """A role as `caller` may know it."""
-    options = check_options(role.file.options)
+    options = role.clip_options
     shown: dict[str, Any] = {
         "id": f"role:{role.name}",
         "object": "role",
@@ -116,6 +115,7 @@ def role_object(role: Role, addresses: Addresses, caller: Caller) -> dict[str, A
         "mode": role.file.mode,
         "portrait": addresses(f"/v1/roles/{role.name}/portrait"),
         "box": role.portrait.box,
+        "view": options.view,
         "size": f"{options.width}x{options.height}",
     }
     if caller.admin:

@@ -28,7 +28,7 @@ from echod.uploads.store import display_name
 
 REFERENCES = ("input_reference", "audio_reference")  # the portrait and the speech, by OpenAI's and vLLM-Omni's names
 FIELDS = (*REFERENCES, "prompt", "model", "size", "seed", "fps", "steps", "guidance", "voice", "seconds", "lossless",
-          "metadata")  # fmt: skip
+          "view", "metadata")  # fmt: skip
 
 KINDS: dict[str, Literal["portrait", "speech"]] = dict(zip(REFERENCES, ("portrait", "speech"), strict=True))
 
@@ -83,7 +83,7 @@ def check(fields: Mapping[str, Any], uploaded: Collection[str], role: Role | Non
         raise invalid("voice is for speaking a prompt, and there is a recording: leave out one of them", "voice")
     return Submission(
         engine=role.file.engine if role else _text(given, "model", 128),
-        options=check_options({**(role.file.options if role else {}), **given}),
+        options=check_options({**role.file.options, **given}, "picture") if role else check_options(given),
         prompt=prompt,
         metadata=_metadata(given.get("metadata", {})),
         references=references,

@@ -42,3 +42,12 @@ export function drawCrop(canvas, picture, [left, top, right, bottom], [width, he
   Object.assign(canvas, { width, height });
   canvas.getContext("2d").drawImage(picture, left, top, right - left, bottom - top, 0, 0, width, height);
 }
+
+const LARGEST = 1920; // pixels a side, as clips of whole pictures are
+
+/** Draw all of `picture` on a canvas, which gets the size of the clip. */
+export function drawPicture(canvas, picture) {
+  const [width, height] = [picture.naturalWidth, picture.naturalHeight];
+  const scale = min(1, LARGEST / max(width, height));
+  drawCrop(canvas, picture, [0, 0, width, height], [floor(width * scale), floor(height * scale)]);
+}

@@ -16,14 +16,14 @@ const ENGINES = {
   echomimic: "EchoMimic – 6 steps",
   "echomimic-quality": "EchoMimic quality – 30 steps, slow",
 };
-const DEFAULTS = { engine: "", size: "512x512", seed: "420" };
+const DEFAULTS = { engine: "", view: "picture", size: "512x512", seed: "420" };
 const LARGEST_SEED = 2n ** 63n - 1n;
 const NO_SEED = "The seed must be a whole number, such as 420.";
 
 // By the field of the request that was refused: where to change it, and what to do if its file is there no more.
 const FIELDS = {
   input_reference: "portrait-choose", audio_reference: "speech-choose", prompt: "words", voice: "voice",
-  model: "engine", size: "size", seed: "seed",
+  model: "engine", view: "views", size: "size", seed: "seed",
 };
 const GONE = {
   input_reference: "The portrait is not there any more: files are kept for a day. Choose the picture again.",
@@ -70,9 +70,10 @@ async function fill(video) {
   const made = { video_id: video.id };
   speech.way = video.echod.spoken ? "words" : "file";
   if (video.echod.spoken) $("words").value = video.prompt;
-  for (const [id, value] of [["voice", video.echod.voice], ["engine", video.model], ["size", video.size]]) {
-    choose($(id), value);
-  }
+  const { voice, view } = video.echod;
+  const size = view === "face" ? video.size : DEFAULTS.size;
+  for (const [id, value] of [["voice", voice], ["engine", video.model], ["size", size]]) choose($(id), value);
+  see(view);
   $("seed").value = video.echod.seed;
   summarise();
   await Promise.all([portrait.restore(made), video.echod.spoken || speech.restore({ file: made })]);
@@ -152,10 +153,14 @@ async function listEngines(wanted) {
 
 function summarise() {
   const engine = $("engine").value || t("automatic");
-  const size = $("size").value.replace("x", " × ");
+  const size = view() === "picture" ? t("whole picture") : $("size").value.replace("x", " × ");
   $("options-summary").textContent = `${engine} · ${size} · ${t("seed")} ${$("seed").value}`;
-  portrait.size = $("size").value.split("x").map(Number);
+  show($("size-row"), view() === "face");
+  portrait.look(view(), (view() === "face" ? $("size").value : DEFAULTS.size).split("x").map(Number));
 }
+
+const view = () => document.querySelector("#views :checked").value;
+const see = (wanted) => (document.querySelector(`#views [value=${wanted}]`).checked = true);
 
 // A draft outlives a reload: the files are with the daemon, the rest is kept by the browser until the tab is closed.
 
@@ -168,7 +173,7 @@ function keep() {
   if (!begun) return;
   const draft = {
     portrait: portrait.input?.reference, sounds: speech.references, way: speech.way, words: $("words").value, voice: $("voice").value,
-    engine: $("engine").value, size: $("size").value, seed: $("seed").value,
+    engine: $("engine").value, view: view(), size: $("size").value, seed: $("seed").value,
   };
   sessionStorage.setItem("draft", JSON.stringify(draft));
   complain($("submit-problem"), null); // it may be so no more
@@ -178,6 +183,7 @@ async function restore() {
   const draft = { ...DEFAULTS, way: "words", words: "", voice: "", sounds: {}, ...kept() };
   $("words").value = draft.words;
   choose($("size"), draft.size);
+  see(draft.view);
   $("seed").value = draft.seed;
   speech.way = draft.way;
   summarise();
@@ -250,7 +256,7 @@ async function arrived() {
 async function send() {
   const [asked, key] = [request(), unique()];
   const video = await patiently(() => call("POST", "v1/videos", asked, { key }));
-  rememberPicture(video.id, await portrait.cropped().catch(() => null));
+  rememberPicture(video.id, await portrait.posed().catch(() => null));
   jobs.add(video);
   announce(t("The clip is being made."));
   if (!$("draft").hidden && !$("make").hidden) location.hash = `#/clip/${video.id}`; // else one is busy elsewhere
@@ -302,7 +308,8 @@ function whatIsMissing() {
 }
 
 function request() {
-  const asked = { input_reference: portrait.input.reference, size: $("size").value, seed: $("seed").value.trim() };
+  const asked = { input_reference: portrait.input.reference, view: view(), seed: $("seed").value.trim() };
+  if (view() === "face") asked.size = $("size").value;
   if ($("engine").value) asked.model = $("engine").value;
   if (speech.way === "words") {
     asked.prompt = $("words").value.trim();
@@ -331,6 +338,7 @@ jobs.addEventListener("list", offerExample);
 jobs.addEventListener("change", offerExample);
 $("draft").oninput = keep;
 for (const input of [portrait, speech]) input.addEventListener("change", keep);
+$("views").onchange = summarise;
 $("options").onchange = () => {
   checkSeed();
   summarise();

@@ -1,7 +1,7 @@
 // Choosing a portrait: it is sent to the daemon at once and shown with the face that was found and the crop.
 
 import { granted, inputOf, upload } from "./api.js";
-import { cropOf, drawCrop } from "./crop.js";
+import { cropOf, drawCrop, drawPicture } from "./crop.js";
 import { $, element, say, show } from "./dom.js";
 import { advise, complain, warningsOf } from "./refusals.js";
 import { t } from "./words.js";
@@ -10,6 +10,7 @@ import { t } from "./words.js";
 class Portrait extends EventTarget {
   input = null;
   #address = null; // of the picture, for this page only
+  #view = "picture";
   #size = [512, 512];
   #sending = 0;
 
@@ -80,18 +81,19 @@ class Portrait extends EventTarget {
     show($("portrait-drop"), !chosen);
   }
 
-  /** The size of the clip decides the shape of the crop. */
-  set size(size) {
-    this.#size = size;
+  /** What the clip shows; the size of its frames decides the shape of the crop. */
+  look(view, size) {
+    [this.#view, this.#size] = [view, size];
     this.#mark();
   }
 
-  /** The cropped portrait as the clip begins with it: the address of a picture. Throws if this browser reads it not. */
-  async cropped() {
+  /** The portrait as the clip begins with it: the address of a picture. Throws if this browser reads it not. */
+  async posed() {
     const picture = $("portrait-shown").querySelector("img");
     await picture.decode();
     const canvas = element("canvas");
-    drawCrop(canvas, picture, cropOf(this.input.facts, this.#size), this.#size);
+    if (this.#view === "face") drawCrop(canvas, picture, cropOf(this.input.facts, this.#size), this.#size);
+    else drawPicture(canvas, picture);
     return URL.createObjectURL(await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.9)));
   }
 
@@ -120,14 +122,14 @@ class Portrait extends EventTarget {
     say($("portrait-facts"), `${found} ${width} × ${height}`);
   }
 
-  /** Dim what is not in the crop, and frame the face. */
+  /** Dim what is not in the clip, and frame the face; what is in the picture but not in the crop does not move. */
   #mark() {
     $("portrait-shown").querySelector("svg")?.remove();
     if (!this.input) return;
     const { width, height, box } = this.input.facts;
     const [left, top, right, bottom] = cropOf(this.input.facts, this.#size);
     const outside = `M0 0H${width}V${height}H0Z M${left} ${top}V${bottom}H${right}V${top}Z`;
-    const overlay = svg("svg", { class: "marks", viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
+    const overlay = svg("svg", { class: `marks ${this.#view}`, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
     overlay.append(svg("path", { class: "outside", d: outside }));
     if (box) overlay.append(svg("path", { class: "found", d: corners(box) }));
     $("portrait-shown").append(overlay);

@@ -1,7 +1,7 @@
 // The view that talks to a role: one turn is what somebody types or says, and the answer to it.
 
 import { hears, lack, look, speaks } from "./abilities.js";
-import { cropOf, drawCrop } from "./crop.js";
+import { cropOf, drawCrop, drawPicture } from "./crop.js";
 import { $, element, redraw, retitle, say, show } from "./dom.js";
 import { Ear } from "./ear.js";
 import { holdable } from "./hold.js";
@@ -226,10 +226,14 @@ async function pose(chosen) {
   const picture = element("img", { src: portraitOf(chosen) });
   await picture.decode();
   if (chosen !== role || filmed) return;
-  const size = chosen.size.split("x").map(Number);
-  const portrait = { width: picture.naturalWidth, height: picture.naturalHeight, box: chosen.box };
-  drawCrop($("rest"), picture, cropOf(portrait, size), size);
+  if (chosen.view === "picture") drawPicture($("rest"), picture);
+  else drawFace(picture, chosen);
   show($("rest"), true);
+}
+
+function drawFace(picture, { box, size }) {
+  const sides = size.split("x").map(Number);
+  drawCrop($("rest"), picture, cropOf({ width: picture.naturalWidth, height: picture.naturalHeight, box }, sides), sides);
 }
 
 /** Between two answers the role is seen as its clips begin. */

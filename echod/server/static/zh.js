@@ -191,6 +191,10 @@ export const chinese = {
   "Choose a recording first.": "请先选择录音。",
 
   // portrait.js, speech.js, microphone.js
+  "What the clip shows": "视频里显示什么",
+  "Whole picture": "整张照片",
+  "Face only": "只有脸部",
+  "whole picture": "整张照片",
   "Looking for the face…": "正在寻找人脸…",
   "Your portrait": "你选择的人像",
   "No face was found: the middle of the picture will be used.": "没有找到人脸：将使用照片中间的部分。",
