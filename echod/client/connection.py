@@ -80,17 +80,18 @@ class Connection:
     def websocket(self, path: str) -> ClientConnection:
         """An open WebSocket, for the caller to close. Raises as requests do; is not waited for."""
         uri = "ws" + self.address.url.removeprefix("http") + path
-        options: dict[str, Any] = {"additional_headers": self._headers, "close_timeout": 1, "legacy": True}
+        options: dict[str, Any] = {"additional_headers": self._headers, "close_timeout": 1}
+        connection: ClientConnection
         try:
+            # Entered, for `websockets` 17 knows no other way to have it open, and older ones open it before.
             if self.address.socket:
-                connection = unix_connect(str(self.address.socket), uri, **options)
+                connection = unix_connect(str(self.address.socket), uri, **options).__enter__()
             else:
-                connection = connect(uri, proxy=None, **options)
+                connection = connect(uri, proxy=None, **options).__enter__()
         except InvalidStatus as error:
             raise self._refusal(error.response.status_code, error.response.body or b"") from None
         except (OSError, InvalidHandshake) as error:
             raise self._lost(error) from None
-        assert isinstance(connection, ClientConnection)
         self._met = True
         return connection
 

@@ -159,7 +159,7 @@ class Dialogue:
                     await self.interrupt("turn_detected")
             case SpeechStopped() as stopped:
                 self._stopped(stopped)
-                if detection is not None and detection.create_response:
+                if detection is not None and detection.create_response and self.conversation.settings.answers:
                     self._waiting = True
                     self._answer_waiting()
 
@@ -274,6 +274,8 @@ class Dialogue:
 
     async def answer(self, settings: SessionSettings, metadata: Any = None) -> None:
         """Begin a turn, with settings that hold for this once."""
+        if not settings.answers:
+            raise invalid("this session hears and does not answer: connect without intent=transcription")
         await self._check(settings)
         if self._turn is not None:
             if not self._history.unanswered():

@@ -33,6 +33,7 @@ class SessionSettings:
     language: str | None = None
     transcribe: bool = True
     detection: TurnDetection | None = field(default_factory=TurnDetection)
+    answers: bool = True  # what is said; if not, it is heard, and no more
     once: str = ""  # what one response is told to do beside
 
 
@@ -62,10 +63,10 @@ class Conversations:
         create_private(self.scratch.parent)
         create_private(self.scratch)
 
-    def open(self, account: str, role: str | None) -> Conversation:
+    def open(self, account: str, role: str | None, settings: SessionSettings = SessionSettings()) -> Conversation:
         self._forget()
         conversation = Conversation(
-            id=f"sess_{secrets.token_hex(16)}", account=account, role=role, left_at=self._clock()
+            id=f"sess_{secrets.token_hex(16)}", account=account, role=role, settings=settings, left_at=self._clock()
         )
         self._all[conversation.id] = conversation
         return conversation

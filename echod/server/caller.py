@@ -26,6 +26,7 @@ Address = tuple[str, int | None]
 Pairs = list[tuple[str, str]]
 
 COOKIE = "echod_session"
+SUBPROTOCOL = "openai-insecure-api-key."  # OpenAI's name for what is as good as a header, and in no URL
 PROXY_HEADERS = frozenset({"forwarded", "via", "x-real-ip"})  # beside X-Forwarded-*
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -106,6 +107,11 @@ def _credentials(pairs: Pairs, accounts: Accounts, public_url: str | None, readi
         if grant is None:
             raise EchodError("unauthorized", "the token in Authorization is unknown, revoked or expired")
         return grant
+    if tokens := _subprotocol_tokens(pairs):
+        grant = accounts.token(tokens[0]) if len(tokens) == 1 else None
+        if grant is None:
+            raise EchodError("unauthorized", f"the token in {SUBPROTOCOL}<token> is unknown, revoked or expired")
+        return grant
     if sessions := _cookies(pairs, COOKIE):
         check_origin(pairs, public_url, required=not reading)
         # Of two cookies one is not ours: a neighbouring site may have set it.
@@ -114,6 +120,12 @@ def _credentials(pairs: Pairs, accounts: Accounts, public_url: str | None, readi
             raise EchodError("unauthorized", "the session has ended; log in again")
         return grant
     return None
+
+
+def _subprotocol_tokens(pairs: Pairs) -> list[str]:
+    """What a browser says that can send no header with its WebSocket."""
+    offered = [each.strip() for line in _values(pairs, "sec-websocket-protocol") for each in line.split(",")]
+    return [each.removeprefix(SUBPROTOCOL) for each in offered if each.startswith(SUBPROTOCOL)]
 
 
 def check_origin(headers: Iterable[tuple[str, str]], public_url: str | None, *, required: bool) -> None:

@@ -23,6 +23,7 @@ REFERENCE: dict[str, Any] = {
 }  # fmt: skip
 BINARY = {"type": "string", "format": "binary"}
 MAX_PURPOSE, DEFAULT_PURPOSE = 64, "user_data"
+EXPIRY, ANCHOR, MAX_EXPIRY = "expires_after", "created_at", 30 * 24 * 3600  # seconds
 MAX_KEY = 255  # characters of an Idempotency-Key
 
 
@@ -125,6 +126,13 @@ UPLOAD_BODY = _form(
         {
             "file": BINARY | {"description": "A picture of a face, or a recording of speech."},
             "purpose": text(MAX_PURPOSE, default=DEFAULT_PURPOSE),
+            f"{EXPIRY}[anchor]": {"type": "string", "enum": [ANCHOR]},
+            f"{EXPIRY}[seconds]": {
+                "type": "integer",
+                "minimum": 1,
+                "maximum": MAX_EXPIRY,
+                "description": "Kept for so long, and at most for as long as every upload (setting keep_uploads).",
+            },
         },
         ["file"],
     )

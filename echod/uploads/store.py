@@ -204,19 +204,22 @@ class Receiving:
         except EchodError as error:
             raise EchodError(error.code, f"{display_name(filename)}: {error.message}") from error
 
-    async def finish(self, filename: str, want: Want, purpose: str = "user_data") -> Record:
-        """Inspect the file and keep it: when this returns, it is on disk and in the journal."""
+    async def finish(self, filename: str, want: Want, purpose: str = "user_data", keep: float | None = None) -> Record:
+        """Inspect the file and keep it: when this returns, it is on disk and in the journal.
+
+        It stays for keep_uploads, or for `keep` seconds if that is sooner.
+        """
         inspected = await self.inspect(filename, want)
         with self._room():
             await asyncio.to_thread(sync, self._upload, self._directory, self._store.root)
-        now = self._store.clock()
+        now, longest = self._store.clock(), self._store.settings.now.keep_uploads
         record = Record(
             id=self.id,
             account=self._account,
             filename=display_name(filename),
             bytes=self.bytes,
             created_at=now,
-            expires_at=now + self._store.settings.now.keep_uploads,
+            expires_at=now + min(longest, keep or longest),
             purpose=purpose,
             kind=inspected.kind,
             portrait=inspected.portrait,

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
-from tests.drivers.asking import receive
+from tests.drivers.asking import receive, until
 from tests.stand_ins.daemon import Daemon
 
 pytestmark = pytest.mark.timeout(60)
@@ -119,10 +119,8 @@ async def test_connection_that_drops(daemon: Daemon) -> None:
     assert len(daemon.desk.feed.watchers) == 1
     ws.transport.abort()
     await ws.wait_closed()
-    (server, _) = daemon.front._servers
-    while server.handler_tasks or daemon.front._servers[1].handler_tasks:
-        await asyncio.wait([*server.handler_tasks, *daemon.front._servers[1].handler_tasks], timeout=10)
-    assert not daemon.desk.feed.watchers
+    async with asyncio.timeout(10):
+        await until(lambda: not daemon.desk.feed.watchers)
 
 
 async def test_watcher_that_falls_behind(daemon: Daemon) -> None:

@@ -82,7 +82,7 @@ async def test_delete(daemon: Daemon) -> None:
     [
         ({"purpose": (None, b"vision")}, "file"),
         ({"file": (None, b"text, not a file")}, "file"),
-        ({"file": ("a", PORTRAIT), "expires_after[seconds]": (None, b"60")}, "expires_after[seconds]"),
+        ({"file": ("a", PORTRAIT), "expires_after[seconds]": (None, b"soon")}, "expires_after[seconds]"),
         ({"file": ("a", PORTRAIT), "purpose": (None, b"p" * 65)}, "purpose"),
         ({"file": ("a", b"?")}, "file"),
     ],

@@ -437,7 +437,7 @@ async def test_wrong_handshake(site: Site, method: str, part: str, instead: str,
     answer = await site.exchange(f"{method} /echo HTTP/1.1\r\n{UPGRADE.replace(part, instead)}\r\n".encode())
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 ")
-    assert head.count(b"\r\nServer: echod") == 1
+    assert head.lower().count(b"\r\nserver: echod") == 1
     error = json.loads(body)["error"]
     assert (error["code"], told in error["message"]) == ("invalid_request", True), error
 

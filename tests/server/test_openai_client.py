@@ -7,6 +7,7 @@ import contextlib
 import warnings
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -15,7 +16,7 @@ from openai.types import Video
 
 from echod.config import Settings
 from echod.inspection.inspector import Inspector
-from tests.drivers.asking import working
+from tests.drivers.asking import make_role, working
 from tests.making.config import make_config
 from tests.making.media import EXAMPLES
 from tests.stand_ins.daemon import Daemon
@@ -52,7 +53,9 @@ async def client(daemon: Daemon) -> AsyncIterator[AsyncOpenAI]:
 async def test_everything_a_client_does(tmp_path: Path) -> None:
     """Files, models and videos work from upload to deletion."""
     async with inspecting(tmp_path) as daemon, connect(daemon) as client:
-        assert [model.id for model in (await client.models.list()).data] == ["preview", "other"]
+        models = (await client.models.list()).data
+        assert [model.id for model in models] == ["preview", "other"]
+        assert [await client.models.retrieve(model.id) for model in models] == models
         portrait = await client.files.create(file=PORTRAIT, purpose="vision")
         speech = await client.files.create(file=SPEECH, purpose="user_data")
         assert (portrait.filename, portrait.bytes) == ("portrait.png", PORTRAIT.stat().st_size)
@@ -103,6 +106,30 @@ async def test_options_and_paging(daemon: Daemon, client: AsyncOpenAI) -> None:
     assert [video.id async for video in client.videos.list(limit=2, order="asc")] == [video.id for video in made]
     cancelled = await client.post(f"/videos/{made[0].id}/cancel", cast_to=Video)
     assert (await client.videos.poll(made[0].id)).status == str(cancelled.status) == "cancelled"
+
+
+async def test_a_role_is_a_model(daemon: Daemon, client: AsyncOpenAI) -> None:
+    """One is looked up by the name that it is talked to by; what is not there is said not to be."""
+    await make_role(daemon)
+    assert (await client.models.retrieve("role:ada")).owned_by == "echod"
+    for nobody in ("role:nobody", "gpt-realtime", "a/b"):
+        with pytest.raises(openai.NotFoundError):
+            await client.models.retrieve(nobody)
+
+
+async def test_files_that_expire(daemon: Daemon, client: AsyncOpenAI) -> None:
+    """A client says how long a file is kept, but for no longer than uploads are."""
+    for asked, kept in ((3600, 3600), (30 * 86400, daemon.config.keep_uploads)):
+        expiry: Any = {"anchor": "created_at", "seconds": asked}
+        file = await client.files.create(file=PORTRAIT, purpose="vision", expires_after=expiry)
+        assert file.expires_at and file.expires_at - file.created_at == kept
+    for anchor, seconds in (("last_active_at", 3600), ("created_at", 0), ("created_at", 30 * 86400 + 1)):
+        expiry = {"anchor": anchor, "seconds": seconds}
+        with pytest.raises(openai.BadRequestError) as refused:
+            await client.files.create(file=PORTRAIT, purpose="vision", expires_after=expiry)
+        assert str(refused.value.param).startswith("expires_after[")
+    daemon.skew = 3601
+    assert [file.id async for file in client.files.list()] == [file.id]
 
 
 async def test_cleaning_up(daemon: Daemon, client: AsyncOpenAI) -> None:

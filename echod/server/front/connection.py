@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+import contextlib
+from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult
 
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 from websockets.asyncio.server import ServerConnection
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 from websockets.frames import CloseCode, Frame, Opcode
 from websockets.protocol import Event, State
 
@@ -51,6 +53,11 @@ class Connection(ServerConnection):
         transport.set_protocol(protocol)
         protocol.connection_made(transport)
 
+    async def handshake(self, *args: Any, **options: Any) -> None:
+        # Who has left meanwhile, or was told what is wrong: `websockets` 16 would log an error.
+        with contextlib.suppress(ConnectionClosed, InvalidHandshake):
+            await super().handshake(*args, **options)
+
     def data_received(self, data: bytes) -> None:
         """What handlers send waits for the client; the answers of `websockets` itself, such as pongs, do not."""
         if self.request is not None and self.state is State.CONNECTING:  # the client did not wait for an answer
@@ -67,6 +74,11 @@ class Connection(ServerConnection):
         self._unread = self._unread + grown if waiting else grown
         if self._unread > MAX_UNREAD:
             self.transport.abort()
+
+    def take_messages(self, size: int) -> None:
+        """From now on those of at most so many bytes."""
+        limit = "max_message_size" if hasattr(self.protocol, "max_message_size") else "max_size"  # `websockets` 15
+        setattr(self.protocol, limit, size)
 
     def process_event(self, event: Event) -> None:
         """Bounds fragments: `websockets` has no limit in some versions, and another one in others."""

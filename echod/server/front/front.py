@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import SplitResult
@@ -22,6 +22,7 @@ from uvicorn.server import ServerState
 from websockets.asyncio.server import Server, ServerConnection, unix_serve
 from websockets.exceptions import InvalidHandshake
 from websockets.http11 import Request, Response
+from websockets.typing import Subprotocol
 
 from echod.errors import EchodError
 from echod.host.descriptors import most_connections
@@ -33,6 +34,7 @@ from echod.server.front.listening import bind_unix, listen, url
 KEEP_ALIVE = 75.0  # seconds; longer than clients keep idle connections, so that they close first
 STAGE = 1.0  # seconds that requests have at each stage of closing, after the first
 MAX_MESSAGE = 64 * 1024  # bytes of one WebSocket message from a client
+REALTIME = Subprotocol("realtime")  # the subprotocol that OpenAI's clients speak in browsers
 
 SERVICE_RESTART = 1012  # RFC 6455, IANA registry of close codes
 
@@ -59,6 +61,7 @@ class Front:
         self._sockets = sockets
         self._caller = caller
         self._servers: list[Server] = []
+        self._open: set[Connection] = set()  # WebSockets
         self._socket_file: tuple[Path, int] | None = None
         for name in ("uvicorn", "websockets"):  # they tell every connection at level info
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -96,10 +99,12 @@ class Front:
             return
         self.closing = True
         for server in self._servers:
-            server.close(code=code, reason=reason)
+            server.close(close_connections=False)  # `websockets` 15 knows one code and no reason
+        dismissals = [asyncio.create_task(each.close(code, reason)) for each in self._open]
         for connection in list(self.state.connections):
             connection.shutdown()
         await self._drain(grace)
+        await asyncio.gather(*dismissals)
         for server in self._servers:
             await server.wait_closed()
         await self._lifespan.shutdown()
@@ -140,6 +145,7 @@ class Front:
         return {
             "create_connection": self._connection,
             "process_request": self._gate,
+            "select_subprotocol": _subprotocol,
             "process_response": _in_our_words,
             "server_header": "echod",
             "compression": None,  # 30 times slower on media, and everything here is media or small
@@ -169,13 +175,25 @@ class Front:
 
     async def _serve(self, connection: ServerConnection) -> None:
         assert isinstance(connection, Connection)
-        await self._sockets[connection.target.path](connection)
+        if self.closing:  # since the handshake began
+            await connection.close(SERVICE_RESTART, "restart")
+            return
+        self._open.add(connection)
+        try:
+            await self._sockets[connection.target.path](connection)
+        finally:
+            self._open.discard(connection)
 
 
 def _target(address: str) -> SplitResult:
     """Of the path and query that a request has by then; `urlsplit` would take //a/b for the host a."""
     path, _, query = address.partition("?")
     return SplitResult("", "", path, query, "")
+
+
+def _subprotocol(connection: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
+    """Browsers want one of those they offer; beside it they offer what they have to say in place of a header."""
+    return REALTIME if REALTIME in offered else None
 
 
 def _in_our_words(connection: ServerConnection, request: Request, response: Response) -> Response | None:

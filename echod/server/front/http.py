@@ -100,6 +100,8 @@ class Http(OneByOne):
             self.refuse(invalid(why))
         else:
             self.scope["method"] = self.parser.get_method().decode()
+            # One of zero is as good as none, but not to `websockets` 15.
+            self.headers[:] = [(name, value) for name, value in self.headers if name != b"content-length"]
             self.handle_websocket_upgrade()
 
     def _pass_over_upgrade(self) -> None:
@@ -117,6 +119,8 @@ class Http(OneByOne):
         """Why none is opened; some of it `websockets` would refuse too, but not in the words of every other refusal."""
         if self._ahead:
             return "a WebSocket may be asked for once the request before it is answered"
+        if (method := self.parser.get_method()) != b"GET":
+            return f"this request opens no WebSocket: it is made with GET, not with {method.decode()}"
         longest = max(len(self.url), *(len(name) + len(value) for name, value in self.headers))
         if longest > MAX_UPGRADE_FIELD:
             return (

@@ -13,6 +13,7 @@ from echod.jobs.options import check_view
 from echod.sound.pcm import SPEAK_RATE
 
 MAX_INSTRUCTIONS = 20_000  # characters
+CONVERSATION, TRANSCRIPTION = "realtime", "transcription"  # types of sessions
 MODALITIES = ("text", "audio", "video")
 
 # What stock clients may send along and what changes nothing here.
@@ -27,19 +28,22 @@ PRESETS = ("alloy", "ash", "ballad", "cedar", "coral", "echo", "marin", "sage", 
 def session_object(conversation: Conversation, model: str, voice: str | None) -> dict[str, Any]:
     """The session as clients see it; `voice` speaks where it names none. A role's personality is not part of it."""
     settings = conversation.settings
+    heard = {
+        "format": {"type": "audio/pcm", "rate": INPUT_RATE},
+        "transcription": {"language": settings.language} if settings.transcribe else None,
+        "turn_detection": settings.detection and _detection_object(settings.detection),
+    }
+    known = {"object": "realtime.session", "id": conversation.id}
+    if not settings.answers:
+        return {"type": TRANSCRIPTION, **known, "audio": {"input": heard}}
     return {
-        "type": "realtime",
-        "object": "realtime.session",
-        "id": conversation.id,
+        "type": CONVERSATION,
+        **known,
         "model": model,
         "output_modalities": [settings.modality],
         "instructions": settings.instructions,
         "audio": {
-            "input": {
-                "format": {"type": "audio/pcm", "rate": INPUT_RATE},
-                "transcription": {"language": settings.language} if settings.transcribe else None,
-                "turn_detection": settings.detection and _detection_object(settings.detection),
-            },
+            "input": heard,
             "output": {"format": {"type": "audio/pcm", "rate": SPEAK_RATE}, "voice": settings.voice or voice},
         },
         "video": {"view": settings.view},
@@ -57,8 +61,10 @@ def _detection_object(detection: TurnDetection) -> dict[str, Any]:
 def changed(settings: SessionSettings, session: Any) -> SessionSettings:
     """The settings after a session.update. EchodError invalid_request naming the field."""
     session = _object(session, "session")
-    if session.get("type", "realtime") != "realtime":
-        raise invalid(f"session.type = {session['type']!r}: it must be realtime", "session.type")
+    kind = CONVERSATION if settings.answers else TRANSCRIPTION
+    if session.get("type", kind) != kind:
+        told = f"it must be {kind}; a session that hears and does not answer is had with ?intent={TRANSCRIPTION}"
+        raise invalid(f"session.type = {session['type']!r}: {told}", "session.type")
     return _apply(settings, session, "session", {
         "output_modalities": _modalities, "instructions": _instructions, "audio": _audio, "video": _video,
         "tools": _no_tools,

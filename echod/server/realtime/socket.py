@@ -13,13 +13,14 @@ import msgspec
 from websockets.exceptions import ConnectionClosed
 
 from echod.conversation.ear import SECOND
-from echod.conversation.store import Conversation
+from echod.conversation.store import Conversation, SessionSettings
 from echod.errors import EchodError, invalid
 from echod.roles.role import Role
 from echod.server.budget import Messages
 from echod.server.front.closing import POLICY_VIOLATION, TRY_AGAIN_LATER, dismiss, let_go
 from echod.server.front.connection import Connection
 from echod.server.realtime.session import Session
+from echod.server.realtime.session_object import TRANSCRIPTION
 from echod.server.refusals import body, json_object
 from echod.server.services import Services
 from echod.speech.voices import default_voice
@@ -42,7 +43,7 @@ async def realtime(connection: Connection, services: Services) -> None:
 
 
 async def _serve(connection: Connection, services: Services) -> None:
-    connection.protocol.max_message_size = largest_event(services.config.max_utterance)
+    connection.take_messages(largest_event(services.config.max_utterance))
     outbox = Outbox(connection)
     try:
         conversation, role, model, voice = await _join(connection, services)
@@ -125,19 +126,23 @@ async def _join(connection: Connection, services: Services) -> tuple[Conversatio
     role: Role | None = None
     if model.startswith("role:"):
         role = await services.roles.find(model.removeprefix("role:"))
-    elif model not in ("", "auto", *services.desk.engines):
+    elif model not in ("", "auto", *services.desk.engines) and TRANSCRIPTION not in query.get("intent", ()):
         raise EchodError(
             "model_not_loaded",
             f"model {model!r} is not here; name a role as role:<name> (GET /v1/roles lists them), or none",
             param="model",
         )
+    intent = query.get("intent", [""])[-1]
+    if intent not in ("", TRANSCRIPTION):
+        raise invalid(f"intent = {intent!r}: {TRANSCRIPTION} is known, and none for a conversation", "intent")
     if services.desk.draining:
         raise EchodError("draining", "this daemon is shutting down; try again when it is back")
     voice = (role.file.voice if role else None) or await _default_voice(services)
     name, account = role.name if role else None, connection.caller.account
     conversations = services.conversations
-    found = conversations.resume(wanted, account, name) if wanted else conversations.open(account, name)
-    return found, role, model, voice
+    if wanted:
+        return conversations.resume(wanted, account, name), role, model, voice
+    return conversations.open(account, name, SessionSettings(answers=intent != TRANSCRIPTION)), role, model, voice
 
 
 async def _default_voice(services: Services) -> str | None:

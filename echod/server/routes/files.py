@@ -15,7 +15,7 @@ from echod.server.downloads import Download, download
 from echod.server.multipart import parts, save
 from echod.server.objects import listing
 from echod.server.refusals import blaming
-from echod.server.schemas import DEFAULT_PURPOSE, MAX_PURPOSE, UPLOAD_BODY
+from echod.server.schemas import ANCHOR, DEFAULT_PURPOSE, EXPIRY, MAX_EXPIRY, MAX_PURPOSE, UPLOAD_BODY
 from echod.server.services import Addresses, Addressing, Calling, Served, Services
 from echod.uploads.rows import Record
 
@@ -35,22 +35,37 @@ async def create(request: Request, served: Served, caller: Calling, addresses: A
 
 
 async def _receive(request: Request, served: Services, caller: Caller) -> Record:
-    filename, purpose = None, DEFAULT_PURPOSE
+    filename, fields = None, {"purpose": DEFAULT_PURPOSE, f"{EXPIRY}[anchor]": ANCHOR, f"{EXPIRY}[seconds]": ""}
     async with served.files.receive(caller.account) as receiving:
         async for part in parts(request):
             if part.name == "file" and part.filename is not None and filename is None:
                 filename = part.filename
                 await save(part, receiving)
-            elif part.name == "purpose" and part.filename is None:
-                purpose = await part.text()
+            elif part.name in fields and part.filename is None:
+                fields[part.name] = await part.text()
             else:
-                raise invalid(f"the form may have one file part `file`, and `purpose`; not {part.name!r}", part.name)
+                known = f"the form may have one file part `file`, and {', '.join(fields)}"
+                raise invalid(f"{known}; not {part.name!r}", part.name)
         if filename is None:
             raise invalid("the form has no file part named `file`", "file")
-        if len(purpose) > MAX_PURPOSE:
+        if len(purpose := fields["purpose"]) > MAX_PURPOSE:
             raise invalid(f"purpose has {len(purpose)} characters; at most {MAX_PURPOSE} are allowed", "purpose")
+        keep = _seconds(fields[f"{EXPIRY}[anchor]"], fields[f"{EXPIRY}[seconds]"])
         with blaming("file"):
-            return await receiving.finish(filename, "any", purpose)
+            return await receiving.finish(filename, "any", purpose, keep)
+
+
+def _seconds(anchor: str, seconds: str) -> int | None:
+    """How long to keep a file at most, if a client says so."""
+    if anchor != ANCHOR:
+        raise invalid(f"{EXPIRY}[anchor] = {anchor!r}: it must be {ANCHOR}", f"{EXPIRY}[anchor]")
+    if not seconds:
+        return None
+    if not (seconds.isascii() and seconds.isdigit() and len(seconds) < 10 and 0 < int(seconds) <= MAX_EXPIRY):
+        raise invalid(
+            f"{EXPIRY}[seconds] = {seconds!r}: it must be a whole number from 1 to {MAX_EXPIRY}", f"{EXPIRY}[seconds]"
+        )
+    return int(seconds)
 
 
 @router.get("", summary="Your uploads, newest first", responses=refusals("not_found"))

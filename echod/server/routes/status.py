@@ -11,9 +11,10 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.requests import Request
 
 from echod import __version__
+from echod.errors import EchodError
 from echod.server.answers import Responses, refusals
 from echod.server.routes import docs
-from echod.server.services import Calling, Served
+from echod.server.services import Calling, Served, Services
 from echod.workers.state import READY
 
 router = APIRouter()
@@ -23,10 +24,23 @@ NOT_READY: Responses = {503: {"description": "No worker is ready, or the daemon 
 
 @router.get("/v1/models", summary="Engines that every worker has loaded, and roles", responses=refusals())
 async def list_models(served: Served) -> dict[str, Any]:
+    return {"object": "list", "data": list(map(model_object, await _names(served)))}
+
+
+@router.get("/v1/models/{name:path}", summary="One engine or role", responses=refusals("not_found"))
+async def retrieve_model(name: str, served: Served) -> dict[str, Any]:
+    if name not in await _names(served):
+        raise EchodError("not_found", f"there is no model {name!r}; GET /v1/models lists those there are")
+    return model_object(name)
+
+
+async def _names(served: Services) -> list[str]:
     await served.roles.look()
-    names = [*served.desk.engines, *(f"role:{role.name}" for role in served.roles.loaded)]
-    rows = [{"id": name, "object": "model", "created": 0, "owned_by": "echod"} for name in names]
-    return {"object": "list", "data": rows}
+    return [*served.desk.engines, *(f"role:{role.name}" for role in served.roles.loaded)]
+
+
+def model_object(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": 0, "owned_by": "echod"}
 
 
 @router.get("/healthz", summary="The daemon is alive", responses=TO_ALL)
