@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple, Self
 
@@ -24,7 +23,7 @@ from torch import Tensor
 from .. import contract
 from ..room import NoRoom
 from .shelf import NOBODY, Directory, Shelf, Sizes, UnfitError, checksum
-from .windows import Call, Plan, wavefront
+from .windows import Agenda, Call, Plan, wavefront
 
 GRID = 4  # frames decoded together, counted from the first: in other batches their pixels would differ in the last bit
 AHEAD = 16  # batches decoded before they are wanted, at most
@@ -51,9 +50,7 @@ class Board:
         self.plan, self.wanted, self.shelf = plan, wanted, shelf
         self.resumed = 0
         self._step, self._joined = step, joined
-        self._order = list(order(plan))
-        self._covering, self._needs = lru_cache(maxsize=4096)(plan.covering), lru_cache(maxsize=4096)(plan.needs)
-        self._first = 0  # in that order; all before are done
+        self._agenda = Agenda(plan, order)
         self._left: Shelf | None = None  # whose lock is still held when it is left
         self._results: dict[Call, dict[str, Tensor]] = {}  # by this process, as far as others wait for them
 
@@ -128,7 +125,7 @@ class Board:
         for frame, level in enumerate(levels.tolist()):
             if self.shelf.sums[level % 2, frame] != _sums(self.shelf.latents[level % 2, frame, None], level)[0]:
                 raise UnfitError(f"the latents of frame {frame} are damaged")
-        for call in self._order:
+        for call in wavefront(self.plan):
             if self._done(call) and self._waiting(call):
                 try:
                     self.shelf.kept(_name(call))
@@ -165,11 +162,7 @@ class Board:
         for number in range(shown, min(shown + AHEAD, len(self.shelf.decoded))):
             if not self.shelf.decoded[number] and self._final(number):
                 yield Batch(number)
-        while self._first < len(self._order) and self._done(self._order[self._first]):
-            self._first += 1
-        for call in self._order[self._first :]:
-            if not self._done(call) and all(map(self._done, self._needs(call))):
-                yield call
+        yield from self._agenda.ready(self.shelf.done)
 
     def _taken(self) -> set[int]:
         """What others are at, those who are still there."""
@@ -179,7 +172,7 @@ class Board:
     def _number(self, task: Call | Batch) -> int:
         if isinstance(task, Batch):
             return self.plan.calls + task.number
-        return task[0] * self.plan.windows + task[1]
+        return self.plan.number(task)
 
     def _done(self, call: Call) -> bool:
         return bool(self.shelf.done[self._number(call)])
@@ -201,18 +194,13 @@ class Board:
                 if waiting:
                     self._keep(_name(call), waiting)
                 self.shelf.done[self._number(call)] = 1
-                self._forget({call, *(other for frame in moved for other in self._covering(call[0], frame))})
+                self._forget({call, *(other for frame in moved for other in self._agenda.covering(call[0], frame))})
             self.shelf.claims[self.shelf.seat] = NOBODY
 
     def _move(self, call: Call) -> set[int]:
         """Frames that waited for this call alone take their step. Returns all of the call's that have taken it."""
         step, covered = call[0], self.plan.covered(call)
-        frames = [
-            frame
-            for frame in covered
-            if self.shelf.levels[frame] == step
-            and all(other == call or self._done(other) for other in self._covering(step, frame))
-        ]
+        frames = [frame for frame in self._agenda.moved(call, self.shelf.done) if self.shelf.levels[frame] == step]
         if frames:
             old, new = step % 2, (step + 1) % 2
             means = torch.stack([self._mean(step, frame) for frame in frames])
@@ -223,7 +211,7 @@ class Board:
         return {frame for frame in covered if self.shelf.levels[frame] > step}
 
     def _mean(self, step: int, frame: int) -> Tensor:
-        first, *others = (self._result(call)[str(frame)] for call in self._covering(step, frame))
+        first, *others = (self._result(call)[str(frame)] for call in self._agenda.covering(step, frame))
         return sum(others, first) / (1 + len(others)) if others else first
 
     def _result(self, call: Call) -> dict[str, Tensor]:

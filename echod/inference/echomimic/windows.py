@@ -7,9 +7,11 @@ from the step before. So instead of step by step the calls may run as a wavefron
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
+from functools import lru_cache
+from itertools import islice
+from typing import Any, Protocol, TypeAlias
 
 from ..errors import InputError
 from .config import MAX_WINDOW, OVERLAP, ROTATION, WINDOW
@@ -54,6 +56,10 @@ class Plan:
     def calls(self) -> int:
         return self.steps * self.windows
 
+    def number(self, call: Call) -> int:
+        """Its place among all calls, step by step."""
+        return call[0] * self.windows + call[1]
+
     def covered(self, call: Call) -> list[int]:
         """The frames of a window at a step, in the window's order."""
         step, window = call
@@ -77,6 +83,42 @@ class Plan:
         """Windows whose start is at most a window before `place`, on a line rather than a loop."""
         first = max(0, -(-(place - self.window + 1) // self.stride))
         return range(first, min(place // self.stride, self.windows - 1) + 1)
+
+
+class Flags(Protocol):
+    """True where a call is done, by its number."""
+
+    def __getitem__(self, number: int, /) -> Any: ...
+
+
+class Agenda:
+    """What can be computed next, and what comes of it, when calls are done by many and in any order.
+
+    What is `done` is never taken back.
+    """
+
+    def __init__(self, plan: Plan, order: Callable[[Plan], Iterator[Call]]) -> None:
+        self.plan = plan
+        self.covering, self._needs = lru_cache(maxsize=4096)(plan.covering), lru_cache(maxsize=4096)(plan.needs)
+        self._calls = list(order(plan))
+        self._first = 0  # all before are done
+
+    def ready(self, done: Flags) -> Iterator[Call]:
+        """Calls that are not done and lack nothing, in the order of all."""
+        number = self.plan.number
+        while self._first < len(self._calls) and done[number(self._calls[self._first])]:
+            self._first += 1
+        for call in islice(self._calls, self._first, None):
+            if not done[number(call)] and all(done[number(earlier)] for earlier in self._needs(call)):
+                yield call
+
+    def moved(self, call: Call, done: Flags) -> list[int]:
+        """The frames that take their step with this call: of no other window that covers them it is missing."""
+        return [
+            frame
+            for frame in self.plan.covered(call)
+            if all(other == call or done[self.plan.number(other)] for other in self.covering(call[0], frame))
+        ]
 
 
 def wavefront(plan: Plan) -> Iterator[Call]:

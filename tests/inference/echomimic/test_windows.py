@@ -1,20 +1,21 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from random import Random
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echod.inference.echomimic.windows import Plan, wavefront
+from echod.inference.echomimic.windows import Agenda, Plan, wavefront
 
 from .plain import step_by_step
 
 
 @st.composite
-def plans(draw: st.DrawFn) -> Plan:
+def plans(draw: st.DrawFn, most: int = 90) -> Plan:
     window = draw(st.integers(2, 32))
-    return Plan(draw(st.integers(1, 90)), draw(st.integers(1, 7)), window, draw(st.integers(0, window - 1)))
+    return Plan(draw(st.integers(1, most)), draw(st.integers(1, 7)), window, draw(st.integers(0, window - 1)))
 
 
 @given(plans())
@@ -67,3 +68,34 @@ def test_impossible_windows(window: int, overlap: int, message: str) -> None:
     """Windows outside what the temporal attention knows, or that would not move on, are refused with the limits."""
     with pytest.raises(ValueError, match=message):
         Plan(24, 6, window, overlap)
+
+
+@given(plans())
+def test_the_agenda_of_one_is_the_wavefront(plan: Plan) -> None:
+    """Whoever always does what is ready first runs the wavefront, or whichever order is asked for."""
+    for order in (wavefront, step_by_step):
+        agenda, done, ran = Agenda(plan, order), [0] * plan.calls, []
+        while (call := next(agenda.ready(done), None)) is not None:
+            ran.append(call)
+            done[plan.number(call)] = 1
+        assert ran == list(order(plan))
+
+
+@settings(max_examples=30, deadline=None)
+@given(plans(most=40), st.randoms(use_true_random=False))
+def test_the_agenda_of_many(plan: Plan, dice: Random) -> None:
+    """In any order: what is ready lacks nothing, what is not lacks something, and each frame takes each step once."""
+    agenda, done, levels = Agenda(plan, wavefront), [0] * plan.calls, [0] * plan.frames
+    for left in range(plan.calls, 0, -1):
+        ready = list(agenda.ready(done))
+        for call in step_by_step(plan):
+            can = all(levels[frame] == call[0] for frame in plan.covered(call)) and not done[plan.number(call)]
+            assert (call in ready) == can
+        call = dice.choice(ready)
+        for frame in agenda.moved(call, done):
+            assert levels[frame] == call[0]
+            levels[frame] += 1
+        done[plan.number(call)] = 1
+        assert sum(done) == plan.calls - left + 1
+    assert levels == [plan.steps] * plan.frames
+    assert not list(agenda.ready(done))
