@@ -29,6 +29,7 @@ from echod.commands import (
     tokens,
     usage,
     users,
+    verify,
     voices,
     weights,
 )
@@ -63,6 +64,7 @@ for command in (
     jobs.cancel,
     jobs.rm,
     jobs.fetch,
+    verify.verify,
     voices.voices,
     roles.roles,
     login.login,

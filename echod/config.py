@@ -279,6 +279,11 @@ class Config:
     max_utterance: float = _setting("conversation", DURATION, "longest speech of one turn", "60s")
     keep_conversations: float = _setting("conversation", DURATION, "how long one waits for its person", "30m")
 
+    c2pa: bool = _setting("provenance", SWITCH, "sign clips with Content Credentials", True)
+    c2pa_certificate: Path | None = _setting("provenance", PATH_OR_NONE, "PEM chain; empty: the box's own", "")  # noqa: RUF009
+    c2pa_key: Path | None = _setting("provenance", PATH_OR_NONE, "its private key, PEM", "")  # noqa: RUF009
+    content_producer: str = _setting("provenance", TEXT, "who makes clips, in their AIGC label", "echod")
+
     log_level: str = _setting("log", _choice(*LOG_LEVELS), f"least level: {', '.join(LOG_LEVELS)}", "info")
     log_json: bool = _setting("log", SWITCH, "one JSON object a line", False)
 

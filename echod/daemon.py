@@ -42,6 +42,7 @@ from echod.jobs.rows import JobRows
 from echod.jobs.speaking import Speaking
 from echod.jobs.sweep import sweep
 from echod.journal import Journal
+from echod.provenance import certificate
 from echod.roles.role import Role
 from echod.roles.store import Roles
 from echod.server.app import Services, create_app, sockets
@@ -155,6 +156,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._signalled)
         create_directory(self.settings.now.runtime_dir)
+        certificate.prepare(self.settings.now)
         async with AsyncExitStack() as stack:
             journal = await self._open_journal(stack)
             await self._open_desk(stack, journal)
@@ -263,6 +265,7 @@ class Daemon:
         self.roles.reload()
         try:
             config, waiting = reloaded(self._reload(), self.settings.now)
+            certificate.prepare(config)
         except EchodError as error:
             log.error("settings not reloaded: %s", error.message)
             return

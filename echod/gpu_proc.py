@@ -25,7 +25,7 @@ from echod.host import logs
 from echod.host.process import die_with_parent, exit_at_once
 from echod.jobs import folder as job_files
 from echod.jobs import life
-from echod.provenance import manifest
+from echod.provenance import aigc
 from echod.provenance.digests import digests
 from echod.workers import messages
 from echod.workers.failures import describe, is_out_of_memory, is_sticky, why_not_ready
@@ -299,11 +299,12 @@ class Attempt:
         self._passed = time.monotonic()
 
     def make(self) -> life.Done:
-        """Prepare, make the clip, write its manifest. Raises whatever the engine and the checkpoint raise."""
+        """Prepare, make the clip, seal it. Raises whatever the engine and the checkpoint raise."""
         from echod.inference import clip
         from echod.inference.audio import Speech
         from echod.inference.contract import Options
         from echod.inference.room import Room
+        from echod.provenance.seal import Seal
 
         order, options, directory = self.order, self.order.options, Path(self.order.directory)
         began = time.monotonic()
@@ -318,6 +319,8 @@ class Attempt:
         prepare_ms = round(1000 * (time.monotonic() - began))
         speech = Speech.open(directory / job_files.SPEECH)
         chosen = Options(fps=options.fps, steps=options.steps, guidance=options.guidance, seed=options.seed)
+        room = Room(directory, order.most, order.spare)
+        seal = Seal(order, self.engine, chosen, portrait, self.worker.weights.get(order.engine, {}), room)
         facts = clip.make_clip(
             self.engine,
             portrait,
@@ -328,26 +331,18 @@ class Attempt:
             attempt=order.attempt,
             lossless=options.lossless,
             mark={"version": __version__},
-            room=Room(directory, order.most, order.spare),
+            tags=aigc.label(order.producer, order.job),
+            room=room,
             checkpoint=self.checkpoint,
             on_first_fragment=lambda: self._report(life.FirstFrame(order.attempt)),
+            seal=seal,
         )
-        made = manifest.describe(
-            job=order.job,
-            engine=self.engine,
-            options=order.options,
-            chosen=chosen,
-            inputs={"portrait": order.portrait_sha256, "speech": order.speech_sha256},
-            portrait=portrait,
-            weights=self.worker.weights.get(order.engine, {}),
-            frames=facts.frames,
-        )
-        manifest.write(made, directory)
         return life.Done(
             attempt=order.attempt,
             frames=facts.frames,
             crop=portrait.crop,
             faces=portrait.faces,
+            unsigned=seal.problem,
             timings_ms={"face": prepare_ms, **facts.timings_ms},
         )
 

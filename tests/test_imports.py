@@ -31,16 +31,18 @@ MAY: Mapping[str, str] = {
     "uploads": "config host inspection journal",
     "speech": "config host journal sound",
     "jobs": "config host inspection.facts inference.limits journal sound uploads.quota",
-    "workers": "config gpu_proc host jobs",
+    "workers": "config gpu_proc host jobs provenance",
     "gpu_proc": "config host jobs provenance workers inference",
-    "provenance": "host inference jobs.folder jobs.job",
+    "provenance": "config host inference jobs.folder jobs.job",
     "roles": "config host inspection jobs.options jobs.job",
     "accounts": "host journal",
     "conversation": "config host inspection.facts jobs roles sound speech",
     "server": "accounts config conversation host inference.limits inspection jobs roles sound speech uploads "
     "workers.state",
-    "daemon": "accounts config conversation host inspection jobs journal roles server speech uploads workers",
-    "commands": "client config daemon host inference roles.folder roles.examples sound speech.sentences speech.trial",
+    "daemon": "accounts config conversation host inspection jobs journal provenance roles server speech uploads "
+    "workers",
+    "commands": "client config daemon host inference provenance roles.folder roles.examples sound speech.sentences "
+    "speech.trial",
     "cli": "commands",
     "__main__": "cli",
 }
@@ -63,6 +65,8 @@ ALONE: Mapping[str, str] = {
     "whisper": "inference speech.local.proc",
     "transformers": "inference speech.local.proc",
     "onnxruntime": "speech.local.speaker",
+    "c2pa": "provenance.credentials",
+    "cryptography": "provenance.certificate",
 }
 
 

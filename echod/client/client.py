@@ -82,6 +82,7 @@ class Extras(TypedDict, total=False):
     crop: list[int] | None
     warnings: list[Warned]
     frames: int
+    unsigned: str | None
     url: str | None
     thumbnail_url: str | None
     stream_url: str | None
@@ -210,7 +211,7 @@ class Client(People):
 
     def manifest(self, video_id: str) -> dict[str, Any]:
         """What decided the frames of a finished clip: inputs, options, weights, device and versions."""
-        return self._call("GET", f"/v1/videos/{_segment(video_id)}/manifest")
+        return self.patiently(lambda: json_object(b"".join(self._blocks(video_id, "manifest"))))
 
     def stream(self, video_id: str) -> Iterator[bytes]:
         """The clip in pieces while it is made, from its first fragment on. Raises if it breaks off with its attempt."""

@@ -88,21 +88,28 @@ def make(
         files = [
             stack.enter_context(_spooled_stdin()) if path == STDIN else path for path in (portrait, speech) if path
         ]
-        with _interrupt_deferred(quiet) as interrupted:
-            video = client.submit(*files, **options)
+        video = made(client, files, quiet, follow=not detach, **options)
         if detach:
             for warning in _warnings(video):
                 note(warning, quiet)
             print_json(video) if as_json else print_line(video["id"])
-            return
-        try:
-            if interrupted:
-                raise KeyboardInterrupt
-            video = _follow(client, video, quiet)
-        except KeyboardInterrupt:
-            _cancel(client, video, quiet)
-            raise
-        _finish(client, video, target, as_json)
+        else:
+            _finish(client, video, target, as_json, quiet)
+
+
+def made(client: Client, files: list[Any], quiet: bool, *, follow: bool = True, **options: Any) -> Video:
+    """The job of these files, ended unless it is not to be followed. Ctrl-C cancels it."""
+    with _interrupt_deferred(quiet) as interrupted:
+        video = client.submit(*files, **options)
+    if not follow:
+        return video
+    try:
+        if interrupted:
+            raise KeyboardInterrupt
+        return _follow(client, video, quiet)
+    except KeyboardInterrupt:
+        _cancel(client, video, quiet)
+        raise
 
 
 def _check_voice(client: Client) -> None:
@@ -113,10 +120,12 @@ def _check_voice(client: Client) -> None:
         raise error_of(reason)
 
 
-def _finish(client: Client, video: Video, target: Target, as_json: bool) -> None:
+def _finish(client: Client, video: Video, target: Target, as_json: bool, quiet: bool) -> None:
     """Save the clip of a job that ended well and print where; raise the error of one that did not."""
     if video["status"] == "completed":
         path = target.save(client, video["id"])
+        if reason := video["echod"].get("unsigned"):
+            note(f"the clip has no Content Credentials: {reason}", quiet)
         print_json({**video, "path": str(path)}) if as_json else print_path(path)
         return
     if as_json:

@@ -46,15 +46,18 @@ def make_clip(
     attempt: int = 1,
     lossless: bool = False,
     mark: Mapping[str, str] | None = None,
+    tags: Mapping[str, str] | None = None,
     room: Room | None = None,
     checkpoint: Checkpoint = no_checkpoint,
     on_first_fragment: Callable[[], None] = lambda: None,
+    seal: Callable[[Path, int], None] = lambda clip, frames: None,
 ) -> ClipFacts:
     """Write `clip.mp4` and `thumbnail.jpg` into `directory`; until then `stream.<attempt>.mp4` grows there.
 
     With the `whole` picture around `portrait.crop` the clip shows that, else the frames alone. It appears complete and
-    synced or not at all. `mark` adds to what its metadata says beside "AI-generated", engine and seed.
-    `on_first_fragment` is called in this thread, once the stream can be played from its beginning.
+    synced or not at all. `mark` adds to what its metadata says beside "AI-generated", engine and seed, and `tags` are
+    further metadata. `on_first_fragment` is called in this thread, once the stream can be played from its beginning;
+    `seal` with the finished clip and how many frames it has, before it gets its name.
 
     Raises InputError, NoRoom and whatever the engine or `checkpoint` raises; then neither stream nor clip is left, but
     perhaps `board`, with which the next call in this directory goes on.
@@ -65,7 +68,9 @@ def make_clip(
     facts = {"engine": engine.name, "seed": str(options.seed), **engine.mark, **(mark or {})}
     size = whole.size if whole else portrait.size
     show = _show(whole, options.fps)  # the encoder's, in its thread
-    writer = ClipWriter(stream, size, options.fps, speech, show=show, lossless=lossless, mark=facts, room=room)
+    writer = ClipWriter(
+        stream, size, options.fps, speech, show=show, lossless=lossless, mark=facts, tags=tags, room=room
+    )
     clock = _StageClock(checkpoint, writer, on_first_fragment)
     try:
         for batch in engine.frames(portrait, speech, options, clock.checkpoint, Board(board, room)):
@@ -76,7 +81,7 @@ def make_clip(
         clock.checkpoint("mux", 0, 1)
         writer.close()
         clock.announce()
-        _publish(stream, directory / "clip.mp4", room.for_copy())
+        _publish(stream, directory / "clip.mp4", room.for_copy(), lambda part: seal(part, writer.frames))
         shutil.rmtree(board, ignore_errors=True)
         clock.checkpoint("mux", 1, 1)
     except BaseException:
@@ -89,10 +94,11 @@ def _show(whole: WholePicture | None, fps: int) -> Show:
     return Blend(whole, fps) if whole else as_it_is
 
 
-def _publish(stream: Path, clip: Path, room: Room) -> None:
+def _publish(stream: Path, clip: Path, room: Room, seal: Callable[[Path], None]) -> None:
     part = clip.with_name(clip.name + ".part")
     try:
         remux(stream, part, room)
+        seal(part)
         with part.open("rb") as file:
             os.fsync(file.fileno())
         part.replace(clip)

@@ -35,7 +35,13 @@ LOOKAHEAD = 8  # frames: each one delays the first fragment
 
 # Every fragment starts with a key frame (see `_video_stream`); at 1 fps sound alone cuts some between them.
 # delay_moov: the header waits for the first packets, so that it can tell players to skip the AAC encoder's run-in.
-FRAGMENTED = {"movflags": "frag_keyframe+empty_moov+delay_moov+default_base_moof", "frag_duration": "500000"}
+# use_metadata_tags: keys that the format does not know are written too.
+FRAGMENTED = {
+    "movflags": "frag_keyframe+empty_moov+delay_moov+default_base_moof+use_metadata_tags",
+    "frag_duration": "500000",
+}
+FINISHED = {"movflags": "faststart+use_metadata_tags"}
+MUXERS_OWN = ("major_brand", "minor_version", "compatible_brands", "encoder")  # metadata that each muxer writes itself
 
 
 class ClipWriter:
@@ -55,6 +61,7 @@ class ClipWriter:
         show: Show = as_it_is,
         lossless: bool = False,
         mark: Mapping[str, str],
+        tags: Mapping[str, str] | None = None,
         room: Room | None = None,
     ) -> None:
         self.frames = 0
@@ -63,7 +70,7 @@ class ClipWriter:
         self._batches: queue.Queue[Frames | None] = queue.Queue(QUEUED_BATCHES)
         self._error: BaseException | None = None
         self._aborted = False
-        start = partial(_Encoder, self._file, size, fps, speech, show, lossless, mark)
+        start = partial(_Encoder, self._file, size, fps, speech, show, lossless, metadata(mark) | dict(tags or {}))
         self._thread = threading.Thread(target=self._run, args=[start], name=f"encode {path.name}", daemon=True)
         self._thread.start()
 
@@ -149,10 +156,10 @@ class _Encoder:
         speech: Speech,
         show: Show,
         lossless: bool,
-        mark: Mapping[str, str],
+        tags: Mapping[str, str],
     ) -> None:
         self._container: OutputContainer = av.open(file, "w", format="mp4", options=FRAGMENTED)
-        self._container.metadata.update(metadata(mark))
+        self._container.metadata.update(tags)
         self._video = _video_stream(self._container, size, fps, lossless)
         self._sound = _sound_stream(self._container, speech)
         self._show = show
@@ -228,9 +235,9 @@ def remux(stream: Path, clip: Path, room: Room | None = None) -> None:
     room = room or Room(clip.parent)
     with (
         av.open(str(stream)) as source,
-        av.open(str(clip), "w", format="mp4", options={"movflags": "faststart"}) as out,
+        av.open(str(clip), "w", format="mp4", options=FINISHED) as out,
     ):
-        out.metadata.update({key: source.metadata[key] for key in ("title", "comment")})
+        out.metadata.update({key: value for key, value in source.metadata.items() if key not in MUXERS_OWN})
         streams = {s.index: out.add_stream_from_template(s) for s in source.streams}
         for packet in source.demux():
             if packet.dts is not None:  # None: the empty packet that ends each stream

@@ -89,6 +89,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     faces: int | None = None
     frames: int = 0
     windows_resumed: int = 0  # those that an earlier attempt had computed
+    unsigned: str | None = None  # why the clip has no Content Credentials though it was to have them
     timings_ms: dict[str, int] = {}
 
     @property

@@ -70,6 +70,7 @@ class Done(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     frames: Count
     crop: tuple[int, int, int, int]
     faces: Count
+    unsigned: str | None = None
     timings_ms: dict[str, int]
 
 
@@ -200,6 +201,7 @@ def _done(job: Job, event: Done, now: float) -> Job:
         frames=event.frames,
         crop=event.crop,
         faces=event.faces,
+        unsigned=event.unsigned,
         timings_ms={**({} if job.speak_ms is None else {"speak": job.speak_ms}), **event.timings_ms},
     )
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import msgspec
 
 from echod import __version__
+from echod.errors import invalid
 from echod.jobs.folder import MANIFEST
 from echod.jobs.job import ClipOptions
 
@@ -99,3 +100,23 @@ def _flat(value: Manifest, path: str = "") -> Iterator[tuple[str, Any]]:
             yield from _flat(each, f"{path}{name}.")
         else:
             yield f"{path}{name}", each
+
+
+def request(manifest: Manifest) -> dict[str, Any]:
+    """What a job is asked for that makes the same clip again, by the names that clients use.
+
+    EchodError invalid_request for what is no manifest of a clip, or has options that this version does not know.
+    """
+    try:
+        options, engine = dict(manifest["options"]), manifest["engine"]
+        options.pop("max_picture", None)  # a setting, which clients cannot choose
+        if unknown := sorted(options.keys() - set(ClipOptions.__struct_fields__)):
+            raise invalid(f"echod {__version__} does not know the options {', '.join(unknown)} of this clip")
+        msgspec.convert(options, ClipOptions)
+        size = f"{options.pop('width')}x{options.pop('height')}"
+        if not isinstance(engine, str) or not isinstance(manifest["inputs"], dict):
+            raise TypeError
+    except (KeyError, TypeError, ValueError) as error:  # msgspec's errors are ValueErrors
+        raise invalid(f"this is no manifest of a clip that echod made ({error or 'it lacks what such have'})") from None
+    given = {name: value for name, value in options.items() if value is not None}
+    return {"engine": engine, "size": size, **given}

@@ -65,6 +65,7 @@ def _extras(job: Job, desk: Desk, addresses: Addresses) -> dict[str, Any]:
         "crop": job.crop,
         "warnings": advice.warnings(job.portrait, options),
         "frames": job.frames,
+        "unsigned": job.unsigned,
         "url": addresses(f"{path}/content"),
         "thumbnail_url": addresses(f"{path}/content?variant=thumbnail"),
         "stream_url": addresses(f"{path}/stream"),

@@ -29,6 +29,7 @@ from echod.host.directories import create_private
 from echod.jobs import life
 from echod.jobs.desk import Desk
 from echod.jobs.job import Job
+from echod.provenance import certificate
 from echod.workers import messages
 from echod.workers.reports import Reports
 from echod.workers.seat import Seat
@@ -329,6 +330,8 @@ class Fleet:
             speech_sha256=job.speech.sha256,
             most=most,
             spare=spare,
+            producer=self.desk.settings.now.content_producer,
+            identity=certificate.paths(self.desk.settings.now),
         )
 
     def cancel(self, job: Job) -> None:

@@ -35,6 +35,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     speech_sha256: str
     most: int | None = None
     spare: int = 0
+    producer: str = "echod"
+    identity: tuple[str, str] | None = None  # paths of the certificate and the key that sign the clip
 
 
 class Prepare(msgspec.Struct, frozen=True, kw_only=True, tag=True):

@@ -21,7 +21,22 @@ from echod.errors import DaemonUnreachable
 from tests.drivers.command import run
 
 COMMANDS = (
-    *("serve", "submit", "say", "ps", "show", "watch", "wait", "cancel", "rm", "fetch", "devices", "config", "doctor"),
+    *(
+        "serve",
+        "submit",
+        "say",
+        "ps",
+        "show",
+        "watch",
+        "wait",
+        "cancel",
+        "rm",
+        "fetch",
+        "verify",
+        "devices",
+        "config",
+        "doctor",
+    ),
     *(
         "service",
         "weights",
