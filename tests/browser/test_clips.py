@@ -249,6 +249,7 @@ def test_cancel(daemon: RunningDaemon, visitor: Visitor, long_speech: Path) -> N
     visitor.choose_speech(long_speech)
     job = visitor.submit()
     expect(page.locator("#clip .chip")).to_have_text("Being made")
+    expect(page.locator("#clip")).not_to_contain_text("false")
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator("#clip .chip")).to_have_text("Cancelled")
     assert video(daemon, job)["status"] == "cancelled"

@@ -80,6 +80,30 @@ def test_queue(visit: Visit) -> None:
     assert rows.evaluate_all("(rows) => Math.max(...rows.map((row) => row.getBoundingClientRect().height))") < 120
 
 
+def test_who_helps(visit: Visit) -> None:
+    """A device that helps says with what, and each whom it can help; why none, where the others have other numbers."""
+    visitor = visit(viewport={"width": WIDTH, "height": 740})
+    made = queued("Good evening", 0) | {"status": "in_progress"}
+    answer(visitor.page, "v1/videos?*", [made | {"seconds": "1.0"}])
+    idle = {"state": "idle", "engines": ["echomimic"], "job": None, "helping": None, "restarts": 0, "reason": None}
+    rows = [
+        idle
+        | {"device": "cpu", "state": "busy", "job": made["id"], "helps": ["cpu#2"], "numbers": {"echomimic": "x2"}},
+        idle | {"device": "cpu#2", "helping": made["id"], "helps": ["cpu"], "numbers": {"echomimic": "x2"}},
+        idle | {"device": "cuda:0", "helps": [], "numbers": {"echomimic": "H100"}},
+        idle | {"device": "cuda:1", "helps": [], "numbers": {}},
+    ]
+    ready = {"ready": True, "draining": False, "devices": rows}
+    visitor.page.route("**/readyz", lambda route: route.fulfill(json=ready))
+    page = visitor.open("#/devices")
+    workers = page.locator("#workers li")
+    expect(workers).to_contain_text(
+        ["Can help cpu#2", "Helps with Good evening", "Helps nobody: other numbers than cpu"]
+    )
+    expect(workers.last).not_to_contain_text("elp")
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= WIDTH
+
+
 def test_long_names(visit: Visit) -> None:
     """A name without a space in it does not widen the page."""
     visitor = visit(viewport={"width": WIDTH, "height": 740})

@@ -101,18 +101,20 @@ function follow(video) {
 
 /** What happens to a job at present, in a line. */
 export function doing(video) {
-  const { stage, windows_done: done, windows_total: total, eta_s: left, queue_position: position } = video.echod;
+  const { stage, windows_done: done, windows_total: total, eta_s: left, queue_position: position, helpers = [] } = video.echod;
   if (video.status === "queued" && stage !== "speak") {
     return position ? t("{n} before it", { n: position }) : t("Next in line");
   }
   const parts = [t(STAGES[stage] ?? "Beginning")];
   if (total) parts.push(t("window {done} of {total}", { done, total }));
   if (left != null) parts.push(timeLeft(left));
+  if (helpers.length) parts.push(t("helped by {devices}", { devices: helpers.join(", ") }));
   return parts.join(" · ");
 }
 
 function facts(video) {
-  const { engine, voice, seed, frames, timings_ms: timings } = video.echod;
+  const { engine, voice, seed, frames, devices, timings_ms: timings } = video.echod;
+  const { windows_resumed: resumed, windows_total: total } = video.echod;
   const rows = {
     [t("Engine")]: engine,
     [t("Voice")]: voice,
@@ -121,6 +123,8 @@ function facts(video) {
     [t("Length")]: video.seconds && lasting(Number(video.seconds)),
     [t("Frames")]: frames || null,
     [t("Made in")]: timings?.total && t("{n} s", { n: (timings.total / 1000).toFixed(1) }),
+    [t("Made on")]: devices?.length > 1 ? devices.join(", ") : null,
+    [t("Resumed at")]: resumed ? t("window {done} of {total}", { done: resumed, total }) : null,
     [t("Submitted")]: moment(video.created_at),
     [t("Kept until")]: video.expires_at && moment(video.expires_at),
   };

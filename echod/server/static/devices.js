@@ -56,26 +56,37 @@ function render() {
   const state = draining ? "stopping" : ready ? "idle" : "failed";
   $("ready").textContent = t(READINESS[state]);
   $("ready").dataset.state = state;
-  refill($("workers"), ...(devices ?? []).map(worker));
+  refill($("workers"), ...(devices ?? []).map((device) => worker(device, devices)));
   show($("workers-hidden"), !devices);
   $("queue-title").textContent = devices ? t("Waiting") : t("Your waiting clips");
   $("queue-none").textContent = devices ? t("No clip is waiting.") : t("None of your clips is waiting.");
   queue();
 }
 
-function worker({ device, state, engines, job, helping, restarts, reason }) {
+function worker({ device, state, engines, job, helping, helps, numbers, restarts, reason }, devices) {
   const video = jobs.get(job);
   const helped = jobs.get(helping);
+  const help = canHelp(device, helps, numbers, devices);
   return element("li", { className: "panel worker", "data-state": state },
     element("p", { className: "state", "data-state": state }, t(STATES[state])),
     element("h2", {}, device),
     element("p", { className: "soft" }, engines.join(", ") || t("Nothing loaded yet")),
     job && element("p", {}, element("a", { href: `#/clip/${job}` }, video ? titleOf(video) : job)),
-    !job && helping && element("p", { className: "soft" }, t("Helps with {title}", { title: helped ? titleOf(helped) : helping })),
+    !job && helping && element("p", {},
+      element("a", { href: `#/clip/${helping}` }, t("Helps with {title}", { title: helped ? titleOf(helped) : helping }))),
     job && video && element("progress", { max: 100, value: video.progress, "aria-label": t("Progress") }),
+    help && element("p", { className: "soft" }, help),
     reason && element("p", { className: "problem" }, reason),
     restarts > 0 && element("p", { className: "soft" }, restarted(restarts)),
   );
+}
+
+/** Whose clips a device may compute a part of. */
+function canHelp(device, helps, numbers, devices) {
+  if (helps.length) return t("Can help {devices}", { devices: helps.join(", ") });
+  const others = devices.filter((other) => other.device !== device && Object.keys(other.numbers).length);
+  if (!Object.keys(numbers).length || !others.length) return "";
+  return t("Helps nobody: other numbers than {devices}", { devices: others.map((other) => other.device).join(", ") });
 }
 
 const restarted = (n) => (n > 1 ? t("restarted {n} times", { n }) : t("restarted once"));

@@ -31,12 +31,12 @@ export function redraw(button, name) {
   if (use.getAttribute("href") !== href) use.setAttribute("href", href);
 }
 
-/** Put `children` in the place of what is in `target`. Focus stays on the link, or the `data-action`, that had it. */
+/** Put `children`, those that are any, in the place of what is in `target`. Focus stays on the link, or the `data-action`, that had it. */
 export function refill(target, ...children) {
   const had = target.contains(document.activeElement) ? document.activeElement : null;
   const named = had?.dataset.action;
   const mark = had && (named ? `[data-action="${named}"]` : `[href="${had.getAttribute("href")}"]`);
-  target.replaceChildren(...children);
+  target.replaceChildren(...children.filter(Boolean));
   if (mark) (target.querySelector(mark) ?? target.querySelector("[tabindex]"))?.focus();
 }
 

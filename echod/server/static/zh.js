@@ -115,10 +115,13 @@ export const chinese = {
   "{n} before it": "前面还有 {n} 个",
   "Beginning": "开始",
   "window {done} of {total}": "窗口 {done}/{total}",
+  "helped by {devices}": "{devices} 正在协助",
   "Length": "时长",
   "Frames": "帧数",
   "Made in": "用时",
   "{n} s": "{n} 秒",
+  "Made on": "所用设备",
+  "Resumed at": "续作起点",
   "Submitted": "提交于",
   "Kept until": "保留至",
   "A preview: the picture's own lips are moved. It is not EchoMimic.":
@@ -156,6 +159,8 @@ export const chinese = {
   "No clip is waiting.": "没有等待中的视频。",
   "None of your clips is waiting.": "你没有等待中的视频。",
   "Helps with {title}": "正在协助 {title}",
+  "Can help {devices}": "可协助 {devices}",
+  "Helps nobody: other numbers than {devices}": "不能协助：数值结果与 {devices} 不同",
   "restarted once": "重启过一次",
   "restarted {n} times": "重启过 {n} 次",
 
