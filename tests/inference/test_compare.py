@@ -27,8 +27,8 @@ def test_frame_by_frame(tmp_path: Path) -> None:
     assert compare(one, one) == Comparison(3, 3, 0, 0, None)
     assert compare(one, one).same
     off = compare(one, write(tmp_path / "off.mp4", 10, 25, 28))
-    assert off == Comparison(3, 3, 2, 5, pytest.approx(10 * np.log10(255**2 * 3 / 29)))
-    assert not off.same
+    assert off[:4] == (3, 3, 2, 5) and not off.same
+    assert off.psnr == pytest.approx(10 * np.log10(255**2 * 3 / 29))
     longer = compare(one, write(tmp_path / "longer.mp4", 10, 20, 30, 40))
     assert longer == Comparison(3, 4, 0, 0, None) and not longer.same
     larger = compare(one, write(tmp_path / "larger.mp4", 10, 20, 30, side=128))
@@ -36,7 +36,7 @@ def test_frame_by_frame(tmp_path: Path) -> None:
 
 
 def test_what_is_no_whole_video(tmp_path: Path) -> None:
-    """A file that is cut off, has no picture, or is no video, is told as that."""
+    """A file that is cut off, or no video, is told as that."""
     whole = write(tmp_path / "whole.mp4", *range(0, 240, 10))
     with (
         av.open(str(whole)) as source,
