@@ -24,14 +24,10 @@ from .video import ClipWriter, remux, thumbnail
 
 @dataclass(frozen=True)
 class ClipFacts:
-    """What was made; `windows_resumed` of its windows were there already.
-
-    `timings_ms` has the time of each stage, `first_frame` and `total`, without suspended time.
-    """
+    """What was made. `timings_ms` has the time of each stage, `first_frame` and `total`, without suspended time."""
 
     frames: int
     seconds: float
-    windows_resumed: int
     timings_ms: dict[str, int]
 
 
@@ -87,7 +83,7 @@ def make_clip(
     except BaseException:
         writer.abort()
         raise
-    return ClipFacts(writer.frames, writer.frames / options.fps, clock.begun.get(engine.windows, 0), clock.finish())
+    return ClipFacts(writer.frames, writer.frames / options.fps, clock.finish())
 
 
 def _show(whole: WholePicture | None, fps: int) -> Show:
@@ -126,10 +122,8 @@ class _StageClock:
         self._began = self._stage_began = monotonic()
         self._stage = ""
         self.timings_ms: dict[str, int] = {}
-        self.begun: dict[str, int] = {}  # what was done of a stage when it began
 
     def checkpoint(self, stage: str, done: int, total: int) -> None:
-        self.begun.setdefault(stage, done)
         self._enter(stage)
         self.announce()
         before = monotonic()
