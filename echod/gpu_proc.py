@@ -28,7 +28,7 @@ from echod.jobs import life
 from echod.provenance import aigc
 from echod.provenance.digests import digests
 from echod.workers import messages
-from echod.workers.failures import describe, is_out_of_memory, is_sticky, why_not_ready
+from echod.workers.failures import NoSuchDevice, describe, is_out_of_memory, is_sticky, let_go, why_not_ready
 
 if TYPE_CHECKING:
     from echod.inference.contract import Engine, Portrait
@@ -77,9 +77,7 @@ def main(spec: Spec) -> None:
         signal.signal(number, signal.SIG_IGN)  # what they mean is the daemon's to decide
     faulthandler.enable()  # SIGABRT from the stall watch dumps every stack
     logs.set_up(spec.log_level, spec.log_json)
-    pinned = pin(spec.device)
     worker = GpuProc(spec)
-    worker.report(messages.Hello(cuda_visible_devices=pinned, torch_imported="torch" in sys.modules))
     try:
         worker.load()
         worker.serve()
@@ -91,12 +89,20 @@ def main(spec: Spec) -> None:
 
 
 def pin(device: str) -> str:
-    """Let this process see its own device and no other; returns CUDA_VISIBLE_DEVICES. Before torch is imported."""
+    """Let this process see its own device and no other; returns CUDA_VISIBLE_DEVICES. Before torch is imported.
+
+    Raises NoSuchDevice for one beyond those that the daemon itself may see.
+    """
     kind, _, index = device.partition(":")
     visible = ""
     if kind == "cuda":
         inherited = os.environ.get("CUDA_VISIBLE_DEVICES")
-        visible = inherited.split(",")[int(index or 0)] if inherited else (index or "0")
+        seen = None if inherited is None else [each.strip() for each in inherited.split(",") if each.strip()]
+        if seen is not None and int(index or 0) >= len(seen):
+            raise NoSuchDevice(f"{device} is not there: CUDA_VISIBLE_DEVICES={inherited!r} shows {len(seen)} devices")
+        visible = (index or "0") if seen is None else seen[int(index or 0)]
+        # Fragments of a cache that grows with many sizes of clips would be lost to it.
+        os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
     os.environ["CUDA_VISIBLE_DEVICES"] = visible
     return visible
 
@@ -107,7 +113,7 @@ class GpuProc:
     def __init__(self, spec: Spec) -> None:
         self.spec = spec
         self.device = "cuda:0" if spec.device.startswith("cuda") else spec.device  # the only one it sees
-        self.doing = "importing torch"
+        self.doing = "taking the device"
         self.engines: dict[str, Engine] = {}
         self.weights: dict[str, dict[str, str]] = {}  # engine -> sha256 of its files by name
         self.cancelled: set[tuple[str, int]] = set()
@@ -148,6 +154,9 @@ class GpuProc:
 
     def _load(self) -> None:
         began = time.monotonic()
+        pinned = pin(self.spec.device)
+        self.report(messages.Hello(cuda_visible_devices=pinned, torch_imported="torch" in sys.modules))
+        self.doing = "importing torch"
         import torch
 
         import echod.inference.clip  # noqa: F401  (now: an upgrade on disk must not mix versions later)
@@ -159,11 +168,14 @@ class GpuProc:
         for name in self.spec.engines:
             self.doing = f"loading {name}"
             self.report(messages.Alive(self.doing))
-            engine = self.engines[name] = load_engine(name, Path(self.spec.weights), self.device)
+            engine = self.engines[name] = load_engine(name, Path(self.spec.weights), self.device, tick=self._tick)
             self.weights[name] = digests(engine.files, Path(self.spec.digests), self._reading)
         load_ms = round(1000 * (time.monotonic() - began))
         numbers = {name: engine.numbers for name, engine in self.engines.items() if engine.numbers}
         self.report(messages.Ready(engines=list(self.engines), numbers=numbers, load_ms=load_ms))
+
+    def _tick(self) -> None:
+        self.alive(self.doing)
 
     def _reading(self, file: str) -> None:
         self.report(messages.Alive(f"reading {file} for its sha256"))
@@ -221,7 +233,7 @@ class GpuProc:
         except Exception as error:
             log.warning("could not help: %s", error, exc_info=error, extra={"job": order.job})
             if is_out_of_memory(error):
-                self._release_memory()
+                self._release_memory(error)
             if is_sticky(error):
                 raise Leaving from error
         self.report(messages.Helped(order.job, calls))
@@ -230,14 +242,15 @@ class GpuProc:
         failed, sticky = describe(order.attempt, error)
         log.warning("attempt failed: %s", failed.message, exc_info=error, extra={"job": order.job})
         if failed.code == "out_of_memory":
-            self._release_memory()
+            self._release_memory(error)
         self.report(messages.Moved(job=order.job, event=failed, sticky=sticky))
         if sticky:
             raise Leaving from error
 
-    def _release_memory(self) -> None:
+    def _release_memory(self, error: Exception) -> None:
         import torch
 
+        let_go(error)
         self.portraits.clear()
         if self.device.startswith("cuda"):
             torch.cuda.empty_cache()
@@ -267,7 +280,7 @@ class GpuProc:
             self.prepare(order.engine, path, order.portrait_sha256, order.options, order.box, checkpoint)
         except Exception as error:  # a job with this portrait will say so to somebody
             if is_out_of_memory(error):
-                self._release_memory()
+                self._release_memory(error)
             self.report(messages.Prepared(f"{type(error).__name__}: {error}"))
             if is_sticky(error):
                 raise Leaving from error

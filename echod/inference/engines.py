@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from .contract import Engine
@@ -9,11 +10,14 @@ from .errors import InputError
 from .limits import ENGINES
 
 
-def load_engine(name: str, weights: Path | None, device: str, dtype: str | None = None) -> Engine:
+def load_engine(
+    name: str, weights: Path | None, device: str, dtype: str | None = None, tick: Callable[[], None] = lambda: None
+) -> Engine:
     """The engine `name` on a torch device, ready for its first job.
 
     `weights` is the directory of model files; the preview needs none. `dtype` is torch's name of one; without it
-    float16 on CUDA and float32 elsewhere. Raises InputError (model_not_loaded), naming what is missing or wrong.
+    float16 on CUDA and float32 elsewhere. `tick` is called all the while, as a sign of life.
+    Raises InputError (model_not_loaded), naming what is missing or wrong.
     """
     if name == "preview":
         from .preview import PreviewEngine
@@ -24,5 +28,5 @@ def load_engine(name: str, weights: Path | None, device: str, dtype: str | None 
             raise InputError("model_not_loaded", f"{name} needs a directory of weights; `echod weights pull {name}`")
         from .echomimic.engine import EchoMimicEngine
 
-        return EchoMimicEngine.load(name, weights, device, dtype)
+        return EchoMimicEngine.load(name, weights, device, dtype, tick)
     raise InputError("model_not_loaded", f"there is no engine {name!r}; engines: {', '.join(ENGINES)}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 import textwrap
+import traceback
 
 from echod.errors import WAYS_OUT
 from echod.host.directories import storage_code
@@ -12,6 +13,12 @@ from echod.jobs import life
 from echod.workers import messages
 
 SAID = 300  # characters of an exception in a reason: torch's on memory go on and on
+
+
+class NoSuchDevice(Exception):
+    """A device that was asked for cannot be seen from here."""
+
+    code = "no_device"
 
 
 def describe(attempt: int, error: Exception) -> tuple[life.Failed, bool]:
@@ -44,11 +51,25 @@ def why_not_ready(doing: str, error: Exception) -> messages.NotReady:
     return messages.NotReady(reason, final=False)
 
 
+# How the libraries under torch say it where they ask for memory themselves.
+NO_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "cudaErrorMemoryAllocation")
+LOST = ("CUDA error", "cudaError", "Triton Error [CUDA]", "EXECUTION_FAILED", "CUDNN_STATUS_INTERNAL_ERROR")
+
+
 def is_sticky(error: Exception) -> bool:
     """Whether the CUDA context is lost: every later call would fail the same way."""
-    return "CUDA error" in str(error) or "cudaError" in str(error)
+    return any(words in str(error) for words in LOST) and not is_out_of_memory(error)
 
 
 def is_out_of_memory(error: Exception) -> bool:
     torch = sys.modules.get("torch")  # importing it may be what failed
-    return isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError))
+    if isinstance(error, MemoryError) or (torch is not None and isinstance(error, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in NO_MEMORY)
+
+
+def let_go(error: BaseException | None) -> None:
+    """Free what the functions held that it was raised in: all activations of a model, so that they can be released."""
+    while error is not None:
+        traceback.clear_frames(error.__traceback__)
+        error = error.__cause__ or error.__context__

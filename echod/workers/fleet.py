@@ -25,6 +25,7 @@ from echod import gpu_proc
 from echod.config import Config, Settings
 from echod.errors import EchodError
 from echod.gpu_proc import Spec
+from echod.host.cores import cores
 from echod.host.directories import create_private
 from echod.jobs import life
 from echod.jobs.desk import Desk
@@ -39,6 +40,7 @@ from echod.workers.worker import Main, Worker, names
 
 log = logging.getLogger("echod.fleet")
 
+DEV = Path("/dev")
 STOP_SECONDS = 3.0  # an idle worker's time to leave
 HELPERS_LOST = 2  # then a job runs alone
 REST = 1.0  # seconds for a worker that found nothing to help with
@@ -49,13 +51,16 @@ def find_devices(wanted: tuple[str, ...]) -> tuple[str, ...]:
     """The devices to use: those named, or with "auto" every CUDA device, or else the CPU."""
     if wanted != ("auto",):
         return wanted
-    return tuple(f"cuda:{index}" for index in range(torch.cuda.device_count())) or ("cpu",)
+    found = tuple(f"cuda:{index}" for index in range(torch.cuda.device_count()))
+    if not found and (cards := list(DEV.glob("nvidia[0-9]*"))):
+        why = f"is built for CUDA {torch.version.cuda}" if torch.version.cuda else "is built for the CPU only"
+        log.warning("there is %s, but torch %s %s and sees no card; `echod doctor`", cards[0], torch.__version__, why)
+    return found or ("cpu",)
 
 
 def worker_spec(config: Config, devices: tuple[str, ...], engines: tuple[str, ...]) -> Spec:
-    """What all workers have in common. The CPU's cores are shared out among the workers that compute on it."""
+    """What all workers have in common. The cores are shared out among them: CUDA's prepare portraits on the CPU."""
     directory = config.runtime_dir / "workers"
-    on_cpu = sum(device.startswith("cpu") for device in devices)
     return Spec(
         engines=engines,
         weights=str(config.weights_dir),
@@ -63,7 +68,7 @@ def worker_spec(config: Config, devices: tuple[str, ...], engines: tuple[str, ..
         directory=str(directory),
         reports=str(directory / "reports"),
         parent=os.getpid(),
-        threads=max(1, (os.cpu_count() or 1) // max(1, on_cpu)),
+        threads=max(1, cores() // max(1, len(devices))),
         log_level=config.log_level,
         log_json=config.log_json,
     )

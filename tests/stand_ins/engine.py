@@ -164,18 +164,18 @@ def work(spec: gpu_proc.Spec, load: Callable[..., Any]) -> None:
 
 def main(spec: gpu_proc.Spec) -> None:
     """A worker with the scripted engine."""
-    work(spec, lambda *_: ScriptedEngine())
+    work(spec, lambda *_, **__: ScriptedEngine())
 
 
 def helpful(spec: gpu_proc.Spec) -> None:
     """A worker whose engine helps others."""
-    work(spec, lambda *_: HelpfulEngine())
+    work(spec, lambda *_, **__: HelpfulEngine())
 
 
 def never_ready(spec: gpu_proc.Spec) -> None:
     """A worker that exits while it loads."""
 
-    def load(*_: object) -> Any:
+    def load(*_: object, **__: object) -> Any:
         os._exit(3)
 
     work(spec, load)
@@ -184,7 +184,7 @@ def never_ready(spec: gpu_proc.Spec) -> None:
 def refusing(spec: gpu_proc.Spec) -> None:
     """A worker whose weights are missing."""
 
-    def load(*_: object) -> Any:
+    def load(*_: object, **__: object) -> Any:
         raise InputError("model_not_loaded", "the weights are missing")
 
     work(spec, load)
@@ -193,7 +193,7 @@ def refusing(spec: gpu_proc.Spec) -> None:
 def out_of_memory(spec: gpu_proc.Spec) -> None:
     """A worker whose weights do not fit at its first start."""
 
-    def load(*_: object) -> Any:
+    def load(*_: object, **__: object) -> Any:
         if spec.epoch == 1:
             raise MemoryError("too much is asked for")
         return ScriptedEngine()
@@ -228,7 +228,7 @@ def second_refuses(spec: gpu_proc.Spec) -> None:
         main(spec)
         return
 
-    def load(*_: object) -> Any:
+    def load(*_: object, **__: object) -> Any:
         while not Path(spec.directory, "refuse").exists():
             time.sleep(0.002)
         raise InputError("model_not_loaded", "the weights are missing")

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import errno
+import weakref
 
 import pytest
 import torch
 
 from echod.inference.echomimic.pictures import NotFiniteError
 from echod.inference.errors import InputError
-from echod.workers.failures import describe, why_not_ready
+from echod.workers.failures import describe, let_go, why_not_ready
 
 
 @pytest.mark.parametrize(
@@ -22,12 +23,46 @@ from echod.workers.failures import describe, why_not_ready
         (InputError("no_face_detected", "no face"), "no_face_detected", False, False),
         (NotFiniteError("step 1 of 6"), "not_finite", False, False),
         (RuntimeError("CUDA error: device-side assert triggered"), "internal", True, True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), "internal", True, True),
+        (RuntimeError("Triton Error [CUDA]: an illegal memory access was encountered"), "internal", True, True),
+        (RuntimeError("CUDA error: out of memory"), "out_of_memory", False, False),
+        (RuntimeError("Triton Error [CUDA]: out of memory"), "out_of_memory", False, False),
+        (
+            RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+            "out_of_memory",
+            False,
+            False,
+        ),
     ],
 )
 def test_what_an_exception_means(error: Exception, code: str, transient: bool, sticky: bool) -> None:
     """Input, memory, disk and numbers are the job's own fault; what remains is tried again."""
     failed, lasts = describe(2, error)
     assert (failed.attempt, failed.code, failed.transient, lasts) == (2, code, transient, sticky)
+
+
+def test_letting_go() -> None:
+    """What the functions held that an error came out of is freed although the error itself is still there."""
+    held: list[weakref.ref[torch.Tensor]] = []
+
+    def forward() -> None:
+        activations = torch.zeros(3)
+        held.append(weakref.ref(activations))
+        raise MemoryError("too much")
+
+    def pipeline() -> None:
+        latents = torch.zeros(3)
+        held.append(weakref.ref(latents))
+        try:
+            forward()
+        except MemoryError as error:
+            raise RuntimeError("a window failed") from error
+
+    with pytest.raises(RuntimeError) as raised:
+        pipeline()
+    assert all(each() is not None for each in held)
+    let_go(raised.value)
+    assert [each() for each in held] == [None, None]
 
 
 GREEDY = torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate 2 GiB.\nGPU 0 has {'much ' * 100}")

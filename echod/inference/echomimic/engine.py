@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -59,12 +59,14 @@ class EchoMimicEngine:
         self.mark: Mapping[str, str] = {"weights": "small random ones, not EchoMimic's"} if models.tiny else {}
 
     @classmethod
-    def load(cls, name: str, directory: Path, device: str, dtype: str | None = None) -> Self:
+    def load(
+        cls, name: str, directory: Path, device: str, dtype: str | None = None, tick: Callable[[], None] = lambda: None
+    ) -> Self:
         """Load the models and run one window. Raises WeightsError."""
         wanted = dtype or ("float16" if device.startswith("cuda") else "float32")
         paths = layout.require(directory, name).values()
         files = {path.relative_to(directory).as_posix(): path for path in paths}
-        engine = cls(name, weights.load(directory, name, device, getattr(torch, wanted)), files=files)
+        engine = cls(name, weights.load(directory, name, device, getattr(torch, wanted), tick), files=files)
         engine.warm_up()
         return engine
 

@@ -43,6 +43,7 @@ class Audio2VideoPipeline:
         weight = models.denoiser.conv_in.weight
         self.device, self.dtype = weight.device, weight.dtype
         if self.device.type == "cuda":
+            torch.backends.cudnn.deterministic = True  # or one card's bits would depend on what else runs on it
             for module in (models.denoiser, models.vae, models.reference):
                 convert_conv2d_weight_memory_format(module, torch.channels_last)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import logging
 import pickle
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from itertools import chain
@@ -75,9 +75,16 @@ def build(config: ModelConfig) -> dict[str, Any]:
         }
 
 
-def load(directory: Path, engine: str, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Models:
+def load(
+    directory: Path,
+    engine: str,
+    device: str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    tick: Callable[[], None] = lambda: None,
+) -> Models:
     """The models of an engine, on a device and in a dtype; the audio encoder stays fp32 and casts on the fly.
 
+    `tick` is called after every tensor: from a slow disk all of them may take minutes.
     Raises WeightsError naming the file, the first keys at fault with their shapes, and what to do.
     """
     paths = require(directory, engine)
@@ -92,7 +99,7 @@ def load(directory: Path, engine: str, device: str = "cpu", dtype: torch.dtype =
     own = found["denoising_unet"].keys()
     found["denoising_unet"] = {**found.pop("motion_module"), **found["denoising_unet"]}
     for name, net in modules.items():
-        if unfit := fill(net, found.pop(name), device, torch.float32 if name == "whisper" else dtype):
+        if unfit := fill(net, found.pop(name), device, torch.float32 if name == "whisper" else dtype, tick):
             file = "motion_module" if name == "denoising_unet" and unfit[0] not in own else name
             raise _misfit(paths[file], [f"not finite in {dtype}: {_some(unfit)}"], source, engine, directory)
     return Models(
@@ -106,14 +113,17 @@ def load(directory: Path, engine: str, device: str = "cpu", dtype: torch.dtype =
     )
 
 
-def fill(module: nn.Module, tensors: Tensors, device: str, dtype: torch.dtype) -> list[str]:
+def fill(
+    module: nn.Module, tensors: Tensors, device: str, dtype: torch.dtype, tick: Callable[[], None] = lambda: None
+) -> list[str]:
     """Give a module its tensors, as copies that no change of a file can reach. Returns the keys that are not finite."""
     unfit: list[str] = []
     cast: dict[str, Tensor] = {}
     for key, tensor in tensors.items():
-        cast[key] = tensor.to(device, dtype, copy=True)
+        cast[key] = tensor.to(device).to(dtype, copy=True)  # on a GPU it is cast there, which is faster
         if not cast[key].isfinite().all():
             unfit.append(key)
+        tick()
     module.load_state_dict(cast, strict=False, assign=True)
     for part in module.modules():
         if isinstance(part, PositionEncoder):

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any, overload
 
+from echod.host.cores import cores
 from echod.host.spawn import kill
 from echod.speech.backend import Call, Failure
 from echod.speech.local.messages import (
@@ -34,7 +35,7 @@ LOAD_TIMEOUT = 300.0  # seconds: gigabytes from a cold disk
 
 IDLE = 1800.0  # seconds after which nobody is expected to want the models back soon
 
-THREADS = max(1, (os.cpu_count() or 1) // 2)  # the workers want cores too
+THREADS = max(1, cores() // 2)  # the workers want cores too
 
 
 class Models:

@@ -116,6 +116,13 @@ def test_the_position_tables_are_computed(directory: Path) -> None:
     assert torch.equal(after[tables[0]], position_table(*after[tables[0]].shape[1:]))
 
 
+def test_loading_shows_that_it_goes_on(directory: Path) -> None:
+    """After every tensor there is a sign of life: from a slow disk all of them take longer than silence is borne."""
+    ticks: list[None] = []
+    models = weights.load(directory, "echomimic", tick=lambda: ticks.append(None))
+    assert len(ticks) >= sum(1 for _ in models.denoiser.parameters())
+
+
 def test_what_the_denoising_net_does_not_use(directory: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Of its two files, names beyond its own are left out with a warning, and position tables whatever their shape."""
     before = weights.load(directory, "echomimic").denoiser.state_dict()
