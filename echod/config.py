@@ -282,6 +282,8 @@ class Config:
     c2pa: bool = _setting("provenance", SWITCH, "sign clips with Content Credentials", True)
     c2pa_certificate: Path | None = _setting("provenance", PATH_OR_NONE, "PEM chain; empty: the box's own", "")  # noqa: RUF009
     c2pa_key: Path | None = _setting("provenance", PATH_OR_NONE, "its private key, PEM", "")  # noqa: RUF009
+    label: str = _setting("provenance", _choice(*limits.LABELS), "the visible label, where a job asks for none", "none")
+    label_language: str = _setting("provenance", _choice(*limits.LABEL_LANGUAGES), "its language, alike", "en")
     content_producer: str = _setting("provenance", TEXT, "who makes clips, in their AIGC label", "echod")
 
     log_level: str = _setting("log", _choice(*LOG_LEVELS), f"least level: {', '.join(LOG_LEVELS)}", "info")

@@ -343,6 +343,7 @@ class Attempt:
             whole=whole,
             attempt=order.attempt,
             lossless=options.lossless,
+            label=options.label_language if options.label == "corner" else None,
             mark={"version": __version__},
             tags=aigc.label(order.producer, order.job),
             room=room,

@@ -69,6 +69,8 @@ class Extras(TypedDict, total=False):
     steps: int | None
     guidance: float | None
     lossless: bool
+    label: str | None
+    label_language: str | None
     device: str | None
     devices: list[str]
     helpers: list[str]
@@ -136,6 +138,8 @@ class Client(People):
         steps: int | None = None,
         guidance: float | None = None,
         lossless: bool = False,
+        label: str | None = None,
+        label_language: str | None = None,
     ) -> Video:
         """Hand in a job: a portrait and speech, or a `prompt` to be spoken, in a `voice` of `voices()`.
 
@@ -153,6 +157,8 @@ class Client(People):
             "fps": fps,
             "steps": steps,
             "guidance": guidance,
+            "label": label,
+            "label_language": label_language,
         }
         if lossless:
             fields["lossless"] = "true"

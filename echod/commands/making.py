@@ -18,7 +18,7 @@ from echod.commands.common import Command, as_json, connect, note, print_json, p
 from echod.commands.progress import Progress
 from echod.commands.saving import Target
 from echod.errors import TABLE, EchodError
-from echod.inference.limits import DEFAULT_SEED
+from echod.inference.limits import DEFAULT_SEED, LABEL_LANGUAGES, LABELS
 
 if TYPE_CHECKING:
     from echod.client.client import Client, Video
@@ -46,6 +46,10 @@ OPTIONS = (
     click.option(
         "--lossless", is_flag=True, help="Encode without loss, for further editing: large, and few players play it."
     ),
+    click.option(
+        "--label", type=click.Choice(LABELS), help="Write AI-generated into a corner. [default: as the daemon has it]"
+    ),
+    click.option("--label-language", type=click.Choice(LABEL_LANGUAGES), help="The label's. [default: the daemon's]"),
     click.option("--detach", is_flag=True, help="Print the job's id and leave."),
     as_json,
     quiet,

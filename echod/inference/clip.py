@@ -17,6 +17,7 @@ from time import monotonic
 
 from .audio import Speech
 from .contract import Board, Checkpoint, Engine, Options, Portrait, Show, as_it_is, check_options, no_checkpoint
+from .label import labelled
 from .picture import Blend, WholePicture
 from .room import Room
 from .video import ClipWriter, remux, thumbnail
@@ -41,6 +42,7 @@ def make_clip(
     whole: WholePicture | None = None,
     attempt: int = 1,
     lossless: bool = False,
+    label: str | None = None,
     mark: Mapping[str, str] | None = None,
     tags: Mapping[str, str] | None = None,
     room: Room | None = None,
@@ -51,9 +53,10 @@ def make_clip(
     """Write `clip.mp4` and `thumbnail.jpg` into `directory`; until then `stream.<attempt>.mp4` grows there.
 
     With the `whole` picture around `portrait.crop` the clip shows that, else the frames alone. It appears complete and
-    synced or not at all. `mark` adds to what its metadata says beside "AI-generated", engine and seed, and `tags` are
-    further metadata. `on_first_fragment` is called in this thread, once the stream can be played from its beginning;
-    `seal` with the finished clip and how many frames it has, before it gets its name.
+    synced or not at all. `label` is the language, en or zh, of a visible label. `mark` adds to what its metadata says
+    beside "AI-generated", engine and seed, and `tags` are further metadata. `on_first_fragment` is called in this
+    thread, once the stream can be played from its beginning; `seal` with the finished clip and how many frames it has,
+    before it gets its name.
 
     Raises InputError, NoRoom and whatever the engine or `checkpoint` raises; then neither stream nor clip is left, but
     perhaps `board`, with which the next call in this directory goes on.
@@ -63,7 +66,7 @@ def make_clip(
     stream, board = directory / f"stream.{attempt}.mp4", directory / "board"
     facts = {"engine": engine.name, "seed": str(options.seed), **engine.mark, **(mark or {})}
     size = whole.size if whole else portrait.size
-    show = _show(whole, options.fps)  # the encoder's, in its thread
+    show = _show(whole, options.fps, label)  # the encoder's, in its thread
     writer = ClipWriter(
         stream, size, options.fps, speech, show=show, lossless=lossless, mark=facts, tags=tags, room=room
     )
@@ -72,7 +75,7 @@ def make_clip(
         for batch in engine.frames(portrait, speech, options, clock.checkpoint, Board(board, room)):
             if writer.frames == 0:
                 clock.timings_ms["first_frame"] = clock.elapsed_ms()
-                thumbnail(_show(whole, options.fps)(batch[0]), directory / "thumbnail.jpg")
+                thumbnail(_show(whole, options.fps, label)(batch[0]), directory / "thumbnail.jpg")
             writer.write(batch)
         clock.checkpoint("mux", 0, 1)
         writer.close()
@@ -86,8 +89,9 @@ def make_clip(
     return ClipFacts(writer.frames, writer.frames / options.fps, clock.finish())
 
 
-def _show(whole: WholePicture | None, fps: int) -> Show:
-    return Blend(whole, fps) if whole else as_it_is
+def _show(whole: WholePicture | None, fps: int, label: str | None) -> Show:
+    show = Blend(whole, fps) if whole else as_it_is
+    return (lambda frame: labelled(show(frame), label)) if label else show
 
 
 def _publish(stream: Path, clip: Path, room: Room, seal: Callable[[Path], None]) -> None:

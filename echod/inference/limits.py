@@ -8,6 +8,9 @@ MIN_SIDE, MAX_SIDE, SIDE_STEP = 128, 1024, 8
 MIN_FPS, MAX_FPS = 1, 60
 DEFAULT_SEED = 420
 
+LABELS = ("none", "corner")  # the visible label of a clip: "AI-generated", "AI生成"
+LABEL_LANGUAGES = ("en", "zh")
+
 MAX_PICTURE = 1920  # pixels a side, where nobody says otherwise
 
 

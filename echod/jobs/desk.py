@@ -209,7 +209,7 @@ class Desk:
         Raises queue_full, quota_exceeded, draining, no_device, disk_full, model_not_loaded, idempotency_conflict.
         """
         self.check_open(draft.account, draft.priority)
-        job = draft.job(self.engine(draft.engine), self.settings.now.max_picture, self.clock())
+        job = draft.job(self.engine(draft.engine), self.settings.now, self.clock())
         key = draft.idempotency_key
         directory = self.directory(job.id)
         self._accepting.append(job)
@@ -230,7 +230,8 @@ class Desk:
         self._count(job)
         self._enter(job)
         self.feed.publish("job.queued", job)
-        log.info("queued", extra={"job": job.id, "engine": job.engine, "account": job.account})
+        asked = {"job": job.id, "engine": job.engine, "account": job.account, "label": job.options.label}
+        log.info("queued", extra=asked)
         self._dispatcher.wake()
         return job
 

@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
+from echod.config import Config
 from echod.inference.limits import DEFAULT_SEED, MAX_PICTURE, picture_size
 from echod.inspection.facts import PortraitFacts, SpeechFacts
 
@@ -26,7 +27,8 @@ class ClipOptions(msgspec.Struct, frozen=True, kw_only=True):
     """What the caller may choose about a clip; None leaves the choice to the engine.
 
     `width` and `height` are those of the frames that an engine makes, and in view face of the clip. One that shows the
-    picture has at most `max_picture` pixels a side, as the setting was when the job was accepted.
+    picture has at most `max_picture` pixels a side. That, and what was not said of the `label`, is as the settings were
+    when the job was accepted.
     """
 
     width: int = 512
@@ -38,6 +40,17 @@ class ClipOptions(msgspec.Struct, frozen=True, kw_only=True):
     guidance: float | None = None
     seed: int = DEFAULT_SEED
     lossless: bool = False
+    label: str | None = None  # of LABELS
+    label_language: str | None = None
+
+    def settled(self, config: Config) -> ClipOptions:
+        """With what the settings decide."""
+        return msgspec.structs.replace(
+            self,
+            max_picture=config.max_picture,
+            label=self.label or config.label,
+            label_language=self.label_language or config.label_language,
+        )
 
 
 class JobFailure(msgspec.Struct, frozen=True):
@@ -135,13 +148,13 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     idempotency_key: str | None = None
     fingerprint: str | None = None
 
-    def job(self, engine: str, max_picture: int, now: float) -> Job:
+    def job(self, engine: str, config: Config, now: float) -> Job:
         return Job(
             id=new_job_id(),
             account=self.account,
             priority=self.priority,
             engine=engine,
-            options=msgspec.structs.replace(self.options, max_picture=max_picture),
+            options=self.options.settled(config),
             portrait=self.portrait,
             speech=self.speech,
             prompt=self.prompt,

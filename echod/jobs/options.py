@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast, get_args
 
 from echod.errors import EchodError, invalid
-from echod.inference.limits import DEFAULT_SEED, MAX_FPS, MAX_SIDE, MIN_FPS, MIN_SIDE, SIDE_STEP
+from echod.inference.limits import (
+    DEFAULT_SEED,
+    LABEL_LANGUAGES,
+    LABELS,
+    MAX_FPS,
+    MAX_SIDE,
+    MIN_FPS,
+    MIN_SIDE,
+    SIDE_STEP,
+)
 from echod.jobs.job import ClipOptions, View
 
 T = TypeVar("T")
@@ -32,6 +41,8 @@ def check_options(given: Mapping[str, Any], view: View = "face") -> ClipOptions:
         guidance=_number(given, "guidance", float, 0, 20, None),
         seed=_number(given, "seed", int, 0, MAX_SEED, DEFAULT_SEED),
         lossless=_switch(given.get("lossless", False)),
+        label=_one_of(given, "label", LABELS),
+        label_language=_one_of(given, "label_language", LABEL_LANGUAGES),
     )
 
 
@@ -46,6 +57,13 @@ def _size(value: Any) -> tuple[int, int]:
             param="size",
         )
     return sides
+
+
+def _one_of(given: Mapping[str, Any], name: str, words: Sequence[str]) -> str | None:
+    value = given.get(name)
+    if value is not None and value not in words:
+        raise invalid(f"{name} = {value!r}: it must be one of {', '.join(words)}", name)
+    return value
 
 
 def check_view(value: Any, name: str = "view") -> View:

@@ -52,6 +52,8 @@ def _extras(job: Job, desk: Desk, addresses: Addresses) -> dict[str, Any]:
         "steps": options.steps,
         "guidance": options.guidance,
         "lossless": options.lossless,
+        "label": options.label,
+        "label_language": options.label_language,
         "device": job.device,
         "devices": list(job.devices),
         "helpers": desk.helpers(job.id),

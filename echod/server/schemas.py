@@ -9,7 +9,16 @@ from typing import Any
 import msgspec
 
 from echod.config import ENGINES
-from echod.inference.limits import DEFAULT_SEED, MAX_FPS, MAX_SIDE, MIN_FPS, MIN_SIDE, SIDE_STEP
+from echod.inference.limits import (
+    DEFAULT_SEED,
+    LABEL_LANGUAGES,
+    LABELS,
+    MAX_FPS,
+    MAX_SIDE,
+    MIN_FPS,
+    MIN_SIDE,
+    SIDE_STEP,
+)
 from echod.jobs.options import MAX_SEED, SIZE, VIEWS
 from echod.roles import file as rolefile
 from echod.server.routes import submission
@@ -65,6 +74,13 @@ OPTIONS: dict[str, Any] = {
     },
     "guidance": {"type": "number", "minimum": 0, "maximum": 20, "description": "Omitted: the engine's."},
     "lossless": {"type": "boolean", "default": False, "description": "Encode without loss (libx264rgb, qp 0)."},
+    "label": {
+        "type": "string", "enum": list(LABELS),
+        "description": "AI-generated, or AI生成, in a corner of every frame. Omitted: as the daemon has it.",
+    },
+    "label_language": {
+        "type": "string", "enum": list(LABEL_LANGUAGES), "description": "Omitted: as the daemon has it.",
+    },
     "seconds": {"type": ["number", "string"], "description": "Ignored: a clip is as long as its speech."},
     "metadata": {
         "type": "object", "maxProperties": submission.MAX_METADATA,

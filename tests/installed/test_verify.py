@@ -10,6 +10,7 @@ from pathlib import Path
 
 import av
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
@@ -124,6 +125,22 @@ def test_the_same_frames(made: Made) -> None:
     shutil.move(made.directory / "x.manifest.json", made.directory / "plain.manifest.json")
     told = json.loads(made.again(plain, "--json").stdout)
     assert (told["result"], told["frames"], told["differing"], told["differences"]) == ("same", 12, 0, [])
+
+
+def test_a_labelled_clip(made: Made) -> None:
+    """Every frame has the label that was asked for; made again, of the whole picture too, it is the same clip."""
+    clip = made.directory / "labelled.mp4"
+    options = ("--view", "picture", "--label", "corner", "--label-language", "zh", "-q", "--url", made.daemon.url)
+    assert made.run(submit, PORTRAIT, made.speech, "-o", clip, *options).exit_code == 0
+    report = json.loads(made.verify(clip, "--json").stdout)["credentials"]
+    said = report["manifest"]["options"]
+    assert (said["view"], said["label"], said["label_language"]) == ("picture", "corner", "zh")
+    assert report["source"] == "compositeWithTrainedAlgorithmicMedia"
+    with Image.open(PORTRAIT) as picture:
+        photo = np.asarray(picture.convert("RGB"), np.int16)
+    corner = abs(play(clip).frames.astype(np.int16) - photo)[:, -50:, -100:].mean((1, 2, 3))
+    assert corner.min() > 20
+    assert made.again(clip).stdout.startswith("same frames: all 12")
 
 
 def test_what_differs_is_told(made: Made) -> None:

@@ -16,14 +16,14 @@ const ENGINES = {
   echomimic: "EchoMimic – 6 steps",
   "echomimic-quality": "EchoMimic quality – 30 steps, slow",
 };
-const DEFAULTS = { engine: "", view: "picture", size: "512x512", seed: "420" };
+const DEFAULTS = { engine: "", view: "picture", size: "512x512", seed: "420", label: "" };
 const LARGEST_SEED = 2n ** 63n - 1n;
 const NO_SEED = "The seed must be a whole number, such as 420.";
 
 // By the field of the request that was refused: where to change it, and what to do if its file is there no more.
 const FIELDS = {
   input_reference: "portrait-choose", audio_reference: "speech-choose", prompt: "words", voice: "voice",
-  model: "engine", view: "views", size: "size", seed: "seed",
+  model: "engine", view: "views", size: "size", seed: "seed", label: "label",
 };
 const GONE = {
   input_reference: "The portrait is not there any more: files are kept for a day. Choose the picture again.",
@@ -75,6 +75,7 @@ async function fill(video) {
   for (const [id, value] of [["voice", voice], ["engine", video.model], ["size", size]]) choose($(id), value);
   see(view);
   $("seed").value = video.echod.seed;
+  choose($("label"), video.echod.label);
   summarise();
   await Promise.all([portrait.restore(made), video.echod.spoken || speech.restore({ file: made })]);
 }
@@ -173,7 +174,7 @@ function keep() {
   if (!begun) return;
   const draft = {
     portrait: portrait.input?.reference, sounds: speech.references, way: speech.way, words: $("words").value, voice: $("voice").value,
-    engine: $("engine").value, view: view(), size: $("size").value, seed: $("seed").value,
+    engine: $("engine").value, view: view(), size: $("size").value, seed: $("seed").value, label: $("label").value,
   };
   sessionStorage.setItem("draft", JSON.stringify(draft));
   complain($("submit-problem"), null); // it may be so no more
@@ -185,6 +186,7 @@ async function restore() {
   choose($("size"), draft.size);
   see(draft.view);
   $("seed").value = draft.seed;
+  choose($("label"), draft.label);
   speech.way = draft.way;
   summarise();
   checkSeed();
@@ -311,6 +313,8 @@ function request() {
   const asked = { input_reference: portrait.input.reference, view: view(), seed: $("seed").value.trim() };
   if (view() === "face") asked.size = $("size").value;
   if ($("engine").value) asked.model = $("engine").value;
+  if ($("label").value) asked.label = $("label").value;
+  if (asked.label === "corner") asked.label_language = locale().startsWith("zh") ? "zh" : "en";
   if (speech.way === "words") {
     asked.prompt = $("words").value.trim();
     if ($("voice").value) asked.voice = $("voice").value;

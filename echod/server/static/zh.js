@@ -31,6 +31,12 @@ export const chinese = {
   "Size": "尺寸",
   "Seed": "随机种子",
   "Another seed": "换一个随机种子",
+  "Label": "标识",
+  "as this box is set": "按本机设置",
+  "none": "无",
+  "“AI-generated” in a corner": "在角落显示“AI生成”",
+  "China asks services for a visible label, the EU asks whoever publishes a deep fake to say so. Every clip says it in its metadata.":
+    "中国要求服务提供者添加显式标识，欧盟要求发布深度伪造内容的人予以说明。每个视频的元数据中都带有标识。",
   "Make the clip": "生成视频",
   "Your clips": "我的视频",
   "Nothing yet. The first one will appear here.": "还没有视频，做好的第一个会出现在这里。",
