@@ -130,11 +130,11 @@ class GpuProc:
     def report(self, report: messages.Report) -> None:
         self._reports.send(messages.encode(messages.Envelope(self.spec.index, self.spec.epoch, report)))
 
-    def alive(self, doing: str) -> None:
+    def alive(self, sign: messages.Alive | messages.Helped) -> None:
         """What is no step of a job's work, so that it is not timed as one."""
         if (now := time.monotonic()) - self._alive >= REPORT_INTERVAL:
             self._alive = now
-            self.report(messages.Alive(doing))
+            self.report(sign)
 
     def close(self) -> None:
         self._inbox.close(linger=0)
@@ -175,7 +175,7 @@ class GpuProc:
         self.report(messages.Ready(engines=list(self.engines), numbers=numbers, load_ms=load_ms))
 
     def _tick(self) -> None:
-        self.alive(self.doing)
+        self.alive(messages.Alive(self.doing))
 
     def _reading(self, file: str) -> None:
         self.report(messages.Alive(f"reading {file} for its sha256"))
@@ -224,7 +224,7 @@ class GpuProc:
         """What goes wrong here is nothing to the job: its owner will see for itself."""
 
         def checkpoint(stage: str, done: int, total: int) -> None:
-            self.alive(stage)
+            self.alive(messages.Helped(order.job, done, over=False))
             self.poll()
 
         calls = 0
@@ -236,7 +236,7 @@ class GpuProc:
                 self._release_memory(error)
             if is_sticky(error):
                 raise Leaving from error
-        self.report(messages.Helped(order.job, calls))
+        self.report(messages.Helped(order.job, calls, over=True))
 
     def _failed(self, order: messages.Run, error: Exception) -> None:
         failed, sticky = describe(order.attempt, error)
@@ -367,7 +367,7 @@ class Attempt:
         """Called by engines between windows, steps and batches: progress out, orders in."""
         if stage == WAITING:
             self._stage = ""
-            self.worker.alive(stage)
+            self.worker.alive(messages.Alive(stage))
         else:
             self._note(stage, done, total)
         self.worker.poll()  # another job may run in here for minutes

@@ -184,8 +184,8 @@ class Fleet:
                 worker.seat, worker.step_s = worker.seat.began(job), None
             case messages.Prepared(problem=problem):
                 self._prepared(worker, problem)
-            case messages.Helped(calls=calls):
-                self._helped(worker, calls)
+            case messages.Helped(calls=calls, over=over):
+                self._helped(worker, calls, over)
             case messages.Alive():
                 pass
 
@@ -285,15 +285,16 @@ class Fleet:
             worker.step_s = owner.step_s
             self.on_change()
 
-    def _helped(self, worker: Worker, calls: int) -> None:
+    def _helped(self, worker: Worker, calls: int, over: bool) -> None:
         if (job_id := worker.seat.helping) is None:
             return
-        worker.seat, worker.step_s = worker.seat.helped(), None
-        worker.helped += calls
-        worker.rests_until = 0.0 if calls else time.monotonic() + REST
-        if calls:
+        if new := calls - worker.seat.calls:
+            worker.helped += new
             self._apply(job_id, life.Helped(worker.name))
-        self._share()
+        worker.seat = worker.seat.helped(calls, over=over)
+        if over:
+            worker.step_s, worker.rests_until = None, 0.0 if calls else time.monotonic() + REST
+            self._share()
         self.on_change()
 
     def _suits(self, worker: Worker) -> Callable[[Job], bool]:

@@ -120,10 +120,11 @@ class Prepared(msgspec.Struct, frozen=True, tag=True):
 
 
 class Helped(msgspec.Struct, frozen=True, tag=True):
-    """A Help is over; what became of it is so many window calls and batches of frames."""
+    """A Help has come to so many window calls and batches of frames, and goes on unless it is `over`."""
 
     job: str
     calls: Count
+    over: bool
 
 
 class Alive(msgspec.Struct, frozen=True, tag=True):

@@ -27,6 +27,7 @@ class Seat(msgspec.Struct, frozen=True, kw_only=True):
     begun: bool = False  # whether it has said so
     leaving: bool = False
     helping: str | None = None  # a job that another worker runs; whoever helps is idle to everybody else
+    calls: int = 0  # that it has computed for it
     preparing: Prepare | None = None
     prepared: frozenset[Prepare] = frozenset()
 
@@ -80,10 +81,12 @@ class Seat(msgspec.Struct, frozen=True, kw_only=True):
         return self
 
     def help(self, job_id: str) -> Seat:
-        return replace(self, helping=job_id)
+        return replace(self, helping=job_id, calls=0)
 
-    def helped(self) -> Seat:
-        return replace(self, helping=None) if self.helping else self
+    def helped(self, calls: int, *, over: bool) -> Seat:
+        if not self.helping:
+            return self
+        return replace(self, helping=None, calls=0) if over else replace(self, calls=calls)
 
     def prepare(self, portrait: Prepare) -> Seat:
         return replace(self, preparing=portrait)

@@ -77,12 +77,14 @@ async def test_conversations_are_helped_first(tmp_path: Path) -> None:
 
 
 async def test_helpers_that_die(tmp_path: Path) -> None:
-    """No attempt is lost with them; after two deaths the job runs alone."""
+    """No attempt is lost with them, and what they did is told; after two deaths the job runs alone."""
     async with bench(tmp_path, devices=2, main=scripted.helpful) as work:
         await work.ready()
         job = await running(work)
-        for _ in range(2):
-            devices = await work.devices(lambda devices: any(device.helping for device in devices))
+        for helped in (3, 6):
+            devices = await work.devices(
+                lambda devices, helped=helped: any(device.helping and device.helped == helped for device in devices)  # type: ignore[misc]
+            )
             (pid,) = (device.pid for device in devices if device.helping)
             assert pid is not None
             os.kill(pid, signal.SIGKILL)
@@ -90,4 +92,5 @@ async def test_helpers_that_die(tmp_path: Path) -> None:
         await work.devices(lambda devices: {device.state for device in devices} == {"busy", "idle"})
         assert not any(device.helping for device in work.fleet.devices())
         job = await finish(work, job)
-        assert (job.status, job.attempt, job.deaths) == ("completed", 1, 0)
+        assert (job.status, job.attempt, job.deaths, set(job.devices)) == ("completed", 1, 0, {"cpu", "cpu#2"})
+        assert sorted(device.helped for device in work.fleet.devices()) == [0, 6]

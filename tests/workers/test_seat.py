@@ -49,8 +49,9 @@ def test_whoever_helps_is_idle_and_owes_a_sign_of_life() -> None:
     begun = helping.reserve(BATCH).told(BATCH).began("batch")
     assert begun.lost() == (BATCH, [])
     assert begun.ended("batch") == helping
-    assert begun.helped().helping is None
-    assert helping.helped() == IDLE
+    assert begun.helped(1, over=True).helping is None
+    assert helping.helped(1, over=True) == IDLE
+    assert helping.helped(1, over=False).helping
 
 
 def test_what_it_was_told_is_the_committed_attempt() -> None:

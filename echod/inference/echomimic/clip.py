@@ -63,6 +63,7 @@ class Clip:
             board.lend(LENT, lambda: self._lent(identity))
             while not board.complete:
                 if (frames := board.show()) is not None:
+                    self.checkpoint("decode", board.frames_shown, self.wanted)
                     yield frames.numpy()
                     continue
                 # Before anything is taken: a checkpoint may last for minutes, and others would wait for what it was.
