@@ -28,7 +28,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from echod.inference import face
+from echod.inference import face, framing
 from echod.inference.audio import Speech
 from echod.inference.echomimic import audio_features, weights
 from echod.inference.echomimic import pipeline as sampling
@@ -196,7 +196,7 @@ class Bench:
         self.image = np.asarray(Image.open(EXAMPLES / "portrait.png").convert("RGB"))
         self.speech = Speech.open(EXAMPLES / "speech.wav")
         box = face.find_faces(self.image)[0].box
-        rect = face.crop_rect(self.image.shape[:2], box, self.size)
+        rect = framing.crop_rect(self.image.shape[:2], box, self.size)
         self.crop = face.crop_and_resize(self.image, rect, self.size)
         self.mask = face.crop_and_resize(face.face_mask(self.image.shape[:2], box), rect, self.size)
         self.likeness = pipe.prepare(self.crop, self.mask)

@@ -259,12 +259,15 @@ class GpuProc:
         self, engine: str, path: Path, sha256: str, options: ClipOptions, box: Any, checkpoint: Any
     ) -> tuple[Portrait, WholePicture | None]:
         """The portrait ready for an engine, and the picture if the clip shows all of it; from the cache if there."""
+        from echod.inference.framing import Framing
         from echod.inference.picture import WholePicture
         from echod.inference.portraits import read_portrait
 
         image, size = cache(partial(read_portrait, path)), (options.width, options.height)
+        framing = Framing(options.crop, options.dilation, options.face)
         portrait = self.portraits.get(
-            (sha256, size, engine), lambda: self.engines[engine].prepare(image(), size, box, checkpoint)
+            (sha256, size, engine, framing),
+            lambda: self.engines[engine].prepare(image(), size, box, checkpoint, framing),
         )
         if options.view == "face":
             return portrait, None

@@ -30,15 +30,15 @@ MAY: Mapping[str, str] = {
     "sound": "inspection.facts",
     "uploads": "config host inspection journal",
     "speech": "config host journal sound",
-    "jobs": "config host inspection.facts inference.limits journal sound uploads.quota",
+    "jobs": "config host inspection.facts inference.framing inference.limits journal sound uploads.quota",
     "workers": "config gpu_proc host jobs provenance",
     "gpu_proc": "config host jobs provenance workers inference",
     "provenance": "config host inference jobs.folder jobs.job",
     "roles": "config host inspection jobs.options jobs.job",
     "accounts": "host journal",
     "conversation": "config host inspection.facts jobs roles sound speech",
-    "server": "accounts config conversation host inference.limits inspection jobs roles sound speech uploads "
-    "workers.state",
+    "server": "accounts config conversation host inference.framing inference.limits inspection jobs roles sound speech "
+    "uploads workers.state",
     "daemon": "accounts config conversation host inspection jobs journal provenance roles server speech uploads "
     "workers",
     "commands": "client config daemon host inference provenance roles.folder roles.examples sound speech.sentences "

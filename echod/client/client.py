@@ -82,6 +82,8 @@ class Extras(TypedDict, total=False):
     faces: int | None
     portrait: dict[str, Any]
     crop: list[int] | None
+    dilation: float
+    face: int | None
     warnings: list[Warned]
     frames: int
     unsigned: str | None
@@ -134,6 +136,9 @@ class Client(People):
         seed: int | None = None,
         size: str | None = None,
         view: str | None = None,
+        crop: str | None = None,
+        dilation: float | None = None,
+        face: int | None = None,
         fps: int | None = None,
         steps: int | None = None,
         guidance: float | None = None,
@@ -154,6 +159,9 @@ class Client(People):
             "seed": seed,
             "size": size,
             "view": view,
+            "crop": crop,
+            "dilation": dilation,
+            "face": face,
             "fps": fps,
             "steps": steps,
             "guidance": guidance,

@@ -40,6 +40,13 @@ OPTIONS = (
         help="The face alone, or the whole picture with the head moving in it. [default: picture; face with --size]",
     ),
     click.option("--size", metavar="WxH", help="Size of the face as it is made, and of its clip. [default: 512x512]"),
+    click.option(
+        "--crop", metavar="X0,Y0,X1,Y1", help="The part of the picture that frames are made of. [default: by the face]"
+    ),
+    click.option(
+        "--dilation", type=float, metavar="D", help="How much more than the face, on each side. [default: 0.5]"
+    ),
+    click.option("--face", type=int, metavar="N", help="Which face, from left to right from 0. [default: the largest]"),
     click.option("--fps", type=int, metavar="N", help="Frames per second. [default: 24]"),
     click.option("--steps", type=int, metavar="N", help="Denoising steps, for engines that have them."),
     click.option("--guidance", type=float, metavar="G", help="Strength of guidance, for engines that have it."),

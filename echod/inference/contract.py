@@ -15,6 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
+from .framing import Box as Box
+from .framing import Framing
+from .framing import Rect as Rect
+from .framing import Size as Size
 from .limits import DEFAULT_SEED, MAX_FPS, MAX_SIDE, MIN_FPS, MIN_SIDE, SIDE_STEP
 from .room import Room
 
@@ -23,9 +27,6 @@ if TYPE_CHECKING:
 
 Image: TypeAlias = NDArray[np.uint8]  # (H, W, 3) RGB
 Frames: TypeAlias = NDArray[np.uint8]  # (n, H, W, 3) RGB
-Size: TypeAlias = tuple[int, int]  # width, height
-Box: TypeAlias = tuple[float, float, float, float]  # x0, y0, x1, y1 in pixels; may leave the picture
-Rect: TypeAlias = tuple[int, int, int, int]  # x0, y0, x1, y1 in pixels, inside the picture; x1 and y1 exclusive
 
 # (stage, done, total), called in the caller's thread between windows, steps and batches and before each stage. It may
 # raise (the job was cancelled) and may block for minutes (another job runs inside it): hold no lock across it.
@@ -44,6 +45,9 @@ def as_it_is(frame: Image) -> Image:
 
 def no_checkpoint(stage: str, done: int, total: int) -> None:
     """The checkpoint of a caller that neither watches nor cancels."""
+
+
+AS_FOUND = Framing()
 
 
 @dataclass(frozen=True)
@@ -101,11 +105,17 @@ class Engine(Protocol):
         ...
 
     def prepare(
-        self, image: Image, size: Size, box: Box | None = None, checkpoint: Checkpoint = no_checkpoint
+        self,
+        image: Image,
+        size: Size,
+        box: Box | None = None,
+        checkpoint: Checkpoint = no_checkpoint,
+        framing: Framing = AS_FOUND,
     ) -> Portrait:
         """The portrait for `frames`. `box` is a face box from elsewhere, used only if no face is found at full size.
 
-        Raises InputError: no_face_detected, unsupported_size.
+        With a `framing.face` it tells which one is meant, else they are counted here. Raises InputError:
+        no_face_detected, unsupported_size, invalid_request.
         """
         ...
 

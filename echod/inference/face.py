@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from types import ModuleType
 from typing import Any
 
@@ -18,11 +18,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .contract import Box, Image, Rect, Size
+from .contract import Image
+from .errors import InputError
+from .framing import Box, Framing, Rect, Size, crop_rect, problem_of, rounded
 
 MIN_PROBABILITY = 0.8
-DILATION = 0.5  # of the face box, on each side
 MASK_PADDING = 0.1  # of the face box, on each side
+SAME = 0.3  # overlap of two boxes that are of one face
 GLANCE_SIDE = 1024  # pixels of the longer side that `glance` looks at
 
 
@@ -100,12 +102,6 @@ def _as_box(values: NDArray[Any]) -> Box:
     return x0, y0, x1, y1
 
 
-def rounded(box: Box) -> Rect:
-    """The box in whole pixels, half to even as numpy rounds; it may still leave the picture."""
-    x0, y0, x1, y1 = (int(value) for value in np.round(np.array(box)))
-    return x0, y0, x1, y1
-
-
 def face_mask(shape: tuple[int, int], box: Box | None) -> NDArray[np.uint8]:
     """255 where the padded box is, 0 elsewhere, (H, W) = shape; without a box all 255."""
     if box is None:
@@ -118,61 +114,58 @@ def face_mask(shape: tuple[int, int], box: Box | None) -> NDArray[np.uint8]:
     return mask
 
 
-def dilated_rect(shape: tuple[int, int], box: Box) -> Rect:
-    """The face box with half its size more on each side, cut at the picture's (H, W) = shape."""
-    x0, y0, x1, y1 = rounded(box)
-    grow_x, grow_y = int(DILATION * (x1 - x0)), int(DILATION * (y1 - y0))
-    height, width = shape
-    return max(0, x0 - grow_x), max(0, y0 - grow_y), min(x1 + grow_x, width), min(y1 + grow_y, height)
-
-
-def fit_rect(rect: Rect, size: Size) -> Rect:
-    """The largest part of `rect` with the aspect of `size` (width, height), centred."""
-    x0, y0, x1, y1 = rect
-    width, height = size
-    across = max(1, min(x1 - x0, (y1 - y0) * width // height))
-    down = max(1, min(y1 - y0, (x1 - x0) * height // width))
-    left, top = (x0 + x1) // 2 - across // 2, (y0 + y1) // 2 - down // 2
-    return left, top, left + across, top + down
-
-
-def room_for(shape: tuple[int, int], box: Box, size: Size) -> Rect:
-    """The dilated face grown to the aspect of `size`, as far as the picture goes, with all of the face box inside.
-
-    Where the picture is too small for that, forehead goes before mouth and chin.
-    """
-    (limit_y, limit_x), (width, height) = shape, size
-    left, top, right, bottom = dilated_rect(shape, box)
-    across = max(right - left, (bottom - top) * width // height)
-    down = max(bottom - top, (right - left) * height // width)
-    across = max(1, min(across, limit_x, limit_y * width // height))
-    down = max(1, min(down, limit_y, limit_x * height // width))
-    x0, y0, x1, y1 = rounded(box)
-    x, y = (x0 + x1) // 2 - across // 2, max((y0 + y1) // 2 - down // 2, y1 - down)
-    x, y = max(0, min(x, limit_x - across)), max(0, min(y, limit_y - down))
-    return x, y, x + across, y + down
-
-
-def crop_rect(shape: tuple[int, int], box: Box | None, size: Size) -> Rect:
-    """What the frames show of a picture of (H, W) = shape: around the face, or the middle if there is no box."""
-    if box is None:
-        return fit_rect((0, 0, shape[1], shape[0]), size)
-    if size[0] == size[1]:  # as the authors do, who make square clips only
-        return fit_rect(dilated_rect(shape, box), size)
-    return room_for(shape, box, size)
-
-
 def crop_and_resize(pixels: NDArray[np.uint8], rect: Rect, size: Size) -> NDArray[np.uint8]:
     """Cut `rect` out of (H, W) or (H, W, 3) pixels and resize it to `size`, bilinear as the authors do."""
     x0, y0, x1, y1 = rect
     return np.asarray(cv2.resize(pixels[y0:y1, x0:x1], size), np.uint8)
 
 
-def crop_and_pad(image: Image, box: Box | None, size: Size) -> tuple[Image, NDArray[np.uint8], Rect]:
+def crop_and_pad(
+    image: Image, box: Box | None, size: Size, framing: Framing | None = None
+) -> tuple[Image, NDArray[np.uint8], Rect]:
     """The part of a picture around a face, at `size`, with its face mask (H, W), and where in the picture it was.
 
     Without a box it is the middle of the picture, and all of it counts as face.
     """
     shape = image.shape[0], image.shape[1]
-    rect = crop_rect(shape, box, size)
+    rect = crop_rect(shape, box, size, framing)
     return crop_and_resize(image, rect, size), crop_and_resize(face_mask(shape, box), rect, size), rect
+
+
+def choose(image: Image, size: Size, box: Box | None, framing: Framing) -> tuple[Box, int]:
+    """The face box that is meant, and how many faces were found; `box` is one from elsewhere.
+
+    Raises InputError: no_face_detected, invalid_request.
+    """
+    faces = find_faces(image)
+    chosen = faces[0].box if faces and framing.face is None else _chosen(faces, box, framing.face or 0)
+    if chosen is None:
+        raise InputError("no_face_detected", "no face was found in the picture; give one that shows a face clearly")
+    # Who gives a box has checked the crop against that one, which may be a few pixels off.
+    if framing.crop and (problem := problem_of(framing.crop, image.shape[:2], box or chosen, size)):
+        raise InputError("invalid_request", f"crop = {framing.crop}: {problem}")
+    return chosen, max(1, len(faces))
+
+
+def _chosen(faces: list[Face], box: Box | None, number: int) -> Box | None:
+    if box is not None:
+        return max(
+            (face.box for face in faces if _overlap(face.box, box) > SAME), default=box, key=partial(_overlap, box)
+        )
+    if faces and number >= len(faces):
+        raise InputError(
+            "invalid_request", f"face = {number}: the picture shows {len(faces)}, from left to right, from 0 on"
+        )
+    return in_order(faces)[number].box if faces else None
+
+
+def in_order(faces: list[Face]) -> list[Face]:
+    """From left to right, as `Framing.face` counts them."""
+    return sorted(faces, key=lambda face: face.box[0] + face.box[2])
+
+
+def _overlap(one: Box, other: Box) -> float:
+    """Intersection over union."""
+    across = max(0.0, min(one[2], other[2]) - max(one[0], other[0]))
+    common = across * max(0.0, min(one[3], other[3]) - max(one[1], other[1]))
+    return common / (Face(one, 1).area + Face(other, 1).area - common)

@@ -19,6 +19,7 @@ from .limits import picture_size
 
 BAND = 0.2  # of the crop's side: from an edge to where the frame alone is seen
 CELLS = 16  # a side: of the grid on which colours are compared
+NEAR = 3.0  # cells about which a cell takes the mean: what has moved from one to the next is no difference of colour
 SETTLING = 1.0  # seconds in which a difference of colour is followed to about two thirds
 STEP = 0.25  # levels: a smaller change of the correction is not worth drawing it again
 
@@ -117,7 +118,7 @@ def _spread(weight: NDArray[np.float32]) -> NDArray[np.float32]:
     whole picture.
     """
     y, x = np.indices((CELLS, CELLS), np.float32).reshape(2, -1)
-    near = weight.ravel() / ((x[:, None] - x) ** 2 + (y[:, None] - y) ** 2 + 0.5) ** 1.5
+    near = weight.ravel() / ((x[:, None] - x) ** 2 + (y[:, None] - y) ** 2 + NEAR**2) ** 2
     total = near.sum(axis=1, keepdims=True)
     spread = near / np.where(total > 0, total, 1)
     return np.asarray(spread.reshape(CELLS, CELLS, CELLS, CELLS), np.float32)

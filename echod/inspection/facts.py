@@ -6,12 +6,16 @@ import msgspec
 
 
 class PortraitFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """What inspection found in a picture: pixels, faces seen, the largest one's box (x0, y0, x1, y1) at full size."""
+    """What inspection found in a picture: pixels, faces seen, the largest one's box (x0, y0, x1, y1) at full size.
+
+    `boxes` are those of all faces, from left to right; empty in what was inspected before they were kept.
+    """
 
     width: int
     height: int
     faces: int
     box: tuple[float, float, float, float] | None
+    boxes: tuple[tuple[float, float, float, float], ...] = ()
     sha256: str
 
 

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
     from PIL import Image
 
+    from echod.inference.face import Face
+
 PICTURES = "PNG, JPEG, WebP, AVIF, BMP, GIF and TIFF pictures"
 RECORDINGS = "WAV, MP3, M4A, OGG, FLAC, WebM and MP4 recordings"
 MIN_SIDE = 20  # pixels of the copy that is looked at: the detector finds no smaller face
@@ -105,18 +107,26 @@ def _digest(request: Request) -> str:
 
 
 def _portrait(request: Request) -> Inspected | NoPicture:
+    from echod.inference.face import in_order
     from echod.inspection import pictures
 
     if not pictures.recognises(request.path):
         return NoPicture()
     sha256 = _digest(request)
     image = pictures.read(request.path, request.max_pixels)
-    faces, box = _look(image)
+    faces = _look(image)
     target = request.into / PREPARED["portrait"]
     with _Counted(target, Room(request.into, request.most, request.spare)) as file:
         image.save(file, "PNG", compress_level=1)
     sync(target)
-    portrait = PortraitFacts(width=image.width, height=image.height, faces=faces, box=box, sha256=sha256)
+    portrait = PortraitFacts(
+        width=image.width,
+        height=image.height,
+        faces=len(faces),
+        box=faces[0].box,
+        boxes=tuple(face.box for face in in_order(faces)),
+        sha256=sha256,
+    )
     return Inspected(kind="portrait", prepared=target, portrait=portrait)
 
 
@@ -132,8 +142,8 @@ class _Counted(io.BufferedWriter):
         return super().write(data)
 
 
-def _look(image: Image.Image) -> tuple[int, tuple[float, float, float, float]]:
-    """How many faces the picture shows, and the largest one's box."""
+def _look(image: Image.Image) -> list[Face]:
+    """The faces that the picture shows, the largest first."""
     import numpy as np
 
     from echod.inference.face import GLANCE_SIDE, glance
@@ -146,7 +156,7 @@ def _look(image: Image.Image) -> tuple[int, tuple[float, float, float, float]]:
             f"no face was found in the picture ({image.width} x {image.height}); use one that shows a face from the "
             "front, large and evenly lit",
         )
-    return len(faces), faces[0].box
+    return faces
 
 
 def _speech(request: Request) -> Inspected:

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from echod.config import Config
+from echod.inference.framing import DILATION, Box, Rect
 from echod.inference.limits import DEFAULT_SEED, MAX_PICTURE, picture_size
 from echod.inspection.facts import PortraitFacts, SpeechFacts
 
@@ -35,6 +36,9 @@ class ClipOptions(msgspec.Struct, frozen=True, kw_only=True):
     height: int = 512
     view: View = "face"
     max_picture: int = MAX_PICTURE
+    crop: Rect | None = None  # in the pixels of the portrait
+    dilation: float = DILATION
+    face: int | None = None  # from left to right; None: the largest
     fps: int = 24
     steps: int | None = None
     guidance: float | None = None
@@ -115,6 +119,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
         return clip_size(self.options, self.portrait)
 
     @property
+    def box(self) -> Box | None:
+        """The face that is meant."""
+        return face_box(self.options, self.portrait)
+
+    @property
     def title(self) -> str | None:
         """What the clip is called, in a line: by its title, by its recording, or by the first words said in it."""
         line = " ".join((self.metadata.get(TITLE) or self.prompt or "").split())
@@ -128,6 +137,10 @@ def clip_size(options: ClipOptions, portrait: PortraitFacts) -> tuple[int, int]:
     if options.view == "picture":
         return picture_size((portrait.width, portrait.height), options.max_picture)
     return options.width, options.height
+
+
+def face_box(options: ClipOptions, portrait: PortraitFacts) -> Box | None:
+    return portrait.box if options.face is None else dict(enumerate(portrait.boxes)).get(options.face)
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar, cast, get_args
 
 from echod.errors import EchodError, invalid
+from echod.inference.framing import DILATION, Rect, problem_of
 from echod.inference.limits import (
     DEFAULT_SEED,
     LABEL_LANGUAGES,
@@ -17,13 +18,15 @@ from echod.inference.limits import (
     MIN_SIDE,
     SIDE_STEP,
 )
-from echod.jobs.job import ClipOptions, View
+from echod.inspection.facts import PortraitFacts
+from echod.jobs.job import ClipOptions, View, face_box
 
 T = TypeVar("T")
 
 SIZE = "512x512"  # where none is named
 VIEWS: tuple[str, ...] = get_args(View)
 MAX_SEED = 2**63 - 1
+MAX_DILATION, MAX_FACE = 4, 99
 
 
 def check_options(given: Mapping[str, Any], view: View = "face") -> ClipOptions:
@@ -35,6 +38,9 @@ def check_options(given: Mapping[str, Any], view: View = "face") -> ClipOptions:
     return ClipOptions(
         width=width,
         height=height,
+        crop=_crop(given.get("crop"), "dilation" in given),
+        dilation=_number(given, "dilation", float, 0, MAX_DILATION, DILATION),
+        face=_number(given, "face", int, 0, MAX_FACE, None),
         view=check_view(given.get("view", "face" if "size" in given else view)),
         fps=_number(given, "fps", int, MIN_FPS, MAX_FPS, 24),
         steps=_number(given, "steps", int, 1, 100, None),
@@ -64,6 +70,34 @@ def _one_of(given: Mapping[str, Any], name: str, words: Sequence[str]) -> str | 
     if value is not None and value not in words:
         raise invalid(f"{name} = {value!r}: it must be one of {', '.join(words)}", name)
     return value
+
+
+def check_framing(options: ClipOptions, portrait: PortraitFacts) -> None:
+    """Refuse a face or a crop that the portrait has not. EchodError invalid_request."""
+    if options.face is not None and options.face >= len(portrait.boxes):
+        known = len(portrait.boxes)
+        shown = (
+            f"the portrait shows {known}, counted from left to right from 0 on" if known else "send the portrait again"
+        )
+        raise invalid(f"face = {options.face}: {shown}", "face")
+    shape, size = (portrait.height, portrait.width), (options.width, options.height)
+    if options.crop and (problem := problem_of(options.crop, shape, face_box(options, portrait), size)):
+        raise invalid(f"crop = {','.join(map(str, options.crop))}: {problem}", "crop")
+
+
+def _crop(value: Any, dilated: bool) -> Rect | None:
+    """Four numbers, or their text as forms carry it."""
+    if value is None:
+        return None
+    if dilated:
+        raise invalid("crop and dilation are two ways to say the same: leave out one of them", "crop")
+    text = ",".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+    if not re.fullmatch(r"\s*\d{1,6}(\s*,\s*\d{1,6}){3}\s*", text):
+        raise invalid(
+            f"crop = {value!r}: it must be x0,y0,x1,y1 in pixels of the portrait, such as 100,40,400,340", "crop"
+        )
+    x0, y0, x1, y1 = (int(each) for each in text.split(","))
+    return x0, y0, x1, y1
 
 
 def check_view(value: Any, name: str = "view") -> View:

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from echod.config import ENGINES
+from echod.inference.framing import DILATION
 from echod.inference.limits import (
     DEFAULT_SEED,
     LABEL_LANGUAGES,
@@ -19,7 +20,7 @@ from echod.inference.limits import (
     MIN_SIDE,
     SIDE_STEP,
 )
-from echod.jobs.options import MAX_SEED, SIZE, VIEWS
+from echod.jobs.options import MAX_DILATION, MAX_FACE, MAX_SEED, SIZE, VIEWS
 from echod.roles import file as rolefile
 from echod.server.routes import submission
 
@@ -66,6 +67,25 @@ OPTIONS: dict[str, Any] = {
         "type": "string", "enum": list(VIEWS),
         "description": "What the clip shows: the face, or the whole picture with the head moving in it, at its own "
         "size. Omitted: the face, or as the role has it.",
+    },
+    "crop": {
+        "anyOf": [
+            {
+                "type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 999_999},
+                "minItems": 4, "maxItems": 4,
+            },
+            {"type": "string", "pattern": "^[0-9]{1,6}(,[0-9]{1,6}){3}$"},
+        ],
+        "description": "x0,y0,x1,y1: the part of the portrait that the engine makes frames of, its middle cut to the "
+        "shape of `size`; it must hold all of the face. Omitted: around the face.",
+    },
+    "dilation": {
+        "type": "number", "minimum": 0, "maximum": MAX_DILATION, "default": DILATION,
+        "description": "In place of a crop: how much more than the face there is, as a share of it, on each side.",
+    },
+    "face": {
+        "type": "integer", "minimum": 0, "maximum": MAX_FACE,
+        "description": "Which face speaks, from left to right, from 0 on; omitted: the largest.",
     },
     "seed": {"type": "integer", "minimum": 0, "maximum": MAX_SEED, "default": DEFAULT_SEED},
     "fps": {"type": "integer", "minimum": MIN_FPS, "maximum": MAX_FPS, "default": 24},

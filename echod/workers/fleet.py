@@ -331,7 +331,7 @@ class Fleet:
             engine=job.engine,
             options=job.options,
             directory=str(self.desk.directory(job.id)),
-            box=job.portrait.box,
+            box=job.box,
             portrait_sha256=job.portrait.sha256,
             speech_sha256=job.speech.sha256,
             most=most,

@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 
-from echod.inference import face
+from echod.inference import face, framing
 from echod.inference.contract import Image, Rect
 
 RECORDED = ["a", "b", "c", "in_top_edge", "in_left_edge", "in_tight", "in_small", "in_two_faces"]
@@ -38,8 +38,8 @@ def test_boxes_and_crops_are_the_authors(assets: Path, name: str) -> None:
     np.testing.assert_allclose([f.box for f in found], facts["boxes"], atol=0.01)
     np.testing.assert_allclose([f.probability for f in found], facts["probs"], atol=1e-4)
     shape, box = image.shape[:2], found[0].box
-    assert face.dilated_rect(shape, box) == tuple(facts["crop_rect_xyxy"])
-    rect = face.crop_rect(shape, box, (512, 512))
+    assert framing.dilated_rect(shape, box) == tuple(facts["crop_rect_xyxy"])
+    rect = framing.crop_rect(shape, box, (512, 512))
     assert rect == tuple(facts["square_rect_xyxy"])
     x0, y0, x1, y1 = rect
     assert bgr_sha256(image[y0:y1, x0:x1]) == facts["crop_sha256_before_resize"]
@@ -96,7 +96,7 @@ def test_mask_is_the_padded_box_cut_at_the_border(box: tuple[float, float, float
 def test_without_a_box_everything_is_face() -> None:
     """No box: the mask is full and the crop is the middle of the picture."""
     assert face.face_mask((9, 7), None).min() == 255
-    assert face.crop_rect((300, 400), None, (512, 512)) == (50, 0, 350, 300)
+    assert framing.crop_rect((300, 400), None, (512, 512)) == (50, 0, 350, 300)
 
 
 @pytest.mark.parametrize("size", [(512, 512), (512, 768), (1024, 128), (128, 1024), (640, 360)])
@@ -105,7 +105,7 @@ def test_without_a_box_everything_is_face() -> None:
 )
 def test_crop_has_the_sizes_aspect(size: tuple[int, int], box: tuple[float, float, float, float]) -> None:
     """The crop lies inside the picture and has the wanted aspect to within a pixel: nothing is stretched."""
-    x0, y0, x1, y1 = face.crop_rect((480, 640), box, size)
+    x0, y0, x1, y1 = framing.crop_rect((480, 640), box, size)
     assert 0 <= x0 < x1 <= 640
     assert 0 <= y0 < y1 <= 480
     assert abs((x1 - x0) - (y1 - y0) * size[0] / size[1]) <= max(1, size[0] / size[1])
@@ -120,8 +120,8 @@ def test_no_chin_is_cut_off(assets: Path, name: str, size: tuple[int, int]) -> N
     for beside in (0, 2 * width):  # as it is, and with room on both sides
         shape, box = (height, width + 2 * beside), facts["boxes"][0]
         moved = (box[0] + beside, box[1], box[2] + beside, box[3])
-        left, top, right, bottom = face.crop_rect(shape, moved, size)
-        x0, y0, x1, y1 = face.rounded(moved)
+        left, top, right, bottom = framing.crop_rect(shape, moved, size)
+        x0, y0, x1, y1 = framing.rounded(moved)
         x0, y0, x1, y1 = max(x0, 0), max(y0, 0), min(x1, shape[1]), min(y1, height)
         assert top <= y1 <= bottom
         assert (top <= y0) or (bottom == y1)
@@ -135,16 +135,16 @@ def test_no_chin_is_cut_off(assets: Path, name: str, size: tuple[int, int]) -> N
 def test_crop_of_a_wide_clip() -> None:
     """The dilated face grows sideways, moved where the picture ends; where that is not enough, forehead goes first."""
     box, size = (100.0, 100.0, 200.0, 200.0), (400, 200)
-    assert face.crop_rect((1000, 1000), box, size) == (0, 50, 400, 250)
-    assert face.crop_rect((1000, 300), box, size) == (0, 75, 300, 225)
-    assert face.crop_rect((1000, 180), box, size) == (0, 110, 180, 200)
-    assert face.crop_rect((1000, 1000), box, (200, 200)) == (50, 50, 250, 250)
+    assert framing.crop_rect((1000, 1000), box, size) == (0, 50, 400, 250)
+    assert framing.crop_rect((1000, 300), box, size) == (0, 75, 300, 225)
+    assert framing.crop_rect((1000, 180), box, size) == (0, 110, 180, 200)
+    assert framing.crop_rect((1000, 1000), box, (200, 200)) == (50, 50, 250, 250)
 
 
 DETECTS = """
 import sys
 import numpy as np
-from echod.inference import face
+from echod.inference import face, framing
 {before}
 face.find_faces(np.zeros((64, 64, 3), np.uint8))
 {after}

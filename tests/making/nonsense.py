@@ -25,7 +25,8 @@ VALUES = st.recursive(
 # HTTP. "a portrait", "a speech" and "a job" stand for ids of such things that exist.
 
 REFERENCES = st.fixed_dictionaries({"file_id": st.sampled_from(["a portrait", "a speech"]) | WORDS})
-OPTIONS = ("model", "size", "seed", "fps", "steps", "guidance", "voice", "seconds", "lossless", "metadata")
+OPTIONS = ("model", "view", "size", "crop", "dilation", "face", "seed", "fps", "steps", "guidance", "voice", "seconds",
+           "lossless", "metadata")  # fmt: skip
 SUBMISSIONS = st.fixed_dictionaries(
     {"input_reference": REFERENCES | VALUES},
     optional={"audio_reference": REFERENCES | VALUES, "prompt": WORDS} | dict.fromkeys(OPTIONS, VALUES),

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from echod.errors import EchodError
+from echod.inspection.facts import PortraitFacts
 from echod.jobs.job import ClipOptions
+from echod.jobs.options import check_framing
+from echod.roles.file import RoleFile
+from echod.roles.role import Role
 from echod.server.multipart import nest
 from echod.server.routes.submission import Reference, check
 
@@ -158,3 +163,67 @@ def test_fingerprint() -> None:
         check(BOTH | {"metadata": {"k": "v"}}, ()).fingerprint("preview", "p", "s"),
     ]
     assert len({asked.fingerprint("preview", "p", "s"), *others}) == 7
+
+
+FACES = PortraitFacts(
+    width=400, height=300, faces=2, box=(210.0, 90.0, 300.0, 200.0), sha256="p",
+    boxes=((60.0, 80.0, 130.0, 170.0), (210.0, 90.0, 300.0, 200.0)),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "view"),
+    [({}, "face"), ({"size": "512x512"}, "face"), ({"view": "picture"}, "picture"),
+     ({"view": "picture", "size": "512x512"}, "picture"), ({"view": "face"}, "face")],
+)  # fmt: skip
+def test_view(given: dict[str, Any], view: str) -> None:
+    """A clip that is asked for without a role shows the face, unless the picture is asked for."""
+    assert check(BOTH | given, ()).options.view == view
+
+
+@pytest.mark.parametrize(
+    ("options", "given", "view"),
+    [({}, {}, "picture"), ({"size": "256x256"}, {}, "face"), ({"view": "face"}, {}, "face"),
+     ({}, {"size": "256x256"}, "face"), ({}, {"view": "face"}, "face"),
+     ({"view": "picture", "size": "256x256"}, {}, "picture")],
+)  # fmt: skip
+def test_view_of_a_role(options: dict[str, Any], given: dict[str, Any], view: str) -> None:
+    """It is the picture, unless the role or the request says otherwise or names a size."""
+    role = Role(name="ada", file=RoleFile(portrait="p.png", options=options), portrait=FACES, picture=Path("p.png"))
+    assert check(BOTH | given, (), role).options.view == view
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_framing(as_text: bool) -> None:
+    """A crop, a dilation and a face, as JSON and as forms carry them."""
+    crop = check(
+        BOTH | {"crop": "200,80,330,210" if as_text else [200, 80, 330, 210], "face": "1" if as_text else 1}, ()
+    )
+    assert (crop.options.crop, crop.options.face) == ((200, 80, 330, 210), 1)
+    check_framing(crop.options, FACES)
+    assert check(BOTH | {"dilation": "1.5" if as_text else 1.5}, ()).options.dilation == 1.5
+
+
+@pytest.mark.parametrize(
+    ("given", "param"),
+    [({"crop": "1,2,3"}, "crop"), ({"crop": [1, 2, 3, 4.5]}, "crop"), ({"crop": [-1, 2, 3, 4]}, "crop"),
+     ({"crop": {}}, "crop"), ({"crop": [0, 0, 9, 9], "dilation": 1}, "crop"), ({"dilation": -0.1}, "dilation"),
+     ({"dilation": 5}, "dilation"), ({"face": -1}, "face"), ({"face": 1.5}, "face"), ({"view": "body"}, "view")],
+)  # fmt: skip
+def test_refused_framing(given: dict[str, Any], param: str) -> None:
+    """What cannot be read, or says the same in two ways, is refused by name."""
+    assert refused(BOTH | given) == ("invalid_request", param)
+
+
+@pytest.mark.parametrize(
+    ("given", "param", "words"),
+    [({"crop": "200,80,401,281"}, "crop", "inside the picture, which is 400 x 300"),
+     ({"crop": "200,100,330,230"}, "crop", "all of the face, which is 210,90,300,200"),
+     ({"crop": "200,80,330,210", "face": 0}, "crop", "all of the face, which is 60,80,130,170"),
+     ({"face": 2}, "face", "the portrait shows 2, counted from left to right from 0 on")],
+)  # fmt: skip
+def test_what_the_portrait_has_not(given: dict[str, Any], param: str, words: str) -> None:
+    """Faces and crops are checked against the portrait before a job is made."""
+    with pytest.raises(EchodError, match=words) as refusal:
+        check_framing(check(BOTH | given, ()).options, FACES)
+    assert (refusal.value.code, refusal.value.param) == ("invalid_request", param)

@@ -47,7 +47,12 @@ class ScriptedEngine:
         return options
 
     def prepare(
-        self, image: Image, size: Size, box: Box | None = None, checkpoint: Checkpoint = no_checkpoint
+        self,
+        image: Image,
+        size: Size,
+        box: Box | None = None,
+        checkpoint: Checkpoint = no_checkpoint,
+        framing: object = None,
     ) -> Portrait:
         checkpoint("face", 0, 1)
         self.prepared += 1

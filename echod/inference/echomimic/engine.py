@@ -13,8 +13,20 @@ import torch
 
 from .. import face
 from ..audio import Speech
-from ..contract import Board, Box, Checkpoint, Frames, Image, Options, Portrait, Size, check_options, no_checkpoint
-from ..errors import InputError
+from ..contract import (
+    AS_FOUND,
+    Board,
+    Box,
+    Checkpoint,
+    Frames,
+    Image,
+    Options,
+    Portrait,
+    Size,
+    check_options,
+    no_checkpoint,
+)
+from ..framing import Framing
 from . import layout, weights
 from .config import OVERLAP, PRESETS, WINDOW
 from .pipeline import Audio2VideoPipeline, check_sides
@@ -82,22 +94,20 @@ class EchoMimicEngine:
         size: Size,
         box: Box | None = None,
         checkpoint: Checkpoint = no_checkpoint,
+        framing: Framing = AS_FOUND,
         *,
         full_frame: bool = False,
     ) -> EchoMimicPortrait:
         """`full_frame` looks for no face: the middle of the whole picture, for pictures without one."""
         check_sides(size)
         checkpoint("face", 0, 1)
-        faces = [] if full_frame else face.find_faces(image)
-        box = faces[0].box if faces else box
-        if box is None and not full_frame:
-            raise InputError("no_face_detected", "no face was found in the picture; give one that shows a face clearly")
-        crop, mask, rect = face.crop_and_pad(image, None if full_frame else box, size)
+        found, faces = (None, 1) if full_frame else face.choose(image, size, box, framing)
+        crop, mask, rect = face.crop_and_pad(image, found, size, framing)
         checkpoint("face", 1, 1)
         checkpoint("reference", 0, 1)
         likeness = self.pipeline.prepare(crop, mask)
         checkpoint("reference", 1, 1)
-        return EchoMimicPortrait(size, rect, max(1, len(faces)), likeness.nbytes, likeness)
+        return EchoMimicPortrait(size, rect, faces, likeness.nbytes, likeness)
 
     def frames(
         self,

@@ -13,6 +13,7 @@ import numpy as np
 from .. import face
 from ..audio import Speech
 from ..contract import (
+    AS_FOUND,
     Board,
     Box,
     Checkpoint,
@@ -25,7 +26,7 @@ from ..contract import (
     check_size,
     no_checkpoint,
 )
-from ..errors import InputError
+from ..framing import Framing, crop_rect
 from ..machine import processor
 from .mesh import find_landmarks
 from .motion import Motion
@@ -61,22 +62,23 @@ class PreviewEngine:
         find_landmarks(blank, (0, 0, 64, 64))
 
     def prepare(
-        self, image: Image, size: Size, box: Box | None = None, checkpoint: Checkpoint = no_checkpoint
+        self,
+        image: Image,
+        size: Size,
+        box: Box | None = None,
+        checkpoint: Checkpoint = no_checkpoint,
+        framing: Framing = AS_FOUND,
     ) -> PreviewPortrait:
         check_size(size)
         checkpoint("face", 0, 1)
-        faces = face.find_faces(image)
-        if faces:
-            box = faces[0].box
-        if box is None:
-            raise InputError("no_face_detected", "no face was found in the picture; give one that shows a face clearly")
-        rect = face.crop_rect(image.shape[:2], box, size)
+        box, faces = face.choose(image, size, box, framing)
+        rect = crop_rect(image.shape[:2], box, size, framing)
         picture = face.crop_and_resize(image, rect, size)
         scale = np.array([size[0] / (rect[2] - rect[0]), size[1] / (rect[3] - rect[1])] * 2)
         x0, y0, x1, y1 = (np.array(box) - [rect[0], rect[1], rect[0], rect[1]]) * scale
         puppet = Puppet(picture, find_landmarks(picture, (x0, y0, x1, y1)))
         checkpoint("face", 1, 1)
-        return PreviewPortrait(size, rect, max(1, len(faces)), puppet.nbytes, puppet)
+        return PreviewPortrait(size, rect, faces, puppet.nbytes, puppet)
 
     def settle(self, options: Options) -> Options:
         return replace(options, steps=None, guidance=None)  # it has neither

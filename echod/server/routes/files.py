@@ -127,6 +127,7 @@ def file_object(record: Record, addresses: Addresses) -> dict[str, Any]:
             "height": portrait.height if portrait else None,
             "faces": portrait.faces if portrait else None,
             "box": portrait.box if portrait else None,
+            "boxes": portrait.boxes if portrait else None,
             "seconds": speech.seconds if speech else None,
             "warnings": advice.warnings(portrait),
             "url": addresses(f"/v1/files/{record.id}/content"),

@@ -17,7 +17,7 @@ from echod.errors import EchodError, invalid
 from echod.inspection.messages import Inspected
 from echod.jobs.folder import PORTRAIT, SPEECH
 from echod.jobs.job import ClipOptions, Draft, Job
-from echod.jobs.options import check_options
+from echod.jobs.options import check_framing, check_options
 from echod.roles.role import Role
 from echod.server.caller import Caller
 from echod.server.multipart import Part, Upload, read_form
@@ -28,7 +28,7 @@ from echod.uploads.store import display_name
 
 REFERENCES = ("input_reference", "audio_reference")  # the portrait and the speech, by OpenAI's and vLLM-Omni's names
 FIELDS = (*REFERENCES, "prompt", "model", "size", "seed", "fps", "steps", "guidance", "voice", "seconds", "lossless",
-          "view", "label", "label_language", "metadata")  # fmt: skip
+          "view", "crop", "dilation", "face", "label", "label_language", "metadata")  # fmt: skip
 
 KINDS: dict[str, Literal["portrait", "speech"]] = dict(zip(REFERENCES, ("portrait", "speech"), strict=True))
 
@@ -234,6 +234,7 @@ async def _accept(
 ) -> Job:
     picture, recording = portrait.inspected, speech.inspected if speech else None
     assert picture.portrait is not None
+    check_framing(submission.options, picture.portrait)
     facts = recording.speech if recording else None
     engine = served.desk.engine(submission.engine)
     fingerprint = submission.fingerprint(engine, picture.portrait.sha256, facts.sha256 if facts else None)

@@ -16,7 +16,8 @@ from echod.inference.echomimic.engine import EchoMimicEngine
 from echod.inference.engines import load_engine
 from echod.inference.errors import InputError
 from echod.inference.generate import generate_video
-from tests.making.media import EXAMPLES, write_picture
+from echod.inference.picture import WholePicture
+from tests.making.media import EXAMPLES, write_picture, write_wav
 from tests.making.playback import play
 
 
@@ -55,6 +56,22 @@ def test_prepare(echomimic: EchoMimicEngine, picture: Image) -> None:
     assert (x1 - x0) / (y1 - y0) == pytest.approx(64 / 96, abs=0.02)
     assert portrait.nbytes == portrait.likeness.nbytes > 0
     assert passed == [("face", 0, 1), ("face", 1, 1), ("reference", 0, 1), ("reference", 1, 1)]
+
+
+def test_a_clip_of_the_whole_picture(echomimic: EchoMimicEngine, picture: Image, tmp_path: Path) -> None:
+    """Noise of random weights fades into the photo: nothing outside of the crop changes, nor along its edges."""
+    portrait = echomimic.prepare(picture, (64, 64))
+    around, speech = WholePicture(picture, portrait.crop, 1920), Speech.open(write_wav(tmp_path / "s.wav", seconds=0.2))
+    make_clip(echomimic, portrait, speech, Options(steps=1), tmp_path, whole=around, lossless=True)
+    frames = play(tmp_path / "clip.mp4").frames
+    assert frames.shape[1:] == around.photo.shape
+    changed = np.abs(frames.astype(int) - around.photo).max(axis=(0, 3))
+    x0, y0, x1, y1 = around.crop
+    assert changed[y0:y1, x0:x1].max() > 20
+    changed[y0 + 2 : y1 - 2, x0 + 2 : x1 - 2] = 0
+    assert changed.max() <= 1
+    changed[around.place] = 0
+    assert changed.max() == 0
 
 
 def test_no_face(echomimic: EchoMimicEngine) -> None:

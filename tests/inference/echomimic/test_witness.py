@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file
 
-from echod.inference import face
+from echod.inference import face, framing
 from echod.inference.audio import Speech
 from echod.inference.echomimic.board import Board
 from echod.inference.echomimic.pipeline import Audio2VideoPipeline
@@ -27,7 +27,7 @@ def test_witness(pipeline: Audio2VideoPipeline, monkeypatch: pytest.MonkeyPatch)
     speech = Speech.open(WITNESS / "speech.wav")
     (found,) = face.find_faces(image)[:1]
     np.testing.assert_allclose(found.box, facts["face_box_xyxy"], atol=0.01)
-    assert list(face.dilated_rect(image.shape[:2], found.box)) == facts["crop_rect_before_squaring"]
+    assert list(framing.dilated_rect(image.shape[:2], found.box)) == facts["crop_rect_before_squaring"]
     crop, mask, _ = face.crop_and_pad(image, found.box, tuple(facts["size"]))
     np.testing.assert_array_equal(crop, expected["ref_image_rgb"])
     np.testing.assert_array_equal(mask, expected["mask"])
