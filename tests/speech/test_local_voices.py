@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
@@ -14,6 +15,7 @@ import pytest
 
 from echod.sound.pcm import SPEAK_RATE
 from echod.speech.backend import Call, Failure, Voice
+from echod.speech.local import ahead
 from echod.speech.local.voices import Voices
 from tests.drivers.leaks import nothing_left
 
@@ -60,8 +62,10 @@ def add_voice(directory: Path, name: str, **config: object) -> None:
 
 
 @pytest.fixture
-def voices(tmp_path: Path) -> Voices:
-    return Voices(tmp_path / "voices")
+async def voices(tmp_path: Path) -> AsyncIterator[Voices]:
+    voices = Voices(tmp_path / "voices")
+    yield voices
+    await voices.close()
 
 
 @pytest.mark.usefixtures("espeak")
@@ -204,6 +208,48 @@ async def test_text_breaks_off(voices: Voices) -> None:
         async for piece in speak(voices, text(), ENGLISH):
             sound += piece
     assert len(sound) > SPEAK_RATE
+
+
+def started(directory: Path) -> list[int]:
+    """The process ids of all pipers that were started."""
+    return [int(line) for line in (directory / "started").read_text().splitlines()]
+
+
+NOTES = """import os
+with pathlib.Path(__file__).with_name("started").open("a") as file:
+    print(os.getpid(), file=file)
+"""
+
+
+async def test_started_ahead(voices: Voices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A piper that is a program has started before its text comes, and one that died is not asked."""
+    add_piper(tmp_path, monkeypatch, PROGRAM.replace("for line", f"{NOTES}for line"))
+    add_voice(voices.directory, PIPER.name, espeak={"voice": "en-us"})
+    async with nothing_left():
+        await voices.load(PIPER)
+        assert voices._ahead._coming
+        waiting = (await voices._ahead._coming).pid
+        assert len(await spoken(voices, once("Hello there."), PIPER)) == 2 * len("Hello there.")
+        assert started(tmp_path) == [waiting]
+        following = await voices._ahead._coming
+        os.kill(following.pid, signal.SIGKILL)
+        await following.wait()
+        assert len(await spoken(voices, once("Hello."), PIPER)) == 2 * len("Hello.")
+        assert started(tmp_path)[-1] != following.pid
+        await voices.close()
+
+
+async def test_nothing_waits_for_ever(voices: Voices, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A program that waits for a text ends when none comes for long."""
+    monkeypatch.setattr(ahead, "IDLE", 0.0)
+    add_piper(tmp_path, monkeypatch)
+    add_voice(voices.directory, PIPER.name, espeak={"voice": "en-us"})
+    await voices.load(PIPER)
+    assert voices._ahead._coming
+    process = await voices._ahead._coming
+    async with asyncio.timeout(60):
+        assert await process.wait() == -signal.SIGKILL
+    assert voices._ahead._coming is None
 
 
 async def speak_until(voices: Voices, stage: str, reached: asyncio.Event) -> None:

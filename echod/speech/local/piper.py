@@ -1,7 +1,7 @@
 """piper's voices: pairs of files that people put here or that packages bring.
 
 Where piper is a package of this environment the voice child keeps them loaded; where it is but a program, that is
-started for each text.
+started for each text, ahead of it.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def _voice(path: Path) -> LocalVoice:
     return LocalVoice(
         Voice("local", PIPER, path.name.removesuffix(CONFIG)),
         language.replace("_", "-").lower(),
-        Loaded(model, rate) if _packaged() else Program(command, rate),
+        Loaded(model, rate) if _packaged() else Program(command, rate, slow=True),
     )
 
 

@@ -14,10 +14,10 @@ from contextlib import aclosing, asynccontextmanager
 from echod.host import spawn
 from echod.sound.resample import Resampler
 from echod.speech.backend import Failure
-from echod.speech.local.voice import Program
 from echod.speech.sentences import lines
 
 READ = 16 * 1024  # bytes; three times as many come out where they are at 8 kHz, the lowest rate
+ENVIRONMENT = {"PYTHONIOENCODING": "utf-8"}
 WAV_HEADER, WAV_RATE = 44, slice(24, 28)  # espeak-ng always writes the short one; the sizes in it mean nothing
 
 
@@ -32,19 +32,19 @@ async def start(*command: str, environment: Mapping[str, str]) -> Process:
 @asynccontextmanager
 async def running(*command: str) -> AsyncIterator[Process]:
     """A process that is gone afterwards, whatever happens."""
-    process = await start(*command, environment={"PYTHONIOENCODING": "utf-8"})
+    process = await start(*command, environment=ENVIRONMENT)
     try:
         yield process
     finally:
         await spawn.end(process)
 
 
-async def speak(text: AsyncIterator[str], program: Program, name: str) -> AsyncGenerator[bytes, None]:
-    """pcm16, mono, SPEAK_RATE. Failure: unavailable, which calls the program by `name`."""
-    async with running(*program.command) as process:
+async def speak(text: AsyncIterator[str], process: Process, rate: int | None, name: str) -> AsyncGenerator[bytes, None]:
+    """pcm16, mono, SPEAK_RATE, from a program that has been started. Failure: unavailable, which calls it by `name`."""
+    try:
         feeding = asyncio.create_task(_feed(process, text))
         try:
-            async for piece in _sound(process, program.rate):
+            async for piece in _sound(process, rate):
                 yield piece
             if status := await process.wait():
                 raise Failure("unavailable", f"{name} ended with status {status}; the log may tell why")
@@ -54,6 +54,8 @@ async def speak(text: AsyncIterator[str], program: Program, name: str) -> AsyncG
         finally:
             feeding.cancel()
             await asyncio.gather(feeding, return_exceptions=True)
+    finally:
+        await spawn.end(process)
 
 
 async def _feed(process: Process, text: AsyncIterator[str]) -> None:

@@ -10,10 +10,14 @@ from echod.speech.backend import Voice
 
 
 class Program(NamedTuple):
-    """A program that is started for each text. Where `rate` is None a WAV header says it."""
+    """A program that is started for each text; one that is `slow` to start, when the text before it was spoken.
+
+    Where `rate` is None a WAV header says it.
+    """
 
     command: tuple[str, ...]
     rate: int | None
+    slow: bool = False
 
 
 class Loaded(NamedTuple):

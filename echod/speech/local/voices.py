@@ -1,7 +1,7 @@
 """The voices of this box: hibari's, piper's, espeak-ng's.
 
 Those that are models stay loaded in a child of their own and are given one sentence at a time; a program is started for
-each text.
+each text, ahead of it where that takes long.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import shutil
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from pathlib import Path
+from signal import SIGKILL
 
 from echod.sound.resample import Resampler
 from echod.speech.backend import Call, Failure, Voice
 from echod.speech.local import programs as local_programs
+from echod.speech.local.ahead import Ahead
 from echod.speech.local.espeak import ESPEAK, NAMES, espeak_voices
 from echod.speech.local.hibari import HEART, HIBARI, hibari_names, hibari_voices
 from echod.speech.local.messages import Speak
@@ -38,6 +40,7 @@ class Voices:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._models = Models(threads=1)
+        self._ahead = Ahead()
         self._espeak: Found = {}
 
     async def find(self) -> Found:
@@ -86,7 +89,7 @@ class Voices:
             raise lack or Failure("voice", f"{voice} is none of the {len(found)} voices of this box")
         match found[voice].speaker:
             case Program() as program:
-                pieces = local_programs.speak(text, program, voice.model)
+                pieces = self._by_program(text, voice.model, program)
             case Loaded() as loaded:
                 pieces = self._by_sentence(text, voice.model, loaded, call)
         async with aclosing(pieces):
@@ -94,13 +97,27 @@ class Voices:
                 yield piece
 
     async def load(self, voice: Voice) -> None:
-        """Load it, if it is one that stays loaded. Failure: missing, unavailable, timeout."""
+        """Load it, where that takes time. Failure: missing, unavailable, timeout."""
         local = (await self.find()).get(voice)
-        if local and isinstance(local.speaker, Loaded):
-            await self._models.load(Speak(local.speaker.model, voice.model))
+        match local and local.speaker:
+            case Loaded() as loaded:
+                await self._models.load(Speak(loaded.model, voice.model))
+            case Program(slow=True) as program:
+                self._ahead.start(program.command)
 
     async def close(self) -> None:
         await self._models.close()
+        await self._ahead.close()
+
+    async def _by_program(self, text: AsyncIterator[str], engine: str, program: Program) -> AsyncGenerator[bytes, None]:
+        process = await self._ahead.take(program.command)
+        try:
+            async with aclosing(local_programs.speak(text, process, program.rate, engine)) as pieces:
+                async for piece in pieces:
+                    yield piece
+        finally:
+            if program.slow and process.returncode in (0, -SIGKILL):  # well, or because nobody wanted more
+                self._ahead.start(program.command)
 
     async def _by_sentence(
         self, text: AsyncIterator[str], engine: str, loaded: Loaded, call: Call
