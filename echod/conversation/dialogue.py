@@ -19,7 +19,7 @@ from echod.conversation.history import Item, Playback, new_item_id
 from echod.conversation.request import language, turn_request
 from echod.conversation.store import Conversation, SessionSettings
 from echod.conversation.transcripts import Transcripts
-from echod.conversation.turn import Happening, Modality, Turn
+from echod.conversation.turn import CallDelta, CallDone, Happening, Turn
 from echod.errors import EchodError, invalid
 from echod.jobs.desk import Desk
 from echod.roles.role import Role
@@ -48,8 +48,14 @@ class Observer(Protocol):
     def heard(self, item: Item, seconds: float, heard: str | EchodError) -> None:
         """The words of an item, or why there are none."""
 
-    def answering(self, item: Item, previous: str | None, modality: Modality, metadata: Any) -> None:
-        """A turn begins, and `item` is its answer; `metadata` is what `Dialogue.answer` was given."""
+    def answering(self, item: Item, previous: str | None, settings: SessionSettings, metadata: Any) -> None:
+        """A turn begins by these settings, and `item` is its answer; `metadata` is what `Dialogue.answer` was given."""
+
+    def calling(self, item: Item, previous: str | None) -> None:
+        """The turn calls for a function, and `item` is that call; its arguments follow."""
+
+    def called(self, item: Item, delta: str | None) -> None:
+        """More of a call's arguments; None: it is whole."""
 
     def happened(self, happening: Happening) -> None:
         """In the turn that has begun."""
@@ -80,6 +86,7 @@ class Dialogue:
     _cause: Cause = "client_cancelled"
     _waiting: bool = False  # what was said meanwhile is to be answered after the turn in progress
     _left: bool = False
+    _call_items: dict[int, Item] = field(default_factory=dict)  # of the turn, by their numbers
     _playing: tuple[Item, Playback] | None = None  # the last answer, which may still be heard
 
     def __post_init__(self) -> None:
@@ -228,9 +235,15 @@ class Dialogue:
         self._playing = (item, turn.playback) if item.spoken and outcome != "cancelled" else None
         if item.spoken and outcome == "cancelled":
             self._history.truncate(item, turn.playback.heard(_now()))
+        for call in self._call_items.values():
+            if call.status == "in_progress":  # and will never be whole
+                call.status = "incomplete"
+        called = any(call.answered for call in self._call_items.values())
         item.answered = bool(item.text)
-        if item.answered:
+        if item.answered or called:
             self._hearing.answered(self._before(item))
+            if not item.answered and item in self._history.items:  # it called for something, and said nothing
+                self._history.remove(item)
         elif outcome == "failed" or (self._cause == "client_cancelled" and not self._left):
             self._hearing.forget(self._before(item))
 
@@ -302,12 +315,30 @@ class Dialogue:
         with ExitStack() as working:
             working.enter_context(self.at_work())
             item = Item(id=new_item_id(), author="assistant", spoken=wanted != "text", status="in_progress")
-            self.observer.answering(item, self.add(item), wanted, metadata)
+            self._call_items = {}
+            self.observer.answering(item, self.add(item), settings, metadata)
             began = self._committed_at if request.heard or request.turn.sound else _now()
-            turn = Turn(self.calls, self.desk, request, self.observer.happened, self.scratch, began)
+            turn = Turn(self.calls, self.desk, request, self._happened, self.scratch, began)
             # The turn is started here, so that it can be stopped from now on.
             self._turn, task = turn, turn.start()
             self._running = asyncio.create_task(self._run(turn, task, item, working.pop_all()))
+
+    def _happened(self, happening: Happening) -> None:
+        match happening:
+            case CallDelta(number=number, call=call, delta=delta):
+                if (item := self._call_items.get(number)) is None:
+                    item = Item(new_item_id(), "assistant", status="in_progress", answered=False)
+                    item.name, item.call_id = call.name, call.id
+                    self._call_items[number] = item
+                    self.observer.calling(item, self.add(item))
+                item.text = call.arguments
+                self.observer.called(item, delta)
+            case CallDone(number=number):
+                item = self._call_items[number]
+                item.status, item.answered = "completed", True
+                self.observer.called(item, None)
+            case _:
+                self.observer.happened(happening)
 
     def _renew_role(self, settings: SessionSettings) -> None:
         """A role may have changed since the last turn; one that is gone goes on without its portrait."""

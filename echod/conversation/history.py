@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Literal, NamedTuple, TypeAlias
 
 from echod.speech.backend import Message
+from echod.speech.tools import ToolCall
 
-Author: TypeAlias = Literal["system", "user", "assistant"]
+Author: TypeAlias = Literal["system", "user", "assistant", "tool"]
 
 WIDE = re.compile(r"[\u2e80-\u9fff\uac00-\ud7af\uf900-\ufaff\uff00-\uffef]")  # letters that are about a token each
 LETTERS_PER_TOKEN = 4  # of the others
@@ -38,6 +40,7 @@ class Item:
     """One side's words. An assistant's `parts` let them be cut at what was heard.
 
     One that was interrupted before anything of it was heard is not `answered`: the question is still open.
+    An assistant's with a `name` is the call of a function, and its text the arguments; a tool's is what came of one.
     """
 
     id: str
@@ -47,6 +50,8 @@ class Item:
     status: Literal["in_progress", "completed", "incomplete"] = "completed"
     parts: list[Part] = field(default_factory=list)
     answered: bool = True
+    name: str | None = None
+    call_id: str | None = None
 
 
 class History:
@@ -87,18 +92,24 @@ class History:
         Users' and assistants' take turns, a user's first: many chat templates know no other order.
         """
         end = self.items.index(before) if before is not None else len(self.items)
-        said = [item for item in self.items[:end] if item.author != "system" and _counts(item)]
-        fitting = _fitting(said, limit)
+        given = {item.call_id: item.text for item in self.items if item.author == "tool"}
+        said = [item for item in self.items[:end] if item.author != "system" and _counts(item, given)]
+        fitting = _fitting_with_tools(said, limit)
         messages: list[Message] = []
-        for item in fitting:
-            author: Literal["user", "assistant"] = "user" if item.author == "user" else "assistant"
-            text = item.text if item.text.strip() else UNSAID
-            if messages and messages[-1].author == author:
-                text = f"{messages.pop().text}\n{text}"
-            messages.append(Message(author, text))
+        for is_call, run in groupby(fitting, key=lambda item: item.name is not None):
+            if is_call:
+                _add_calls(messages, list(run), given)
+            else:
+                for item in run:
+                    _add_words(messages, item)
         if messages and messages[0].author == "assistant":
             messages.insert(0, Message("user", UNSAID if len(fitting) < len(said) else OPENING))
         return messages
+
+    def awaited(self) -> bool:
+        """Whether a tool has given something that no answer has followed."""
+        last = next((item for item in reversed(self.items) if item.author != "system"), None)
+        return last is not None and last.author == "tool"
 
     def unanswered(self) -> list[Item]:
         """What the person has said since the last answer, or the one in the making."""
@@ -122,8 +133,38 @@ class History:
         item.parts, item.text = kept, "".join(part.text for part in kept)
 
 
-def _counts(item: Item) -> bool:
-    return bool(item.text.strip()) or (item.author == "assistant" and item.status != "in_progress" and item.answered)
+def _counts(item: Item, given: Mapping[str | None, str]) -> bool:
+    """Whether a model is told of it. Of a call it is only together with what came of it."""
+    if item.name is not None:
+        return item.call_id in given
+    answered = item.author == "assistant" and item.status != "in_progress" and item.answered
+    return bool(item.text.strip()) or item.author == "tool" or answered
+
+
+def _add_words(messages: list[Message], item: Item) -> None:
+    if item.author == "tool":  # with its call
+        return
+    author: Literal["user", "assistant"] = "user" if item.author == "user" else "assistant"
+    text = item.text if item.text.strip() else UNSAID
+    if messages and messages[-1].author == author:
+        text = f"{messages.pop().text}\n{text}"
+    messages.append(Message(author, text))
+
+
+def _add_calls(messages: list[Message], items: Sequence[Item], given: Mapping[str | None, str]) -> None:
+    """Calls that were made together, and behind them what came of each: models know no other order."""
+    text = messages.pop().text if messages and messages[-1].author == "assistant" else ""
+    calls = [ToolCall(item.call_id or "", item.name or "", item.text) for item in items]
+    messages.append(Message("assistant", text, calls))
+    messages += [Message("tool", given[call.id], call_id=call.id) for call in calls]
+
+
+def _fitting_with_tools(items: list[Item], limit: int) -> list[Item]:
+    """The newest within the limit, and in any case the calls that wait to be answered, with what came of them."""
+    end = len(items)
+    while end and (items[end - 1].author == "tool" or items[end - 1].name is not None):
+        end -= 1
+    return _fitting(items[:end], limit) + items[end:]
 
 
 def question(items: Sequence[Item], limit: int) -> str:

@@ -36,10 +36,12 @@ def turn_request(
     return TurnRequest(
         account=conversation.account,
         turn=Question(
-            text=question(said, limit) if said else unasked,
+            text=question(said, limit) if said else None if history.awaited() else unasked,
             sound=transcripts.sound_of(said) or None if omni else None,
             personality=_personality(conversation, role, settings),
             history=history.messages(limit, said[0] if said else None),
+            tools=settings.tools,
+            max_tokens=settings.max_tokens,
         ),
         heard=partial(_all_heard, said, hearing, limit) if hearing else None,
         words=greeting or None,

@@ -16,6 +16,7 @@ from echod.conversation.turn import Modality
 from echod.errors import EchodError
 from echod.host.directories import create_private
 from echod.jobs.job import View
+from echod.speech.tools import Toolbox
 
 # Conversations nobody is connected to, and bytes of what was said last in them; the oldest go first.
 MAX_KEPT = 1000
@@ -33,6 +34,8 @@ class SessionSettings:
     language: str | None = None
     transcribe: bool = True
     detection: TurnDetection | None = field(default_factory=TurnDetection)
+    tools: Toolbox = field(default_factory=Toolbox)
+    max_tokens: int | None = None
     answers: bool = True  # what is said; if not, it is heard, and no more
     once: str = ""  # what one response is told to do beside
 

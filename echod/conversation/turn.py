@@ -33,6 +33,7 @@ from echod.speech.backend import Voice
 from echod.speech.calls import Calls, SpeechError
 from echod.speech.languages import language_of
 from echod.speech.sentences import Sentence, Sentences
+from echod.speech.tools import CallPiece, ToolCall
 from echod.speech.voices import find_voice
 
 log = logging.getLogger("echod.conversation")
@@ -81,7 +82,21 @@ class ClipDone(NamedTuple):
     job: Job
 
 
-Happening: TypeAlias = TextDelta | SoundDelta | ClipAdded | ClipProgressed | ClipDone
+class CallDelta(NamedTuple):
+    """More of what the reply calls for: the call as far as it is known, and what is new of its arguments."""
+
+    number: int
+    call: ToolCall
+    delta: str
+
+
+class CallDone(NamedTuple):
+    """A call is whole, for the reply is."""
+
+    number: int
+
+
+Happening: TypeAlias = TextDelta | SoundDelta | ClipAdded | ClipProgressed | ClipDone | CallDelta | CallDone
 
 
 @dataclass(kw_only=True)
@@ -134,6 +149,7 @@ class Turn:
     cut: bool = False  # the reply has no end, and its words stand
     text: str = ""
     apology: str = ""
+    called: dict[int, ToolCall] = field(default_factory=dict)
     _voice: Voice | None = None
     _language: str | None = None  # that the voice was found for
     _mute: bool = False
@@ -183,8 +199,13 @@ class Turn:
         try:
             async with aclosing(self._words()) as pieces:
                 async for piece in pieces:
-                    self.text += piece
-                    self._say(piece, cutter.feed(piece))
+                    if isinstance(piece, CallPiece):
+                        self._call(piece)
+                    else:
+                        self.text += piece
+                        self._say(piece, cutter.feed(piece))
+            for number in self.called:
+                self.tell(CallDone(number))
         except EchodError as error:
             broken = self._cut_short(error)
         self._say("", cutter.finish())
@@ -195,9 +216,19 @@ class Turn:
             self._say(self.apology, [*cutter.feed(self.apology), *cutter.finish()])
         self._sentences.put_nowait(None)
 
+    def _call(self, piece: CallPiece) -> None:
+        if self.timings.reply_first_token_ms is None:
+            self.timings.reply_first_token_ms = self._elapsed()
+        call = self.called.get(piece.number)
+        if call is None:
+            call = ToolCall(piece.id or f"call_{secrets.token_hex(10)}", piece.name)
+        call = msgspec.structs.replace(call, arguments=call.arguments + piece.arguments)
+        self.called[piece.number] = call
+        self.tell(CallDelta(piece.number, call, piece.arguments))
+
     def _cut_short(self, error: EchodError) -> EchodError | None:
         """What went wrong, unless the reply is but longer than it may be."""
-        if not isinstance(error, SpeechError) or error.kind != "length" or not self.text.strip():
+        if not isinstance(error, SpeechError) or error.kind != "length" or not (self.text.strip() or self.called):
             return error
         self.cut = True
         log.info("reply cut short: %s", error.reason, extra={"account": self.request.account})
@@ -211,7 +242,7 @@ class Turn:
         for sentence in sentences:
             self._sentences.put_nowait((sentence, not self.apology))
 
-    async def _words(self) -> AsyncGenerator[str, None]:
+    async def _words(self) -> AsyncGenerator[str | CallPiece, None]:
         request, turn = self.request, self.request.turn
         if request.words is not None:
             yield request.words
@@ -220,7 +251,7 @@ class Turn:
             text = await request.heard()
             self.timings.heard_ms = self._elapsed()
             turn = msgspec.structs.replace(turn, text=text)
-        if not (turn.text or turn.sound):
+        if not (turn.text or turn.sound or turn.of_tools):
             yield self._in_language(UNHEARD)
             return
         async with aclosing(self.calls.reply(turn, account=request.account, language=request.language)) as pieces:

@@ -1,7 +1,7 @@
 """What every speech backend does: three small async protocols, and how their calls fail.
 
     hear   pcm16, mono, HEAR_RATE in; a transcript out
-    reply  text or such sound in, with personality and history; text out, as it comes
+    reply  text or such sound in, with personality, history and tools; text and calls of tools out, as they come
     speak  text in, as it comes; pcm16, mono, SPEAK_RATE out, as it comes
 
 A backend makes one attempt and raises `Failure` and nothing else. It need not watch the clock: `attempts` does, and
@@ -19,6 +19,7 @@ from typing import Any, Literal, Protocol, TypeAlias
 import msgspec
 
 from echod.sound.pcm import HEAR_RATE, wav
+from echod.speech.tools import CallPiece, Toolbox, ToolCall
 
 Function: TypeAlias = Literal["hear", "reply", "speak"]
 Kind: TypeAlias = Literal[
@@ -88,10 +89,18 @@ class Voice(msgspec.Struct, frozen=True, order=True):
 
 
 class Message(msgspec.Struct, frozen=True):
-    """One side's words in a conversation."""
+    """One side's words in a conversation, and what a model called for; or what a tool gave, in answer to `call_id`."""
 
-    author: Literal["user", "assistant"]
+    author: Literal["user", "assistant", "tool"]
     text: str
+    calls: Sequence[ToolCall] = ()
+    call_id: str = ""
+
+    def chat(self) -> dict[str, Any]:
+        said: dict[str, Any] = {"role": self.author, "content": self.text}
+        if self.calls:
+            said["tool_calls"] = [call.chat() for call in self.calls]
+        return {**said, "tool_call_id": self.call_id} if self.author == "tool" else said
 
 
 class Question(msgspec.Struct, frozen=True, kw_only=True):
@@ -105,6 +114,12 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     personality: str = ""
     history: Sequence[Message] = ()
     max_tokens: int | None = None
+    tools: Toolbox = Toolbox()
+
+    @property
+    def of_tools(self) -> bool:
+        """Whether what tools gave is to be replied to, and nobody has said anything."""
+        return not self.text and self.sound is None and bool(self.history) and self.history[-1].author == "tool"
 
     @property
     def words(self) -> list[str]:
@@ -113,9 +128,11 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
 
     def messages(self, data_uri: str = "") -> list[dict[str, Any]]:
         """The conversation as chat completions have it, its sound behind what DashScope alone wants before base64."""
-        messages: list[dict[str, Any]] = [{"role": message.author, "content": message.text} for message in self.history]
+        messages = [message.chat() for message in self.history]
         if self.personality:
             messages.insert(0, {"role": "system", "content": self.personality})
+        if self.of_tools:
+            return messages
         if self.sound is None:
             return [*messages, {"role": "user", "content": self.text or ""}]
         audio = {"data": data_uri + b64encode(wav(self.sound, HEAR_RATE)).decode(), "format": "wav"}
@@ -146,6 +163,10 @@ class Backend(Protocol):
     name: str
     hears_turns: bool  # whether `reply` takes sound
 
+    def calls_tools(self, model: str) -> bool:
+        """Whether a model that replies knows what to do with tools. Loads nothing, calls nobody."""
+        return True
+
     async def lacks(self, function: Function, name: str) -> Failure | None:
         """What has to be installed for this function first: Failure("missing"), for people without a shell here.
 
@@ -168,7 +189,7 @@ class Backend(Protocol):
 
     async def hear(self, sound: bytes, call: Call) -> str: ...
 
-    def reply(self, turn: Question, call: Call) -> AsyncGenerator[str, None]: ...
+    def reply(self, turn: Question, call: Call) -> AsyncGenerator[str | CallPiece, None]: ...
 
     def speak(self, text: AsyncIterator[str], voice: Voice, call: Call) -> AsyncGenerator[bytes, None]: ...
 

@@ -23,6 +23,7 @@ from echod.speech.errors import SpeechError, code_of, lacking
 from echod.speech.script import Script
 from echod.speech.slots import Slots
 from echod.speech.thoughts import Thoughts
+from echod.speech.tools import CallPiece
 from echod.speech.usage import Usage
 
 __all__ = ["Calls", "SpeechError"]
@@ -71,25 +72,33 @@ class Calls:
         self._tell("heard", heard)
         return heard
 
-    async def reply(self, turn: Question, *, account: str, language: str | None = None) -> AsyncGenerator[str, None]:
-        """The words of a reply, as they come. Where it may not go on to its end, SpeechError "length" comes last."""
+    async def reply(
+        self, turn: Question, *, account: str, language: str | None = None
+    ) -> AsyncGenerator[str | CallPiece, None]:
+        """The words of a reply and its calls of tools, as they come.
+
+        Where it may not go on to its end, SpeechError "length" comes last.
+        """
         backend, said = self.backend("reply"), ""
         limit = self.settings.now.reply_tokens
         turn = msgspec.structs.replace(turn, max_tokens=min(turn.max_tokens or limit, limit))
 
-        async def attempt(call: Call) -> AsyncGenerator[str, None]:
+        async def attempt(call: Call) -> AsyncGenerator[str | CallPiece, None]:
             nonlocal said
-            thoughts = Thoughts()
+            thoughts, called = Thoughts(), False
             async with aclosing(backend.reply(turn, call)) as pieces:
                 async for piece in pieces:
                     call.alive()
-                    if words := thoughts.feed(piece):
+                    if isinstance(piece, CallPiece):
+                        called = True
+                        yield piece
+                    elif words := thoughts.feed(piece):
                         said += words
                         yield words
             if words := thoughts.finish():
                 said += words
                 yield words
-            if not said.strip():
+            if not (said.strip() or called):
                 raise Failure("protocol", "it is empty")
 
         run = self._run("reply", backend, self.model("reply"), account, attempt, language)
@@ -135,6 +144,14 @@ class Calls:
         if (backend := self.backends.get(voice.backend)) is None:
             raise SpeechError("upstream_tts", f"speak with {voice} failed: {lacking(voice.backend)}", "missing")
         return backend
+
+    @property
+    def calls_tools(self) -> bool:
+        """Whether who replies knows what to do with tools."""
+        try:
+            return self.backend("reply").calls_tools(self.model("reply"))
+        except SpeechError:  # told when something is to be replied
+            return False
 
     def model(self, function: Literal["hear", "reply"]) -> str:
         """The model in use for hearing or replying."""

@@ -71,7 +71,7 @@ async def _reply(calls: Calls) -> str:
     try:
         async with aclosing(calls.reply(Question(text=SENTENCE), account=ACCOUNT, language="en")) as pieces:
             async for piece in pieces:
-                said += piece
+                said += piece if isinstance(piece, str) else ""
     except SpeechError as error:
         if error.kind != "length" or not said:
             raise

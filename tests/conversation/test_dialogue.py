@@ -17,7 +17,7 @@ from echod.conversation.dialogue import Cause, Dialogue, Outcome
 from echod.conversation.ear import SECOND, Ear, TurnDetection
 from echod.conversation.history import Item
 from echod.conversation.store import Conversations, SessionSettings
-from echod.conversation.turn import Happening, Modality, TextDelta, Turn
+from echod.conversation.turn import Happening, TextDelta, Turn
 from echod.errors import EchodError
 from echod.jobs.desk import Desk
 from echod.journal import Journal
@@ -60,8 +60,14 @@ class Told:
     def heard(self, item: Item, seconds: float, heard: str | EchodError) -> None:
         self.tell("heard" if isinstance(heard, str) else f"unheard {heard.code}")
 
-    def answering(self, item: Item, previous: str | None, modality: Modality, metadata: Any) -> None:
+    def answering(self, item: Item, previous: str | None, settings: SessionSettings, metadata: Any) -> None:
         self.tell(f"answering {metadata or ''}".strip())
+
+    def calling(self, item: Item, previous: str | None) -> None:
+        self.tell(f"calling {item.name}")
+
+    def called(self, item: Item, delta: str | None) -> None:
+        self.tell(delta if delta is not None else f"called {item.text}")
 
     def happened(self, happening: Happening) -> None:
         self.tell(happening.delta if isinstance(happening, TextDelta) else "sound")

@@ -28,7 +28,7 @@ class Bench:
 
     async def reply(self) -> list[str]:
         async with aclosing(self.calls.reply(Question(text="hi"), account="a")) as pieces:
-            return [piece async for piece in pieces]
+            return [str(piece) async for piece in pieces]
 
     async def speak(self, text: str | AsyncIterator[str] = "words") -> bytes:
         async with aclosing(self.calls.speak(text, VOICE, account="a")) as pieces:

@@ -18,7 +18,7 @@ async def use(backend: OpenAI, function: Function, failure: str = "") -> str:
         case "hear":
             return await backend.hear(SECOND, call)
         case "reply":
-            return "".join([piece async for piece in backend.reply(Question(text=TEXT), call)])
+            return "".join([str(piece) async for piece in backend.reply(Question(text=TEXT), call)])
         case "speak":
             voice = Voice("openai", call.model, "alloy")
             return words_in(b"".join([piece async for piece in backend.speak(words(TEXT), voice, call)]))

@@ -9,6 +9,7 @@ import pytest
 
 from echod.speech.backend import Call, Failure, Message, Question
 from echod.speech.dashscope.backend import DashScope
+from echod.speech.tools import CallPiece, Tool, Toolbox, ToolCall
 from tests.drivers.dashscope import CHAT, TASKS, VOICE, captured, comparable, spoken
 from tests.making.speech import SECOND, words
 from tests.stand_ins.dashscope_answers import THOUGHTS, sound_of, words_in
@@ -46,7 +47,7 @@ async def test_replies_to_sound(dashscope: DashScope, dashscope_server: DashScop
         history=[Message("user", "Good evening."), Message("assistant", "Welcome, stranger.")],
     )
     call = reply_call()
-    pieces = [piece async for piece in dashscope.reply(turn, call)]
+    pieces = [str(piece) async for piece in dashscope.reply(turn, call)]
     assert "".join(pieces) == "16000 samples at 16000. You said: Answer the speaker."
     assert len(pieces) > 2
     assert comparable(dashscope_server.frames) == captured("reply")
@@ -56,16 +57,34 @@ async def test_replies_to_sound(dashscope: DashScope, dashscope_server: DashScop
 async def test_replies_to_text(dashscope: DashScope, dashscope_server: DashScopeServer) -> None:
     """Words alone go as plain text, and an absent personality is not sent."""
     assert (
-        "".join([piece async for piece in dashscope.reply(Question(text="Hello?"), reply_call())]) == "You said: Hello?"
+        "".join([str(piece) async for piece in dashscope.reply(Question(text="Hello?"), reply_call())])
+        == "You said: Hello?"
     )
     assert dashscope_server.sent(CHAT)[0]["messages"] == [{"role": "user", "content": "Hello?"}]
+
+
+async def test_calls_for_functions(dashscope: DashScope, dashscope_server: DashScopeServer) -> None:
+    """Tools go along, and calls of several at once come in pieces."""
+    called = ToolCall("call_0", "weather", "{}")
+    history = [Message("assistant", "", [called]), Message("tool", "rain", call_id="call_0")]
+    turn = Question(history=history, tools=Toolbox([Tool("weather"), Tool("time")]))
+    pieces = [piece async for piece in dashscope.reply(turn, Call(model="qwen3.5-omni-flash@calls"))]
+    calls = [piece for piece in pieces if isinstance(piece, CallPiece)]
+    assert [(each.number, each.name, each.id) for each in calls if each.name] == [
+        (0, "weather", "call_1"), (1, "time", "call_2"),
+    ]  # fmt: skip
+    arguments = ["".join(each.arguments for each in calls if each.number == number) for number in (0, 1)]
+    assert arguments == ['{"place": "Paris"}', "{}"]
+    asked = dashscope_server.requests[-1].json
+    assert [tool["function"]["name"] for tool in asked["tools"]] == ["weather", "time"]
+    assert asked["tool_choice"] == "auto" and asked["messages"] == [message.chat() for message in history]
 
 
 async def test_thinking_is_no_silence(dashscope: DashScope) -> None:
     """Whatever the server sends while it thinks says that it is alive."""
     signs: list[None] = []
     call = Call(model="qwen3.5-omni-flash@thinks", alive=lambda: signs.append(None))
-    assert "".join([piece async for piece in dashscope.reply(Question(text="Hello?"), call)]) == "You said: Hello?"
+    assert "".join([str(piece) async for piece in dashscope.reply(Question(text="Hello?"), call)]) == "You said: Hello?"
     assert len(signs) > THOUGHTS
 
 
@@ -86,7 +105,7 @@ async def test_thinking_is_off(
     modalities: list[str] | None,
 ) -> None:
     """Models that think by default are told not to, and only those with other modalities are asked for text."""
-    assert [piece async for piece in dashscope.reply(Question(text="Hello?"), Call(model=model))]
+    assert [str(piece) async for piece in dashscope.reply(Question(text="Hello?"), Call(model=model))]
     sent = dashscope_server.sent(CHAT)[0]
     assert (sent.get("enable_thinking"), sent.get("modalities")) == (thinking, modalities)
 
@@ -96,7 +115,7 @@ async def test_a_reply_cut_for_length(dashscope: DashScope, dashscope_server: Da
     said, turn = list[str](), Question(text="Hello?", max_tokens=20)
     with pytest.raises(Failure, match="stopped at 20 tokens") as cut:
         async for piece in dashscope.reply(turn, Call(model="qwen3.5-omni-flash@length")):
-            said.append(piece)
+            said.append(str(piece))
     assert ("".join(said), cut.value.kind) == ("You said: Hello?", "length")
     assert dashscope_server.requests[-1].json["max_tokens"] == 20
 
@@ -162,7 +181,7 @@ async def test_fifty_at_once(dashscope: DashScope, dashscope_server: DashScopeSe
     """Fifty parallel calls of each function get each its own answer."""
 
     async def replied(text: str) -> str:
-        return "".join([piece async for piece in dashscope.reply(Question(text=text), reply_call())])
+        return "".join([str(piece) async for piece in dashscope.reply(Question(text=text), reply_call())])
 
     calls = range(50)
     heard, said, sound = await asyncio.gather(

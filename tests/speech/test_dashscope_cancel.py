@@ -79,7 +79,7 @@ async def speak_while_text_waits(backend: DashScope, coming: Coming) -> None:
         coming.release()
 
 
-def silent_reply(backend: DashScope, failure: str) -> AsyncGenerator[str, None]:
+def silent_reply(backend: DashScope, failure: str) -> AsyncGenerator[object, None]:
     return backend.reply(Question(text="Who goes there?"), Call(model=f"qwen3.5-omni-flash@{failure}"))
 
 

@@ -41,7 +41,7 @@ class Service:
                 return await calls.hear(SECOND, account="a")
             case "reply":
                 assert isinstance(text, str)
-                return "".join([piece async for piece in calls.reply(Question(text=text), account="a")])
+                return "".join([str(piece) async for piece in calls.reply(Question(text=text), account="a")])
             case "speak":
                 return words_in(b"".join([piece async for piece in calls.speak(text, self.voice, account="a")]))
 

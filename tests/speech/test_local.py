@@ -17,6 +17,7 @@ from echod.sound.pcm import HEAR_RATE, SPEAK_RATE
 from echod.sound.resample import Resampler
 from echod.speech.backend import Call, Failure, Message, Question, Voice
 from echod.speech.local.backend import Local
+from echod.speech.tools import CallPiece, Tool, Toolbox, ToolCall
 from tests.stand_ins.tiny_chat import write_chat_model
 
 ENGLISH = Voice("local", "espeak-ng", "en-us")
@@ -97,7 +98,7 @@ async def test_replies(local: Local, tmp_path: Path) -> None:
     call = Call(model="chat")
     history = [Message("user", "a b"), Message("assistant", "c")]
     turn = Question(text="d", personality="e f", history=history)
-    assert [piece async for piece in local.reply(turn, call)] == ["hello", " there", " friend"]
+    assert [str(piece) async for piece in local.reply(turn, call)] == ["hello", " there", " friend"]
     asked = "<system> e f <end> <user> a b <end> <assistant> c <end> <user> d <end> <assistant>"
     assert call.usage == {"input_tokens": len(asked.split()), "output_tokens": 4}
 
@@ -108,15 +109,37 @@ async def test_replies(local: Local, tmp_path: Path) -> None:
     assert failure.value.kind == "missing"
 
 
+async def test_a_model_with_tools(local: Local, tmp_path: Path) -> None:
+    """A model whose template says how is told of tools, and its calls are read out of what it writes."""
+    words = ["Look:", "<tool_call>", '{"name":', '"weather",', '"arguments":', '{"place":1}}', "</tool_call>"]
+    write_chat_model(tmp_path / "chat", words)
+    assert not local.calls_tools("chat") and not local.calls_tools("scripted")
+    template = tmp_path / "chat" / "chat_template.jinja"
+    tools = "{% for each in tools or [] %}{{ each.function.name }} <tool_call> {% endfor %}"
+    arguments = (
+        "{% for m in messages %}{% for c in m.tool_calls or [] %}{{ c.function.arguments.a }} {% endfor %}{% endfor %}"
+    )
+    template.write_text(tools + arguments + template.read_text())
+    assert local.calls_tools("chat")
+    history = [Message("assistant", "", [ToolCall("c", "f", '{"a": 1}')]), Message("tool", "2", call_id="c")]
+    call = Call(model="chat")
+    turn = Question(history=history, tools=Toolbox([Tool("weather")]))
+    pieces = [piece async for piece in local.reply(turn, call)]
+    assert "".join(piece for piece in pieces if isinstance(piece, str)).strip() == "Look:"
+    assert pieces[-1] == CallPiece(0, '{"place": 1}', "weather")
+    asked = "weather <tool_call> 1 <assistant> <end> <tool> 2 <end> <assistant>"
+    assert call.usage["input_tokens"] == len(asked.split())
+
+
 async def test_scripted_reply(local: Local, no_mind: None) -> None:
     """Without a language model the reply says so and repeats what was said, in Chinese where that was; in pieces."""
     model = local.default_model("reply")
     assert model == "scripted"
     await local.ready("reply", model)
-    pieces = [piece async for piece in local.reply(Question(text="Is it late?"), Call(model=model))]
+    pieces = [str(piece) async for piece in local.reply(Question(text="Is it late?"), Call(model=model))]
     assert "".join(pieces) == "This is a scripted reply: no language model is set up. You said: Is it late?"
     assert len(pieces) > 10
-    chinese = "".join([piece async for piece in local.reply(Question(text="你好"), Call(model=model))])
+    chinese = "".join([str(piece) async for piece in local.reply(Question(text="你好"), Call(model=model))])
     assert "没有设置语言模型" in chinese
     assert chinese.endswith("你好")
     assert local._models.pid is None

@@ -33,7 +33,7 @@ async def box(tmp_path: Path) -> AsyncIterator[Local]:
 async def answer(box: Local, said: str, model: str = SMOLLM) -> tuple[str, Call]:
     call = Call(model=model)
     turn = Question(text=said, personality="You are Ada, a flight instructor.")
-    return "".join([piece async for piece in box.reply(turn, call)]), call
+    return "".join([str(piece) async for piece in box.reply(turn, call)]), call
 
 
 def sentences(text: str) -> int:

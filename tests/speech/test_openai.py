@@ -16,6 +16,7 @@ from echod.host.secret import Secret
 from echod.sound.pcm import SPEAK_RATE
 from echod.speech.backend import Call, Failure, Message, Question, Voice
 from echod.speech.openai.backend import OpenAI
+from echod.speech.tools import CallPiece, Tool, Toolbox, ToolCall
 from tests.making.speech import SECOND, words
 from tests.stand_ins.dashscope_answers import SAMPLES, THOUGHTS, sound_of, words_in
 from tests.stand_ins.openai_server import KEY, OpenAIServer
@@ -25,7 +26,7 @@ VOICE = Voice("openai", "tts-1", "alloy")
 
 
 async def replied(backend: OpenAI, turn: Question, model: str = "chat", call: Call | None = None) -> list[str]:
-    return [piece async for piece in backend.reply(turn, call or Call(model=model))]
+    return [str(piece) async for piece in backend.reply(turn, call or Call(model=model))]
 
 
 async def spoken(backend: OpenAI, *text: str, model: str = "tts-1", call: Call | None = None) -> list[bytes]:
@@ -123,8 +124,42 @@ async def test_a_reply_cut_for_length(openai: OpenAI) -> None:
     said, turn = list[str](), Question(text="Hello?", max_tokens=20)
     with pytest.raises(Failure, match="stopped at 20 tokens") as cut:
         async for piece in openai.reply(turn, Call(model="chat@length")):
-            said.append(piece)
+            said.append(str(piece))
     assert ("".join(said), cut.value.kind) == ("You said: Hello?", "length")
+
+
+@pytest.mark.parametrize("how", ["calls", "uncounted"])
+async def test_calls_for_functions(openai: OpenAI, openai_server: OpenAIServer, how: str) -> None:
+    """Tools go along, and calls of several at once come in pieces, or whole from servers that do not count them."""
+    box = Toolbox([Tool("weather", "Somewhere.", {"type": "object"}), Tool("time")], "required", parallel=True)
+    called = ToolCall("call_0", "weather", "{}")
+    history = [Message("assistant", "", [called]), Message("tool", "rain", call_id="call_0")]
+    turn = Question(history=history, tools=box)
+    pieces = [piece async for piece in openai.reply(turn, Call(model=f"chat@{how}"))]
+    calls = [piece for piece in pieces if isinstance(piece, CallPiece)]
+    assert [(each.number, each.name, each.id) for each in calls if each.name] == (
+        [(0, "weather", "call_1"), (1, "time", "call_2")] if how == "calls" else [(0, "weather", ""), (1, "time", "")]
+    )
+    arguments = ["".join(each.arguments for each in calls if each.number == number) for number in (0, 1)]
+    assert arguments == ['{"place": "Paris"}', "{}"]
+    asked = openai_server.requests[-1].json
+    assert asked["tools"] == [
+        {
+            "type": "function",
+            "function": {"name": "weather", "description": "Somewhere.", "parameters": {"type": "object"}},
+        },
+        {"type": "function", "function": {"name": "time"}},
+    ]
+    assert (asked["tool_choice"], asked["parallel_tool_calls"]) == ("required", True)
+    function = {"name": "weather", "arguments": "{}"}
+    assert asked["messages"] == [
+        {
+            "role": "assistant",
+            "content": "",
+            "tool_calls": [{"id": "call_0", "type": "function", "function": function}],
+        },
+        {"role": "tool", "content": "rain", "tool_call_id": "call_0"},
+    ]
 
 
 async def test_most_tokens(openai: OpenAI, openai_server: OpenAIServer) -> None:
@@ -141,7 +176,7 @@ async def test_thinking_is_no_silence(openai: OpenAI) -> None:
     """Whatever the server sends while it thinks says that it is alive."""
     signs: list[None] = []
     call = Call(model="chat@thinks", alive=lambda: signs.append(None))
-    assert "".join([piece async for piece in openai.reply(Question(text="Hello?"), call)]) == "You said: Hello?"
+    assert "".join([str(piece) async for piece in openai.reply(Question(text="Hello?"), call)]) == "You said: Hello?"
     assert len(signs) > THOUGHTS
 
 

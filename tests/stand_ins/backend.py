@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 from echod.speech.backend import Backend, Call, Failure, Function, Question, Voice
+from echod.speech.tools import CallPiece
 
-Attempt: TypeAlias = Callable[[Call, AsyncIterator[str]], AsyncGenerator[str | bytes, None]]
+Given: TypeAlias = str | bytes | CallPiece
+Attempt: TypeAlias = Callable[[Call, AsyncIterator[str]], AsyncGenerator[Any, None]]  # of what is Given
 
 VOICE = Voice("scripted", "model-s", "anna")
 
@@ -18,6 +20,7 @@ class Scripted(Backend):
 
     name = "scripted"
     hears_turns = True
+    handy = True  # it knows what to do with tools
 
     def __init__(self, *attempts: Attempt) -> None:
         self.attempts = list(attempts)
@@ -46,10 +49,13 @@ class Scripted(Backend):
     async def hear(self, sound: bytes, call: Call) -> str:
         return "".join([str(piece) async for piece in self._attempt(call, _nothing())])
 
-    async def reply(self, turn: Question, call: Call) -> AsyncGenerator[str, None]:
+    def calls_tools(self, model: str) -> bool:
+        return self.handy
+
+    async def reply(self, turn: Question, call: Call) -> AsyncGenerator[str | CallPiece, None]:
         self.turns.append(turn)
         async for piece in self._attempt(call, _once(turn.text or "")):
-            assert isinstance(piece, str)
+            assert not isinstance(piece, bytes)
             yield piece
 
     async def speak(self, text: AsyncIterator[str], voice: Voice, call: Call) -> AsyncGenerator[bytes, None]:
@@ -57,7 +63,7 @@ class Scripted(Backend):
             assert isinstance(piece, bytes)
             yield piece
 
-    async def _attempt(self, call: Call, text: AsyncIterator[str]) -> AsyncGenerator[str | bytes, None]:
+    async def _attempt(self, call: Call, text: AsyncIterator[str]) -> AsyncGenerator[Given, None]:
         self.calls.append(call)
         attempt = self.attempts.pop(0)
         self.running += 1
@@ -90,7 +96,7 @@ class Willing(Scripted):
     async def hear(self, sound: bytes, call: Call) -> str:
         return "words"
 
-    async def reply(self, turn: Question, call: Call) -> AsyncGenerator[str, None]:
+    async def reply(self, turn: Question, call: Call) -> AsyncGenerator[str | CallPiece, None]:
         yield "Fine. "
 
     async def speak(self, text: AsyncIterator[str], voice: Voice, call: Call) -> AsyncGenerator[bytes, None]:
@@ -107,10 +113,10 @@ async def _nothing() -> AsyncGenerator[str, None]:
     yield
 
 
-def gives(*pieces: str | bytes) -> Attempt:
+def gives(*pieces: Given) -> Attempt:
     """An attempt that reads the text to its end, then gives these."""
 
-    async def attempt(call: Call, text: AsyncIterator[str]) -> AsyncGenerator[str | bytes, None]:
+    async def attempt(call: Call, text: AsyncIterator[str]) -> AsyncGenerator[Given, None]:
         async for _ in text:
             pass
         for piece in pieces:
@@ -119,10 +125,10 @@ def gives(*pieces: str | bytes) -> Attempt:
     return attempt
 
 
-def fails(failure: Exception, *before: str | bytes) -> Attempt:
+def fails(failure: Exception, *before: Given) -> Attempt:
     """An attempt that raises, after these pieces."""
 
-    async def attempt(call: Call, text: AsyncIterator[str]) -> AsyncGenerator[str | bytes, None]:
+    async def attempt(call: Call, text: AsyncIterator[str]) -> AsyncGenerator[Given, None]:
         for piece in before:
             yield piece
         raise failure

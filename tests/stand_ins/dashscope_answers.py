@@ -79,6 +79,23 @@ def _told(part: dict[str, Any]) -> str:
         return f"{file.getnframes()} samples at {file.getframerate()}."
 
 
+def _call(arguments: str, **more: Any) -> dict[str, Any]:
+    """A piece of one; with a name it is the first."""
+    name = {"name": more.pop("name")} if "name" in more else {}
+    return {**more, "function": {**name, "arguments": arguments}}
+
+
+TOOL_CALLS: dict[str, list[list[dict[str, Any]]]] = {
+    "calls": [
+        [_call("", index=0, id="call_1", type="function", name="weather")],
+        [_call('{"place":', index=0), _call("", index=1, id="call_2", type="function", name="time")],
+        [_call(' "Paris"}', index=0)],
+        [_call("{}", index=1)],
+    ],
+    "uncounted": [[_call('{"place": "Paris"}', name="weather"), _call("{}", name="time")]],
+}
+
+
 def completion(model: str, answer: str, failure: str) -> dict[str, Any]:
     """An answer in one; `failure` as in `chunks`, or "nochoice"."""
     message = {"role": "assistant", "content": answer}
@@ -91,7 +108,7 @@ def completion(model: str, answer: str, failure: str) -> dict[str, Any]:
 def chunks(model: str, answer: str, failure: str) -> Iterator[dict[str, Any]]:
     """An answer in pieces: "eof" leaves its end out, "length" and "filtered" say that it was cut, and why.
 
-    "thinks" says so before.
+    "thinks" says so before. "calls" calls for two functions at once, "uncounted" as servers do that send each whole.
     """
 
     def chunk(choices: list[dict[str, Any]], **more: Any) -> dict[str, Any]:
@@ -101,13 +118,16 @@ def chunks(model: str, answer: str, failure: str) -> Iterator[dict[str, Any]]:
         yield chunk([{"index": 0, "delta": {"content": "", "reasoning_content": "Hm."}, "finish_reason": None}])
     for start in range(0, len(answer), 6):
         yield chunk([{"index": 0, "delta": {"content": answer[start : start + 6]}, "finish_reason": None}])
+    for calls in TOOL_CALLS.get(failure, ()):
+        yield chunk([{"index": 0, "delta": {"tool_calls": calls}, "finish_reason": None}])
     if failure != "eof":
         yield chunk([{"index": 0, "delta": {"content": ""}, "finish_reason": _finish_reason(failure)}])
         yield chunk([], usage=USAGE)
 
 
 def _finish_reason(failure: str) -> str | None:
-    return {"length": "length", "filtered": "content_filter", "eof": None}.get(failure, "stop")
+    reasons = {"length": "length", "filtered": "content_filter", "eof": None, "calls": "tool_calls"}
+    return reasons.get(failure, "stop")
 
 
 def native_completion(answer: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any
 from echod.conversation.dialogue import Cause, Dialogue, Outcome
 from echod.conversation.history import Item
 from echod.conversation.store import Conversation, SessionSettings
-from echod.conversation.turn import Happening, Modality, Turn
+from echod.conversation.turn import Happening, Turn
 from echod.errors import EchodError, invalid
 from echod.roles.role import Role
 from echod.server.realtime.item_object import item_object, read_item
@@ -19,6 +19,7 @@ from echod.server.realtime.response import Response, Send
 from echod.server.realtime.session_object import PRESETS, changed, of_response, session_object
 from echod.server.refusals import body
 from echod.server.services import Addresses, Services
+from echod.speech.tools import Toolbox
 from echod.speech.voices import find_voice
 
 MAX_MS = 86_400_000  # a day: more than any answer takes, and no number too large to divide
@@ -79,11 +80,16 @@ class Session:
 
     async def _update(self, event: dict[str, Any]) -> None:
         settings = changed(self.conversation.settings, event.get("session"))
-        await self._dialogue.change(await self._with_known_voice(settings))
+        await self._dialogue.change(await self._possible(settings))
         self.send("session.updated", session=self._object())
 
-    async def _with_known_voice(self, settings: SessionSettings) -> SessionSettings:
-        """In the place of a preset voice of OpenAI's that nobody here has is the one that was to speak anyway."""
+    async def _possible(self, settings: SessionSettings) -> SessionSettings:
+        """As far as it can be had here, which is shown: for tools somebody must reply who knows what to do with them.
+
+        In the place of a preset voice of OpenAI's that nobody here has is the one that was to speak anyway.
+        """
+        if settings.tools.tools and not self.services.calls.calls_tools:
+            settings = replace(settings, tools=Toolbox())
         if settings.voice in PRESETS:
             try:
                 await find_voice(self.services.calls, settings.voice)
@@ -141,7 +147,7 @@ class Session:
     async def _create_response(self, event: dict[str, Any]) -> None:
         given = event.get("response") or {}
         settings = of_response(self.conversation.settings, given)
-        await self._dialogue.answer(await self._with_known_voice(settings), given.get("metadata"))
+        await self._dialogue.answer(await self._possible(settings), given.get("metadata"))
 
     async def _cancel(self, event: dict[str, Any]) -> None:
         last = self._response.id if self._response else ""
@@ -178,9 +184,17 @@ class Session:
             usage = {"type": "duration", "seconds": seconds}
             self.send(f"{kind}.completed", **told, transcript=heard, usage=usage)
 
-    def answering(self, item: Item, previous: str | None, modality: Modality, metadata: Any) -> None:
-        self._response = Response(self.send, item, previous, modality, self.conversation.id, self.addresses, metadata)
+    def answering(self, item: Item, previous: str | None, settings: SessionSettings, metadata: Any) -> None:
+        self._response = Response(self.send, item, previous, settings, self.conversation.id, self.addresses, metadata)
         self._response.begin()
+
+    def calling(self, item: Item, previous: str | None) -> None:
+        assert self._response is not None
+        self._response.begin_call(item, previous)
+
+    def called(self, item: Item, delta: str | None) -> None:
+        assert self._response is not None
+        self._response.tell_call(item, delta)
 
     def happened(self, happening: Happening) -> None:
         assert self._response is not None

@@ -6,10 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
+import msgspec
+
 from echod.conversation.ear import INPUT_RATE, SILENCE, TurnDetection
 from echod.conversation.store import Conversation, SessionSettings
 from echod.errors import invalid
 from echod.jobs.options import check_view
+from echod.server.realtime.tools import OF_TOOLS
 from echod.sound.pcm import SPEAK_RATE
 
 MAX_INSTRUCTIONS = 20_000  # characters
@@ -17,8 +20,8 @@ CONVERSATION, TRANSCRIPTION = "realtime", "transcription"  # types of sessions
 MODALITIES = ("text", "audio", "video")
 
 # What stock clients may send along and what changes nothing here.
-IGNORED = ("type", "object", "id", "model", "include", "max_output_tokens", "parallel_tool_calls", "tracing",
-           "truncation", "tool_choice", "prompt", "reasoning", "expires_at", "client_secret")  # fmt: skip
+IGNORED = ("type", "object", "id", "model", "include", "tracing",
+           "truncation", "prompt", "reasoning", "expires_at", "client_secret")  # fmt: skip
 
 
 # OpenAI's voices, which its clients name by default.
@@ -47,7 +50,9 @@ def session_object(conversation: Conversation, model: str, voice: str | None) ->
             "output": {"format": {"type": "audio/pcm", "rate": SPEAK_RATE}, "voice": settings.voice or voice},
         },
         "video": {"view": settings.view},
-        "tools": [],
+        "tools": [{"type": "function", **msgspec.structs.asdict(tool)} for tool in settings.tools.tools],
+        "tool_choice": _shown_choice(settings.tools.choice),
+        "max_output_tokens": settings.max_tokens or "inf",
     }
 
 
@@ -67,7 +72,7 @@ def changed(settings: SessionSettings, session: Any) -> SessionSettings:
         raise invalid(f"session.type = {session['type']!r}: {told}", "session.type")
     return _apply(settings, session, "session", {
         "output_modalities": _modalities, "instructions": _instructions, "audio": _audio, "video": _video,
-        "tools": _no_tools,
+        **OF_TOOLS,
     })  # fmt: skip
 
 
@@ -75,9 +80,13 @@ def of_response(settings: SessionSettings, response: Any) -> SessionSettings:
     """The settings for one response, as far as a response.create asks for others; its instructions come on top."""
     return _apply(settings, response, "response", {
         "output_modalities": _modalities, "instructions": _more_instructions, "audio": _audio, "video": _video,
-        "tools": _no_tools, "conversation": _in_this_conversation, "input": _no_input,
+        **OF_TOOLS, "conversation": _in_this_conversation, "input": _no_input,
         "metadata": lambda settings, value, name: settings,
     })  # fmt: skip
+
+
+def _shown_choice(choice: str | Mapping[str, Any]) -> Any:
+    return choice if isinstance(choice, str) else {"type": "function", **choice["function"]}
 
 
 Change = Callable[[SessionSettings, Any, str], SessionSettings]
@@ -118,12 +127,6 @@ def _in_this_conversation(settings: SessionSettings, value: Any, name: str) -> S
 def _no_input(settings: SessionSettings, value: Any, name: str) -> SessionSettings:
     if value is not None:
         raise invalid(f"{name} is not supported here: create items first, and leave it out", name)
-    return settings
-
-
-def _no_tools(settings: SessionSettings, value: Any, name: str) -> SessionSettings:
-    if value:
-        raise invalid(f"{name}: roles here have no tools; leave it out", name)
     return settings
 
 
@@ -190,7 +193,7 @@ def _detection(settings: SessionSettings, value: Any, name: str) -> SessionSetti
     given, before = dict(_object(value, name)), settings.detection or TurnDetection()
     was = "semantic_vad" if before.eagerness else "server_vad"
     kind = given.pop("type", was)
-    if kind not in FIELDS:
+    if not isinstance(kind, str) or kind not in FIELDS:
         raise invalid(f"{name}.type = {kind!r}: {' and '.join(FIELDS)} are known, null is push-to-talk", f"{name}.type")
     given.pop("idle_timeout_ms", None)
     given = {key: each for key, each in given.items() if each is not None}
@@ -208,7 +211,7 @@ def _check_detection(key: str, value: Any, name: str) -> None:
         if not isinstance(value, bool):
             raise invalid(f"{name} = {value!r}: it must be true or false", name)
     elif key == "eagerness":
-        if value not in SILENCE:
+        if not isinstance(value, str) or value not in SILENCE:
             raise invalid(f"{name} = {value!r}: it must be one of {', '.join(SILENCE)}", name)
     else:
         low, high = RANGES[key]

@@ -27,6 +27,7 @@ from echod.speech.backend import USAGE, Backend, Call, Failure, Question, Voice
 from echod.speech.dashscope.errors import explained
 from echod.speech.dashscope.tts import Synthesis, Wire
 from echod.speech.remote.client import Clients, OneCall
+from echod.speech.tools import CallPiece, pieces_of
 
 MODELS = {"hear": "qwen3-asr-flash", "reply": "qwen3.5-omni-flash"}
 VOICES = (
@@ -94,7 +95,7 @@ class DashScope(Backend):
                 _check(choice.finish_reason)
                 return str(choice.message.content or "")
 
-    async def reply(self, turn: Question, call: Call) -> AsyncGenerator[str, None]:
+    async def reply(self, turn: Question, call: Call) -> AsyncGenerator[str | CallPiece, None]:
         parameters: dict[str, Any] = {"modalities": ["text"]} if "omni" in call.model else {}
         if call.model.startswith(THINKING):
             parameters["enable_thinking"] = False
@@ -102,7 +103,8 @@ class DashScope(Backend):
             parameters["max_tokens"] = turn.max_tokens
         messages = turn.messages("data:;base64,")
         request = {"model": call.model, "messages": messages, "stream": True, "parameters": parameters}
-        finish_reason = None
+        request |= turn.tools.chat()
+        finish_reason, begun = None, 0
         with explained(call, turn.words):
             asked = self._chats.asked(lambda chat: chat.create(**request))
             async with asked as stream, aclosing(aiter(stream)) as chunks:
@@ -113,6 +115,10 @@ class DashScope(Backend):
                         finish_reason = choice.finish_reason or finish_reason
                         if choice.delta.content:
                             yield choice.delta.content
+                        calls = [each.model_dump() for each in choice.delta.tool_calls or ()]
+                        for piece in pieces_of(calls, begun):
+                            begun = max(begun, piece.number + 1)
+                            yield piece
             _check(finish_reason)
         if finish_reason == "length":
             raise Failure("length", f"the model stopped at {turn.max_tokens or 'its most'} tokens")
@@ -172,5 +178,5 @@ def _check(finish_reason: str | None) -> None:
     """The SDK takes an answer that breaks off for a whole one."""
     if finish_reason == "content_filter":
         raise Failure("moderated", "the server withheld the answer: content_filter")
-    if finish_reason not in ("stop", "length"):
+    if finish_reason not in ("stop", "length", "tool_calls"):
         raise Failure("protocol", "the server's answer ended too early", f"finish_reason {finish_reason!r}")

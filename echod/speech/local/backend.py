@@ -19,10 +19,12 @@ from echod.speech.local.messages import Hear, Reply
 from echod.speech.local.models import Models
 from echod.speech.local.smollm import INSTALL_READER, INSTALL_SMOLLM, SMOLLM, has_reader, smollm_file
 from echod.speech.local.voices import Voices
+from echod.speech.tools import CallPiece, TaggedCalls
 
 SCRIPTED = "scripted"
 # What people put there themselves, the newest first, comes before EchoMimic's, the smallest of all.
 WHISPER = ("whisper*.pt", "audio_processor/whisper_tiny.pt")
+TEMPLATES, TAG = ("chat_template.jinja", "tokenizer_config.json"), "<tool_call>"
 WHISPER_NAME = "whisper.pt"  # where there is none yet
 PULL_WHISPER = "echod weights pull whisper:base"
 
@@ -68,17 +70,31 @@ class Local(Backend):
         async with aclosing(self._models.ask(work, call)) as pieces:
             return "".join([piece async for piece in pieces])
 
-    async def reply(self, turn: Question, call: Call) -> AsyncGenerator[str, None]:
+    def calls_tools(self, model: str) -> bool:
+        """Where its chat template says how, in the way that is read here."""
+        if model in (SCRIPTED, SMOLLM):
+            return False
+        return any(TAG in (self._path(model) / name).read_text("utf-8") for name in self._templates(model))
+
+    def _templates(self, model: str) -> list[str]:
+        return [name for name in TEMPLATES if (self._path(model) / name).is_file()]
+
+    async def reply(self, turn: Question, call: Call) -> AsyncGenerator[str | CallPiece, None]:
         if call.model == SCRIPTED:
-            for piece in _scripted(turn.text or ""):
+            for words in _scripted(turn.text or ""):
                 await asyncio.sleep(0)
-                yield piece
+                yield words
             return
         limit = {} if turn.max_tokens is None else {"max_tokens": turn.max_tokens}
-        work = Reply(self._chat_model(call.model), turn.messages(), **limit, small=call.model == SMOLLM)
+        tools = [tool.chat() for tool in turn.tools.tools] if turn.tools and self.calls_tools(call.model) else None
+        work = Reply(self._chat_model(call.model), turn.messages(), **limit, tools=tools, small=call.model == SMOLLM)
+        tagged = TaggedCalls()
         async with aclosing(self._models.ask(work, call)) as pieces:
             async for piece in pieces:
-                yield piece
+                for each in tagged.feed(piece) if tools else (piece,):
+                    yield each
+        for each in tagged.finish():
+            yield each
 
     def speak(self, text: AsyncIterator[str], voice: Voice, call: Call) -> AsyncGenerator[bytes, None]:
         return self._voices.speak(text, voice, call)

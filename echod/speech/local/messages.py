@@ -7,7 +7,7 @@ every answer to it carries that number. Several requests may be under way.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 
@@ -32,8 +32,9 @@ class Reply(msgspec.Struct, frozen=True, tag=True):
     """
 
     model: Path
-    messages: list[dict[str, str]] | None = None
+    messages: list[dict[str, Any]] | None = None
     max_tokens: int = 1024
+    tools: list[dict[str, Any]] | None = None
     small: bool = False
 
 

@@ -6,12 +6,13 @@ What is not wanted any more ends before its model's next token, a sentence befor
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -182,7 +183,8 @@ def reply(asked: Pending, work: Reply) -> dict[str, float]:
     from transformers import TextStreamer
 
     prompt = tokenizer.apply_chat_template(
-        work.messages,
+        [_with_arguments(message) for message in work.messages],
+        tools=work.tools,
         add_generation_prompt=True,
         enable_thinking=False,  # nobody should hear it
         return_dict=True,
@@ -197,6 +199,20 @@ def reply(asked: Pending, work: Reply) -> dict[str, float]:
     if tokens.shape[1] - given == work.max_tokens and tokens[0, -1] not in _ends(model):
         raise Failure("length", f"the model stopped at {work.max_tokens} tokens")
     return {"input_tokens": given, "output_tokens": tokens.shape[1] - given}
+
+
+def _with_arguments(message: dict[str, Any]) -> dict[str, Any]:
+    """Templates write the arguments of calls as JSON themselves."""
+    if "tool_calls" not in message:
+        return message
+    calls = [{**call, "function": {**call["function"], **_read(call["function"])}} for call in message["tool_calls"]]
+    return {**message, "tool_calls": calls}
+
+
+def _read(function: dict[str, Any]) -> dict[str, Any]:
+    with suppress(ValueError):
+        return {"arguments": json.loads(function["arguments"])}
+    return {}
 
 
 def _ends(model: Any) -> list[int]:

@@ -22,6 +22,7 @@ from echod.speech.backend import Backend, Call, Failure, Question, Voice
 from echod.speech.openai.http import SPEECH, Server, decode, read
 from echod.speech.remote.failures import refusal
 from echod.speech.sentences import lines
+from echod.speech.tools import CallPiece, pieces_of
 
 PIECE = 2**16  # bytes of sound
 VOICES_TIMEOUT = 2.0  # seconds
@@ -74,8 +75,8 @@ class OpenAI(Backend):
         call.usage = _counted(heard.usage)
         return heard.text.strip()
 
-    async def reply(self, turn: Question, call: Call) -> AsyncGenerator[str, None]:
-        body = {"model": call.model, "messages": turn.messages(self._data_uri), "stream": True}
+    async def reply(self, turn: Question, call: Call) -> AsyncGenerator[str | CallPiece, None]:
+        body = {"model": call.model, "messages": turn.messages(self._data_uri), "stream": True, **turn.tools.chat()}
         if turn.sound is not None:
             body["modalities"] = ["text"]
         values = {"stream_options": {"include_usage": True}, **dict.fromkeys(MOST_TOKENS, turn.max_tokens)}
@@ -98,8 +99,10 @@ class OpenAI(Backend):
         if option == MOST_TOKENS[0]:
             self._options.append(MOST_TOKENS[1])
 
-    async def _reply(self, body: Mapping[str, Any], turn: Question, call: Call) -> AsyncGenerator[str, None]:
-        ended = None
+    async def _reply(
+        self, body: Mapping[str, Any], turn: Question, call: Call
+    ) -> AsyncGenerator[str | CallPiece, None]:
+        ended, begun = None, 0
         async with aclosing(self._server.events("chat/completions", body, call, turn.words)) as events:
             async for event in events:
                 call.alive()  # a model that thinks first says nothing for a while
@@ -110,6 +113,9 @@ class OpenAI(Backend):
                 for choice in (chunk.choices or [])[:1]:
                     if choice.delta and choice.delta.content:
                         yield choice.delta.content
+                    for piece in pieces_of(choice.delta.tool_calls if choice.delta else None, begun):
+                        begun = max(begun, piece.number + 1)
+                        yield piece
                     ended = choice.finish_reason or ended
         if ended is None:
             raise Failure("protocol", "the server ended the reply without a finish_reason: it is not whole")
@@ -193,6 +199,7 @@ class _Transcript(msgspec.Struct):
 
 class _Delta(msgspec.Struct):
     content: str | None = None
+    tool_calls: list[dict[str, Any]] | None = None
 
 
 class _Choice(msgspec.Struct):
