@@ -86,7 +86,11 @@ class Bench:
 
 @asynccontextmanager
 async def bench(
-    tmp_path: Path, devices: int = 1, main: Callable[[gpu_proc.Spec], None] = scripted.main, **flags: object
+    tmp_path: Path,
+    devices: int = 1,
+    main: Callable[[gpu_proc.Spec], None] = scripted.main,
+    engines: tuple[str, ...] = ("preview",),
+    **flags: object,
 ) -> AsyncIterator[Bench]:
     write_picture(tmp_path / "portrait.png")
     write_wav(tmp_path / "speech.flac")
@@ -96,7 +100,7 @@ async def bench(
         journal = Journal(config.state_dir / "journal")
         journal.open()
         settings = Settings(config)
-        desk = Desk(settings, journal, ("preview",), boot=await journal.boot())
+        desk = Desk(settings, journal, engines, boot=await journal.boot())
         names = ("cpu",) * devices
         fleet = Fleet(settings, desk, names, main)
         for worker in fleet.workers:
