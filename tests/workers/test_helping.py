@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
+from itertools import groupby
 from pathlib import Path
 
 from echod.jobs.job import BATCH, CONVERSATION, Job
@@ -74,6 +76,80 @@ async def test_conversations_are_helped_first(tmp_path: Path) -> None:
         await finish(work, batch)
         await work.devices(lambda devices: sum(device.helping == talk.id for device in devices) == 2)
         await finish(work, talk)
+
+
+class Calls:
+    """Who began which call, in order, as the scripted engine notes it."""
+
+    def __init__(self, work: Bench) -> None:
+        self.work = work
+        self.notes, self.held = (work.desk.root.parent / name for name in ("calls", "held"))
+
+    def begun(self) -> list[tuple[int, str]]:
+        """The workers, and the jobs."""
+        lines = map(str.split, self.notes.read_text().splitlines())
+        return [(int(pid), job) for pid, job in lines]
+
+    async def hold(self) -> int:
+        """Have every worker stay in the call that it is in. Returns how many were begun by then."""
+        before = len(self.begun())
+        self.held.touch()
+        workers = len(self.work.fleet.workers)
+        while sum(job == "held" for _, job in self.begun()[before:]) < workers:  # noqa: ASYNC110  (other processes)
+            await asyncio.sleep(0.002)
+        return len(self.begun())
+
+    async def sent(self, job: Job) -> int:
+        """The process that has been sent it."""
+        while True:
+            for worker, device in zip(self.work.fleet.workers, self.work.fleet.devices(), strict=True):
+                if worker.seat.sent and device.job == job.id and device.pid:
+                    return device.pid
+            await asyncio.sleep(0.002)
+
+    async def before(self, pid: int, job: Job, since: int) -> int:
+        """How many calls this worker began after those, before its first one for the job."""
+        while (pid, job.id) not in (begun := self.begun()[since:]):  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
+        return sum(worker == pid for worker, _ in begun[: begun.index((pid, job.id))])
+
+    def shares(self) -> dict[int, list[str]]:
+        """For which jobs each worker computed, one after the other."""
+        begun = [(pid, job) for pid, job in self.begun() if job != "held"]
+        return {pid: [job for job, _ in groupby(job for who, job in begun if who == pid)] for pid in dict(begun)}
+
+
+async def test_who_computes_what(tmp_path: Path) -> None:
+    """Two jobs on four workers, a third, then a conversation for whoever still helps, then one on top of a batch job.
+
+    A conversation waits for the call that its worker is in, and for no other; a worker is away from its own job for
+    conversations alone.
+    """
+    async with bench(tmp_path, devices=4, main=scripted.helpful) as work, asyncio.timeout(60):
+        await work.ready()
+        calls, jobs, talks, owners = Calls(work), list[Job](), list[Job](), dict[int, str]()
+        for helpers in (3, 2, 1):
+            jobs.append(await running(work))
+            await work.devices(
+                lambda all, n=helpers: sum(d.state == "idle" and d.helping is not None for d in all) == n
+            )  # type: ignore[misc]
+            owners[await calls.sent(jobs[-1])] = jobs[-1].id
+        for suspended in (0, 1):
+            began = await calls.hold()
+            talks.append(talk := await work.accept(priority=CONVERSATION))
+            pid = await calls.sent(talk)
+            calls.held.unlink()
+            assert await calls.before(pid, talk, began) <= 1  # sent while it was in a call, and perhaps not yet there
+            assert sum(device.suspended is not None for device in work.fleet.devices()) == suspended
+        for pid, share in calls.shares().items():
+            own = [job for job in share if job == owners.get(pid)]
+            helped = [job for job in share if job in owners.values() and job != owners.get(pid)]
+            talked = [job for job in share if job in {talk.id for talk in talks}]
+            assert share == [*helped, *own, *talked]
+            assert (len(own), len(talked)) in ([(1, 0), (1, 1)] if pid in owners else [(0, 1)])
+        for job in (*jobs, *talks):
+            work.open_gate(job)
+        assert {(await work.ended(job)).attempt for job in (*jobs, *talks)} == {1}
 
 
 async def test_helpers_that_die(tmp_path: Path) -> None:
