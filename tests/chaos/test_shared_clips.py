@@ -35,11 +35,11 @@ from tests.stand_ins import doomed
 pytestmark = [pytest.mark.long, pytest.mark.timeout(1200)]
 
 DOOMED = (sys.executable, "-m", "tests.stand_ins.doomed")
-SECONDS, STEPS = 3.0, 4
-CALLS, BATCHES = STEPS * 9, 18  # of 74 frames in windows of 12 that share 3; of 72 frames
+SECONDS, STEPS = 1.5, 4
+CALLS, BATCHES = STEPS * 5, 9  # of 38 frames in windows of 12 that share 3; of 36 frames
 POINTS = [  # the stage, and how far it has got
     ("audio", 0), ("denoise", 0), ("denoise", 1), ("denoise", CALLS // 4), ("denoise", CALLS // 2),
-    ("denoise", CALLS * 3 // 4), ("denoise", CALLS - 1), ("decode", 4), ("decode", 40), ("mux", 0),
+    ("denoise", CALLS * 3 // 4), ("denoise", CALLS - 1), ("decode", 4), ("decode", 20), ("mux", 0),
 ]  # fmt: skip
 
 

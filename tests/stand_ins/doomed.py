@@ -87,10 +87,10 @@ def watch(parent: int) -> None:
 
 def main(spec: gpu_proc.Spec) -> None:
     """Such a worker."""
-    load = engines.load_engine
+    load: Any = engines.load_engine
 
-    def loaded(*arguments: Any) -> Any:
-        engine = load(*arguments)
+    def loaded(*arguments: Any, **named: Any) -> Any:
+        engine = load(*arguments, **named)
         if engine.numbers:
             watch(spec.parent)
         return engine

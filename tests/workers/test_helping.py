@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import signal
 from itertools import groupby
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from echod.jobs.job import BATCH, CONVERSATION, Job
 from echod.workers.fleet import Fleet
+from echod.workers.state import DeviceState
 from tests.drivers.bench import Bench, bench
 from tests.stand_ins import engine as scripted
 
@@ -119,6 +121,11 @@ class Calls:
         return {pid: [job for job, _ in groupby(job for who, job in begun if who == pid)] for pid in dict(begun)}
 
 
+def help_now(wanted: int, devices: list[DeviceState]) -> bool:
+    """Whether so many help; whoever left for a job of its own means to go on afterwards."""
+    return sum(device.state == "idle" and device.helping is not None for device in devices) == wanted
+
+
 async def test_who_computes_what(tmp_path: Path) -> None:
     """Two jobs on four workers, a third, then a conversation for whoever still helps, then one on top of a batch job.
 
@@ -130,9 +137,7 @@ async def test_who_computes_what(tmp_path: Path) -> None:
         calls, jobs, talks, owners = Calls(work), list[Job](), list[Job](), dict[int, str]()
         for helpers in (3, 2, 1):
             jobs.append(await running(work))
-            await work.devices(
-                lambda all, n=helpers: sum(d.state == "idle" and d.helping is not None for d in all) == n
-            )  # type: ignore[misc]
+            await work.devices(functools.partial(help_now, helpers))
             owners[await calls.sent(jobs[-1])] = jobs[-1].id
         for suspended in (0, 1):
             began = await calls.hold()

@@ -27,7 +27,7 @@ from torch import Tensor
 
 from ..room import NoRoom, Room
 
-SEATS = 64  # processes that may share a board
+SEATS = 64  # processes that may share a board: owners have even ones
 NOBODY = -1
 HEAD = 64  # bytes in front of the arrays, for whose board it is; a multiple of 8
 SEAL = 8  # bytes
@@ -160,7 +160,9 @@ class Directory(Shelf):
         if self._room is not None:  # who joins makes nothing: the clip may be there by now, or its job be gone
             self.path.mkdir(exist_ok=True)
         self._lock, self._board = self._file("lock"), self._file("board")
-        self.seat = next((seat for seat in range(SEATS) if _locks(self._file(f"seat.{seat}"))), SEATS)
+        # Who joins never has a seat that an owner had: it would be taken for that one, by itself and by the next owner.
+        seats = range(0 if self._room is not None else 1, SEATS, 2)
+        self.seat = next((seat for seat in seats if _locks(self._file(f"seat.{seat}"), fcntl.LOCK_EX)), SEATS)
         if self.seat == SEATS:
             raise BlockingIOError(f"{SEATS} processes share {self.path} already")
         size, found = os.fstat(self._board.fileno()).st_size, os.pread(self._board.fileno(), SEAL, 0)
@@ -194,7 +196,7 @@ class Directory(Shelf):
             return True
         try:
             with (self.path / f"seat.{seat}").open("rb") as file:
-                return not _locks(file)
+                return not _locks(file, fcntl.LOCK_SH)  # many may look at once, and are not who they look for
         except FileNotFoundError:
             return False
 
@@ -253,9 +255,9 @@ def _sealed(data: bytes) -> bytes:
     return (checksum(data) + checksum(data[-8:])).to_bytes(SEAL)
 
 
-def _locks(file: BinaryIO) -> bool:
+def _locks(file: BinaryIO, how: int) -> bool:
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, how | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     return True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import random
 import shutil
 from collections.abc import Iterator
@@ -202,6 +203,22 @@ def test_who_joins_makes_nothing(tmp_path: Path) -> None:
     assert (before, helper.attended) == (True, False)
     helper.close()
     owner.close()
+
+
+def test_who_joins_too_late(tmp_path: Path) -> None:
+    """Whoever comes after the owner's death helps nobody, and neither that nor looking keeps the next from going on."""
+    first = opened(PLAN, tmp_path)
+    work(first, 3)
+    first.close()
+    late = joined(tmp_path)
+    before = late.attended
+    with (tmp_path / "seat.0").open("rb") as seat:
+        fcntl.flock(seat, fcntl.LOCK_SH)  # as whoever looks has it for a moment
+        second = opened(PLAN, tmp_path)
+        assert second.resumed == 3
+    assert (before, late.attended) == (False, True)
+    late.close()
+    second.close()
 
 
 def scratch(path: Path, at: int) -> None:
