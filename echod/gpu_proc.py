@@ -159,7 +159,8 @@ class GpuProc:
         self.doing = "importing torch"
         import torch
 
-        import echod.inference.clip  # noqa: F401  (now: an upgrade on disk must not mix versions later)
+        import echod.inference.clip
+        import echod.provenance.credentials  # noqa: F401  (now: an upgrade on disk must not mix versions later)
         from echod.inference.engines import load_engine
         from echod.inference.portraits import PortraitCache
 

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+import c2pa
+
 from echod import __version__
 from echod.errors import EchodError
 from echod.provenance.certificate import Identity, algorithm, private_key
@@ -34,8 +36,6 @@ State: TypeAlias = Literal["trusted", "untrusted", "tampered"]
 
 def sign(source: Path, signed: Path, manifest: Manifest, identity: Identity) -> None:
     """Write the clip `source` with its credentials to `signed`. Raises whatever keeps it from being signed."""
-    import c2pa  # takes a fifth of a second
-
     alg = algorithm(private_key(identity.key))
     info = c2pa.C2paSignerInfo(alg.encode(), identity.certificate.read_bytes(), identity.key.read_bytes(), None)
     with (
@@ -100,8 +100,6 @@ def read(clip: Path, trusted: bytes | None = None) -> Credentials | None:
 
     EchodError invalid_request for what is no video file, or so damaged that none can be read.
     """
-    import c2pa
-
     settings = OFFLINE | ({"trust": {"trust_anchors": trusted.decode()}} if trusted else {})
     try:
         with (

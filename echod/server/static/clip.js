@@ -125,6 +125,7 @@ function facts(video) {
     [t("Made in")]: timings?.total && t("{n} s", { n: (timings.total / 1000).toFixed(1) }),
     [t("Made on")]: devices?.length > 1 ? devices.join(", ") : null,
     [t("Resumed at")]: resumed ? t("window {done} of {total}", { done: resumed, total }) : null,
+    [t("Not signed")]: video.echod.unsigned,
     [t("Submitted")]: moment(video.created_at),
     [t("Kept until")]: video.expires_at && moment(video.expires_at),
   };

@@ -31,6 +31,7 @@ export const chinese = {
   "Size": "尺寸",
   "Seed": "随机种子",
   "Another seed": "换一个随机种子",
+  "Not signed": "未签名",
   "Label": "标识",
   "as this box is set": "按本机设置",
   "none": "无",
