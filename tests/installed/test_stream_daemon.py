@@ -5,6 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
+import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import av
@@ -12,6 +17,8 @@ import pytest
 
 from tests.drivers.running import RunningDaemon
 from tests.making.media import EXAMPLES, write_wav
+
+README = Path(__file__).parents[2] / "README.md"
 
 
 def frame_hashes(source: io.BytesIO | str) -> list[str]:
@@ -60,3 +67,26 @@ def playable(data: bytes) -> bool:
             return next(container.decode(video=0), None) is not None
     except (av.FFmpegError, IndexError):
         return False
+
+
+def test_the_readme_holds(daemon: RunningDaemon, local_voice: str, tmp_path: Path) -> None:
+    """What the README shows in Python, by plain HTTP and with the client, makes clips as it stands there."""
+    shutil.copy(EXAMPLES / "portrait.png", tmp_path)
+    write_wav(tmp_path / "speech.wav", seconds=1.0)
+    section = README.read_text("utf-8").partition("### From Python")[2].partition("### With curl")[0]
+    plain, client, stock = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    for program in (plain, client):
+        code = program.replace("http://127.0.0.1:8765", daemon.tcp)
+        command = [sys.executable, "-W", "ignore::ResourceWarning", "-c", code]
+        done = subprocess.run(
+            command,
+            cwd=tmp_path,
+            env=os.environ | {"ECHOD_URL": daemon.url},
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert done.returncode == 0, done.stderr
+        assert len(frame_hashes(str(tmp_path / "clip.mp4"))) >= 24
+        (tmp_path / "clip.mp4").unlink()
+    compile(stock, "README.md", "exec")
