@@ -27,6 +27,7 @@ from echod.speech.plan import FUNCTIONS
 from tests.making.config import make_config
 from tests.stand_ins.backend import Attempt, Scripted, fails, gives
 
+HANG = 30.0  # seconds after which a test has failed
 LOUD, QUIET = b"\1\0" * (SECOND // 2), bytes(SECOND)  # a second of each
 WRITTEN = SessionSettings(modality="text", detection=None)
 HANDS_FREE = SessionSettings(modality="text", detection=TurnDetection())
@@ -44,9 +45,10 @@ class Told:
         self._more.set()
 
     async def until(self, line: str, times: int = 1) -> None:
-        while self.lines.count(line) < times:
-            self._more.clear()
-            await self._more.wait()
+        async with asyncio.timeout(HANG):
+            while self.lines.count(line) < times:
+                self._more.clear()
+                await self._more.wait()
 
     def speech_started(self, ms: int, item_id: str) -> None:
         self.tell("started")
@@ -188,6 +190,7 @@ async def test_apologies_are_forgotten(tmp_path: Path) -> None:
     await bench.told.until("failed")
     assert "".join(bench.told.lines).count("Sorry") == 1 and bench.told.lines.count("sound") == 3
     assert bench.remembered[-1] == ("Well, you ", "incomplete")
+    assert [part.text for part in bench.conversation.history.items[-1].parts] == ["Well, you "]
     bench.write("How?")
     await bench.dialogue.answer(WRITTEN)
     await bench.told.until("failed", times=2)

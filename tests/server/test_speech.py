@@ -17,6 +17,7 @@ from tests.stand_ins.backend import VOICE, fails, gives
 from tests.stand_ins.daemon import Daemon
 from tests.stand_ins.hands import PORTRAIT
 
+HANG = 30.0  # seconds after which a test has failed
 SECOND = b"\1\0" * 24000
 
 
@@ -139,7 +140,9 @@ async def test_a_voice_that_fails(daemon: Daemon, attempt: Any, code: str, why: 
 async def test_a_voice_that_breaks_off(daemon: Daemon) -> None:
     """What nobody has heard yet is spoken again, and the speech has nothing twice."""
     daemon.backend.attempts = [fails(Failure("connection", "broken off"), SECOND), gives(SECOND[::-1])]
-    job = await spoken(daemon, (await say(daemon, prompt="hi")).json()["id"])
+    job_id = (await say(daemon, prompt="hi")).json()["id"]
+    async with asyncio.timeout(HANG):
+        job = await spoken(daemon, job_id)
     assert job.speech is not None and job.speech.seconds == 1.0
 
 
