@@ -85,8 +85,10 @@ class Attempts(Generic[T]):
     async def _bounded(self) -> AsyncGenerator[T, None]:
         await self.backend.ready(self.function, self.model)  # may load for minutes, and says so itself if in vain
         self._deadline = _now() + getattr(self.config, f"{self.function}_timeout")
-        # A transcript comes all at once, and a batch call has nobody who waits to hear something.
-        self._patience = math.inf if self.batch or self.function == "hear" else self.config.first_timeout
+        # A transcript comes all at once, a batch call has nobody who waits to hear something, and a model of this box
+        # that is not heard of is at work: it is known when its process ends.
+        patient = self.batch or self.function == "hear" or self.backend.name == "local"
+        self._patience = math.inf if patient else self.config.first_timeout
         while True:
             await self._take_slot()
             try:

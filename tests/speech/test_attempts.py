@@ -137,6 +137,14 @@ async def test_signs_of_life(tmp_path: Path) -> None:
     assert await Bench(tmp_path, slow, first_timeout="0.1s").reply() == ["Well, ", "yes."]
 
 
+async def test_a_model_at_work(tmp_path: Path) -> None:
+    """A model of this box may take as long as silence_timeout, again and again: it reads a long history."""
+    bench = Bench(tmp_path, silent, gives("Fine."), first_timeout="0.01s", silence_timeout="0.1s")
+    bench.backend.name = "local"
+    async with asyncio.timeout(HANG):
+        assert await bench.reply() == ["Fine."]
+
+
 async def test_nobody_waits_for_a_batch(tmp_path: Path) -> None:
     """A text job is tried again after each silence."""
     bench = Bench(tmp_path, silent, silent, gives(b"xx"), first_timeout="0.01s", silence_timeout="0.1s")

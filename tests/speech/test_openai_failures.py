@@ -169,6 +169,29 @@ async def test_nothing_is_waited_for_thrice(
     assert openai_server.asked[model] == 1
 
 
+async def test_a_reply_without_an_end(openai_server: OpenAIServer, tmp_path: Path) -> None:
+    """A server whose model goes on for ever, whatever it was told, is cut short when the time for a reply is over."""
+    model, said = "model@endless", list[str]()
+    config = make_config(tmp_path, openai_url=openai_server.url, reply_model=model, reply_timeout="0.3s")
+    async with open_calls(Settings(config), {"ECHOD_OPENAI_KEY": KEY}) as calls, asyncio.timeout(HANG):
+        with pytest.raises(SpeechError, match="reply_timeout") as cut:
+            async for piece in calls.reply(Question(text="Hello?"), account="local"):
+                said.append(str(piece))
+    assert (cut.value.kind, said[0]) == ("length", "You sa")
+    await openai_server.until(lambda: openai_server.connections == 0)
+
+
+async def test_a_voice_that_breaks_off(openai_server: OpenAIServer, tmp_path: Path) -> None:
+    """Where nobody has heard it yet it is spoken again, and nothing of it is there twice."""
+    openai_server.piece = 100
+    config, voice = make_config(tmp_path, openai_url=openai_server.url), Voice("openai", "tts-1@abort2", "alloy")
+    async with open_calls(Settings(config), {"ECHOD_OPENAI_KEY": KEY}) as calls:
+        file = bytearray()
+        async for piece in calls.speak("Hello there. How are you?", voice, account="local", begin_again=file.clear):
+            file += piece
+    assert words_in(bytes(file)) == "Hello there.How are you?"
+
+
 @pytest.mark.parametrize("function", FUNCTIONS)
 async def test_what_it_cannot_do(openai_server: OpenAIServer, tmp_path: Path, function: Function) -> None:
     """A server that says it cannot do that is asked once, and nobody is told to try again later."""

@@ -41,10 +41,11 @@ REFUSALS = {
 
 def at_first(failure: str, asked: int) -> str:
     """What goes wrong with a request of that number: `throttle20` is the first twenty refused, the others answered."""
-    count = failure.removeprefix("throttle")
-    if count == failure or not count.isdecimal():
-        return failure
-    return "throttle" if asked <= int(count) else ""
+    for passing in ("throttle", "abort"):
+        count = failure.removeprefix(passing)
+        if count != failure and count.isdecimal():
+            return passing if asked <= int(count) else ""
+    return failure
 
 
 def parroted(words: str) -> Refusal:

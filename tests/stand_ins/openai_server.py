@@ -6,6 +6,7 @@ replying says it back, and speaking makes sound that has the words in it (`words
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import io
 import json
@@ -163,6 +164,9 @@ class OpenAIServer(LoopbackServer):
         if failure == "headers":
             await exchange.stall()
         for number, chunk in enumerate(chunks(asked["model"], answer_to(asked), failure)):
+            while failure == "endless":
+                await exchange.chunk(f"data: {json.dumps(chunk)}\n\n".encode())
+                await asyncio.sleep(0.01)
             if number == 2 and await self._broke_off(exchange, failure):
                 return
             if chunk["choices"] or "stream_options" in asked:
