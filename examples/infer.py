@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("--engine", choices=["echomimic", "echomimic-quality"], default="echomimic")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--size", type=int, nargs=2, metavar=("W", "H"), default=(512, 512))
+    parser.add_argument("--view", choices=["face", "picture"], default="picture")
     parser.add_argument("--seed", type=int, default=420)
     parser.add_argument("--steps", type=int)
     parser.add_argument("--full-frame", action="store_true", help="do not look for a face: the whole picture")
@@ -47,6 +48,7 @@ def main() -> None:
         given.speech,
         given.clip,
         size=tuple(given.size),
+        view=given.view,
         options=Options(seed=given.seed, steps=given.steps),
         full_frame=given.full_frame,
         checkpoint=show,

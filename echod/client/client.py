@@ -82,8 +82,7 @@ class Extras(TypedDict, total=False):
     faces: int | None
     portrait: dict[str, Any]
     crop: list[int] | None
-    dilation: float
-    face: int | None
+    framing: dict[str, Any]
     warnings: list[Warned]
     frames: int
     unsigned: str | None

@@ -66,8 +66,9 @@ class Blend:
     def __init__(self, whole: WholePicture, fps: int) -> None:
         self._whole = whole
         self._canvas = whole.photo.copy()
-        self._under = whole.photo[whole.place]
+        self._under = whole.photo[whole.place]  # what is under the frame
         self._mask = cv2.merge([whole.mask] * 3)
+        self._masked = np.empty_like(self._mask)
         self._behind = self._under * (1 - self._mask)
         self._colours = _cells(self._under)
         self._follow = 1 - math.exp(-1 / (SETTLING * fps))
@@ -82,9 +83,9 @@ class Blend:
         larger = whole.scaled[0] > frame.shape[1]
         scaled = cv2.resize(frame, whole.scaled, interpolation=cv2.INTER_CUBIC if larger else cv2.INTER_AREA)
         scaled = scaled[:height, :width]
-        self._match(_cells(scaled))
-        masked = cv2.multiply(scaled, self._mask, dtype=cv2.CV_32F)
-        self._canvas[whole.place] = cv2.add(masked, self._base, dtype=cv2.CV_8U)
+        self._match(_cells(frame))
+        cv2.multiply(scaled, self._mask, self._masked, dtype=cv2.CV_32F)
+        cv2.add(self._masked, self._base, self._canvas[whole.place], dtype=cv2.CV_8U)
         return self._canvas
 
     def _match(self, colours: NDArray[np.float32]) -> None:

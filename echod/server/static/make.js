@@ -23,7 +23,7 @@ const NO_SEED = "The seed must be a whole number, such as 420.";
 // By the field of the request that was refused: where to change it, and what to do if its file is there no more.
 const FIELDS = {
   input_reference: "portrait-choose", audio_reference: "speech-choose", prompt: "words", voice: "voice",
-  model: "engine", view: "views", size: "size", seed: "seed", label: "label",
+  model: "engine", crop: "crop-own", size: "size", seed: "seed", label: "label",
 };
 const GONE = {
   input_reference: "The portrait is not there any more: files are kept for a day. Choose the picture again.",
@@ -77,7 +77,7 @@ async function fill(video) {
   $("seed").value = video.echod.seed;
   choose($("label"), video.echod.label);
   summarise();
-  await Promise.all([portrait.restore(made), video.echod.spoken || speech.restore({ file: made })]);
+  await Promise.all([portrait.restore(made, video.echod.framing), video.echod.spoken || speech.restore({ file: made })]);
 }
 
 /** Choose one of the options, if it is one; a size may be any. */
@@ -173,7 +173,7 @@ const kept = () => JSON.parse(sessionStorage.getItem("draft") ?? "{}");
 function keep() {
   if (!begun) return;
   const draft = {
-    portrait: portrait.input?.reference, sounds: speech.references, way: speech.way, words: $("words").value, voice: $("voice").value,
+    portrait: portrait.input?.reference, framing: portrait.asked, sounds: speech.references, way: speech.way, words: $("words").value, voice: $("voice").value,
     engine: $("engine").value, view: view(), size: $("size").value, seed: $("seed").value, label: $("label").value,
   };
   sessionStorage.setItem("draft", JSON.stringify(draft));
@@ -190,7 +190,7 @@ async function restore() {
   speech.way = draft.way;
   summarise();
   checkSeed();
-  await Promise.allSettled([draft.portrait && portrait.restore(draft.portrait), speech.restore(draft.sounds)]);
+  await Promise.allSettled([draft.portrait && portrait.restore(draft.portrait, draft.framing), speech.restore(draft.sounds)]);
   await patiently(() => Promise.all([listEngines(draft.engine), listVoices(draft.voice), offerWays()]));
 }
 
@@ -310,7 +310,7 @@ function whatIsMissing() {
 }
 
 function request() {
-  const asked = { input_reference: portrait.input.reference, view: view(), seed: $("seed").value.trim() };
+  const asked = { input_reference: portrait.input.reference, view: view(), seed: $("seed").value.trim(), ...portrait.asked };
   if (view() === "face") asked.size = $("size").value;
   if ($("engine").value) asked.model = $("engine").value;
   if ($("label").value) asked.label = $("label").value;

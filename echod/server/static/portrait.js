@@ -1,8 +1,9 @@
 // Choosing a portrait: it is sent to the daemon at once and shown with the face that was found and the crop.
 
 import { granted, inputOf, upload } from "./api.js";
-import { cropOf, drawCrop, drawPicture } from "./crop.js";
+import { drawCrop, drawPicture } from "./crop.js";
 import { $, element, say, show } from "./dom.js";
+import { Framing } from "./framing.js";
 import { advise, complain, warningsOf } from "./refusals.js";
 import { t } from "./words.js";
 
@@ -10,6 +11,7 @@ import { t } from "./words.js";
 class Portrait extends EventTarget {
   input = null;
   #address = null; // of the picture, for this page only
+  framing = new Framing();
   #view = "picture";
   #size = [512, 512];
   #sending = 0;
@@ -21,7 +23,9 @@ class Portrait extends EventTarget {
       if (target.files.length) this.take(target.files[0]);
       target.value = "";
     };
-    document.addEventListener("language", () => this.#tell());
+    this.framing.addEventListener("change", () => this.#changed());
+    $("crop-own").onchange = ({ target }) => this.framing.set(target.checked);
+    document.addEventListener("language", () => this.#changed());
   }
 
   /** Whether one has been chosen, though it may not have been looked at yet. */
@@ -54,13 +58,15 @@ class Portrait extends EventTarget {
   }
 
   /** One that the daemon has, in the place of any other. */
-  async restore(reference) {
+  async restore(reference, { crop = null, face = null } = {}) {
     const sending = ++this.#sending;
     const input = await inputOf(reference, "portrait");
     const picture = await (await granted(input.content)).blob();
     if (sending !== this.#sending) return; // another one meanwhile
     this.#show(URL.createObjectURL(picture));
     this.input = input;
+    this.framing.facts = input.facts;
+    Object.assign(this.framing, { crop, face });
     this.#changed();
   }
 
@@ -84,7 +90,15 @@ class Portrait extends EventTarget {
   /** What the clip shows; the size of its frames decides the shape of the crop. */
   look(view, size) {
     [this.#view, this.#size] = [view, size];
+    this.framing.look(view, size);
+    this.#tell();
     this.#mark();
+  }
+
+  /** What a request says about face and crop. */
+  get asked() {
+    const { crop, face } = this.framing;
+    return { ...(crop && { crop }), ...(face !== null && { face }) };
   }
 
   /** The portrait as the clip begins with it: the address of a picture. Throws if this browser reads it not. */
@@ -92,7 +106,7 @@ class Portrait extends EventTarget {
     const picture = $("portrait-shown").querySelector("img");
     await picture.decode();
     const canvas = element("canvas");
-    if (this.#view === "face") drawCrop(canvas, picture, cropOf(this.input.facts, this.#size), this.#size);
+    if (this.#view === "face") drawCrop(canvas, picture, this.framing.current, this.#size);
     else drawPicture(canvas, picture);
     return URL.createObjectURL(await new Promise((resolve) => canvas.toBlob(resolve, "image/jpeg", 0.9)));
   }
@@ -111,44 +125,25 @@ class Portrait extends EventTarget {
   }
 
   #tell() {
-    advise($("portrait-advice"), this.input ? warningsOf(this.input.facts) : []);
+    advise($("portrait-advice"), this.input && this.#view === "face" ? warningsOf(this.input.facts) : []);
     const none = this.chosen ? "Looking for the face…" : "None chosen yet";
     if (!this.input) return say($("portrait-facts"), t(none));
     const { width, height, faces } = this.input.facts;
     const found =
       faces === 0 ? t("No face was found: the middle of the picture will be used.")
       : faces === 1 ? t("One face found.")
-      : t("{n} faces found; the largest one will speak.", { n: faces });
+      : t("{n} faces found: click the one that speaks.", { n: faces });
     say($("portrait-facts"), `${found} ${width} × ${height}`);
   }
 
   /** Dim what is not in the clip, and frame the face; what is in the picture but not in the crop does not move. */
   #mark() {
-    $("portrait-shown").querySelector("svg")?.remove();
-    if (!this.input) return;
-    const { width, height, box } = this.input.facts;
-    const [left, top, right, bottom] = cropOf(this.input.facts, this.#size);
-    const outside = `M0 0H${width}V${height}H0Z M${left} ${top}V${bottom}H${right}V${top}Z`;
-    const overlay = svg("svg", { class: `marks ${this.#view}`, viewBox: `0 0 ${width} ${height}`, "aria-hidden": "true" });
-    overlay.append(svg("path", { class: "outside", d: outside }));
-    if (box) overlay.append(svg("path", { class: "found", d: corners(box) }));
-    $("portrait-shown").append(overlay);
+    this.framing.facts = this.input?.facts ?? null;
+    if (this.input) $("portrait-shown").append(this.framing.element);
+    this.framing.draw();
+    show($("crop-row"), this.framing.loose);
+    $("crop-own").checked = Boolean(this.framing.crop);
   }
-}
-
-/** The four corners of a box, as a path. */
-function corners([x0, y0, x1, y1]) {
-  const arm = Math.min(x1 - x0, y1 - y0) / 5;
-  return (
-    `M${x0} ${y0 + arm}V${y0}H${x0 + arm} M${x1 - arm} ${y0}H${x1}V${y0 + arm} ` +
-    `M${x1} ${y1 - arm}V${y1}H${x1 - arm} M${x0 + arm} ${y1}H${x0}V${y1 - arm}`
-  );
-}
-
-function svg(tag, attributes) {
-  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  return made;
 }
 
 export const portrait = new Portrait();

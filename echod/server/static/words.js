@@ -29,7 +29,7 @@ export function translate() {
     element.dataset.t ||= element.textContent;
     element.textContent = t(element.dataset.t);
   }
-  for (const attribute of ["placeholder", "aria-label", "alt"]) {
+  for (const attribute of ["placeholder", "aria-label", "alt", "label"]) {
     for (const element of document.querySelectorAll(`[data-t-${attribute}]`)) {
       const kept = `data-t-${attribute}`;
       if (!element.getAttribute(kept)) element.setAttribute(kept, element.getAttribute(attribute));
