@@ -60,7 +60,7 @@ BESIDES: Mapping[str, str] = {
 ALONE: Mapping[str, str] = {
     "zmq": "workers gpu_proc",
     "torch": "inference gpu_proc speech.local.proc workers.fleet commands.checks",
-    "av": "inference inspection.recordings sound.flac sound.resample commands.checks",
+    "av": "inference inspection.recordings sound.flac sound.resample server.avatar.pictures commands.checks",
     "PIL": "inference inspection.pictures inspection.proc",
     "whisper": "inference speech.local.proc",
     "transformers": "inference speech.local.proc",

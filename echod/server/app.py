@@ -16,6 +16,7 @@ from echod import __version__
 from echod.errors import EchodError
 from echod.server import page
 from echod.server.admission import Admission
+from echod.server.avatar.socket import avatar
 from echod.server.events import events
 from echod.server.front.front import Handler
 from echod.server.methods import Methods, methods_of
@@ -89,4 +90,5 @@ def sockets(services: Services) -> Mapping[str, Handler]:
     return {
         "/v1/events": partial(events, services=services),
         "/v1/realtime": partial(realtime, services=services),
+        "/v1/avatar": partial(avatar, services=services),
     }

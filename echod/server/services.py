@@ -66,6 +66,11 @@ class Services:
         """For what clients are sending."""
         return Budget(lambda: self.config.receive_memory)
 
+    @cached_property
+    def said(self) -> Budget:
+        """The same for what avatars are still to say: it must not keep messages of other sockets out."""
+        return Budget(lambda: self.config.receive_memory)
+
     def caller(
         self,
         headers: Iterable[tuple[str, str]],

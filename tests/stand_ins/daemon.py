@@ -94,7 +94,7 @@ class Daemon:
             roles=self.roles, accounts=self.accounts, signer=self.signer,
             calls=self.calls, usage=self.usage, conversations=self.conversations,
         )  # fmt: skip
-        self.budget = services.budget
+        self.budget, self.said = services.budget, services.said
         self.app = create_app(services)
         self.front = Front(self.app, sockets(services), services.caller)
         await self.front.start("127.0.0.1", 0, self.config.socket)

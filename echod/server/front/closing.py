@@ -8,7 +8,7 @@ import contextlib
 from echod.server.front.connection import Connection
 from echod.server.services import Services
 
-POLICY_VIOLATION, TRY_AGAIN_LATER = 1008, 1013  # RFC 6455 and the IANA registry of close codes
+POLICY_VIOLATION, INTERNAL_ERROR, TRY_AGAIN_LATER = 1008, 1011, 1013  # RFC 6455 and the IANA registry of close codes
 CLOSE_SECONDS = 5.0  # for a client to take leave
 LOOK_AGAIN = 60.0  # seconds until credentials are looked at again, for the clock may be set meanwhile
 
