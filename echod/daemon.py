@@ -53,7 +53,8 @@ from echod.speech.usage import Usage, UsageRecords
 from echod.uploads.quota import Quota
 from echod.uploads.rows import FileRows
 from echod.uploads.store import FileStore
-from echod.workers.fleet import Fleet, find_devices
+from echod.workers.devices import find_devices
+from echod.workers.fleet import Fleet
 from echod.workers.messages import Prepare
 
 log = logging.getLogger("echod")

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import faulthandler
 import logging
-import os
 import signal
 import sys
 import time
@@ -28,7 +27,8 @@ from echod.jobs import life
 from echod.provenance import aigc
 from echod.provenance.digests import digests
 from echod.workers import messages
-from echod.workers.failures import NoSuchDevice, describe, is_out_of_memory, is_sticky, let_go, why_not_ready
+from echod.workers.devices import pin
+from echod.workers.failures import describe, is_out_of_memory, is_sticky, let_go, why_not_ready
 
 if TYPE_CHECKING:
     from echod.inference.contract import Engine, Portrait
@@ -86,25 +86,6 @@ def main(spec: Spec) -> None:
     finally:
         worker.close()
     exit_at_once(0)
-
-
-def pin(device: str) -> str:
-    """Let this process see its own device and no other; returns CUDA_VISIBLE_DEVICES. Before torch is imported.
-
-    Raises NoSuchDevice for one beyond those that the daemon itself may see.
-    """
-    kind, _, index = device.partition(":")
-    visible = ""
-    if kind == "cuda":
-        inherited = os.environ.get("CUDA_VISIBLE_DEVICES")
-        seen = None if inherited is None else [each.strip() for each in inherited.split(",") if each.strip()]
-        if seen is not None and int(index or 0) >= len(seen):
-            raise NoSuchDevice(f"{device} is not there: CUDA_VISIBLE_DEVICES={inherited!r} shows {len(seen)} devices")
-        visible = (index or "0") if seen is None else seen[int(index or 0)]
-        # Fragments of a cache that grows with many sizes of clips would be lost to it.
-        os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
-    os.environ["CUDA_VISIBLE_DEVICES"] = visible
-    return visible
 
 
 class GpuProc:

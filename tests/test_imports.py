@@ -59,7 +59,7 @@ BESIDES: Mapping[str, str] = {
 # Packages from elsewhere, and who alone may import them.
 ALONE: Mapping[str, str] = {
     "zmq": "workers gpu_proc",
-    "torch": "inference gpu_proc speech.local.proc workers.fleet commands.checks",
+    "torch": "inference gpu_proc speech.local.proc workers.fleet workers.devices commands.checks",
     "av": "inference inspection.recordings sound.flac sound.resample server.avatar.pictures commands.checks",
     "PIL": "inference inspection.pictures inspection.proc",
     "whisper": "inference speech.local.proc",
@@ -156,9 +156,9 @@ def test_cli_is_light() -> None:
 
 
 def test_workers_know_of_torch_only_how_to_start() -> None:
-    """The fleet starts processes and counts devices; tensors are the children's."""
+    """The fleet starts processes; tensors are the children's."""
     names = {name for name in imports("echod.workers.fleet") if name.startswith("torch")}
-    assert names <= {"torch.multiprocessing", "torch.cuda"}
+    assert names == {"torch.multiprocessing"}
 
 
 SLOW = (

@@ -15,12 +15,6 @@ from echod.workers import messages
 SAID = 300  # characters of an exception in a reason: torch's on memory go on and on
 
 
-class NoSuchDevice(Exception):
-    """A device that was asked for cannot be seen from here."""
-
-    code = "no_device"
-
-
 def describe(attempt: int, error: Exception) -> tuple[life.Failed, bool]:
     """What a raised exception means: whose fault, whether to try again, and whether it is sticky."""
     code, transient, sticky = "internal", True, False

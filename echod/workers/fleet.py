@@ -16,7 +16,6 @@ from collections.abc import Callable, Coroutine, Iterable
 from pathlib import Path
 from typing import Any
 
-import torch.cuda
 import torch.multiprocessing
 import zmq
 import zmq.asyncio
@@ -32,30 +31,19 @@ from echod.jobs.desk import Desk
 from echod.jobs.job import Job
 from echod.provenance import certificate
 from echod.workers import messages
+from echod.workers.devices import names
 from echod.workers.reports import Reports
 from echod.workers.seat import Seat
 from echod.workers.stalls import StallWatch
 from echod.workers.state import DeviceState
-from echod.workers.worker import Main, Worker, names
+from echod.workers.worker import Main, Worker
 
 log = logging.getLogger("echod.fleet")
 
-DEV = Path("/dev")
 STOP_SECONDS = 3.0  # an idle worker's time to leave
 HELPERS_LOST = 2  # then a job runs alone
 REST = 1.0  # seconds for a worker that found nothing to help with
 GIVE_UP_SECONDS = 10.0  # then even one that SIGKILL does not end is left behind
-
-
-def find_devices(wanted: tuple[str, ...]) -> tuple[str, ...]:
-    """The devices to use: those named, or with "auto" every CUDA device, or else the CPU."""
-    if wanted != ("auto",):
-        return wanted
-    found = tuple(f"cuda:{index}" for index in range(torch.cuda.device_count()))
-    if not found and (cards := list(DEV.glob("nvidia[0-9]*"))):
-        why = f"is built for CUDA {torch.version.cuda}" if torch.version.cuda else "is built for the CPU only"
-        log.warning("there is %s, but torch %s %s and sees no card; `echod doctor`", cards[0], torch.__version__, why)
-    return found or ("cpu",)
 
 
 def worker_spec(config: Config, devices: tuple[str, ...], engines: tuple[str, ...]) -> Spec:

@@ -8,7 +8,7 @@ import multiprocessing.context
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
@@ -27,12 +27,6 @@ Main: TypeAlias = Callable[[gpu_proc.Spec], None]  # runs in the child, found th
 DEATHS_BEFORE_READY = 5  # then a device counts as failed
 BACKOFF, MAX_BACKOFF = 1.0, 60.0  # seconds
 INBOX_LIMIT = 64  # orders; a worker that leaves more unread is not reading at all
-
-
-def names(devices: Sequence[str]) -> list[str]:
-    """What workers are called by, everywhere: their device, and behind the first one on it a number too, cpu#2."""
-    counts = (devices[: index + 1].count(device) for index, device in enumerate(devices))
-    return [device if count == 1 else f"{device}#{count}" for device, count in zip(devices, counts, strict=True)]
 
 
 class Worker:

@@ -17,9 +17,10 @@ from tests.stand_ins import engine as scripted
 
 def stand_in_for_torch() -> None:
     """All that the daemon itself asks of torch: how many GPUs there are, and to start processes."""
-    torch, cuda = ModuleType("torch"), ModuleType("torch.cuda")
+    torch, cuda, version = ModuleType("torch"), ModuleType("torch.cuda"), ModuleType("torch.version")
     vars(cuda).update(device_count=lambda: 0)
-    vars(torch).update(cuda=cuda, multiprocessing=multiprocessing)
+    vars(version).update(cuda=None)
+    vars(torch).update(cuda=cuda, multiprocessing=multiprocessing, version=version, __version__="0")
     sys.modules.update({"torch": torch, "torch.cuda": cuda, "torch.multiprocessing": multiprocessing})
 
 

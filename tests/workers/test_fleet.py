@@ -11,15 +11,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from echod import gpu_proc
 from echod.config import Settings
 from echod.errors import EchodError
 from echod.jobs.desk import Desk
 from echod.jobs.job import CONVERSATION, Job
 from echod.journal import Journal
-from echod.workers import fleet, reports
-from echod.workers.failures import NoSuchDevice, why_not_ready
-from echod.workers.fleet import Fleet, find_devices
+from echod.workers import reports
+from echod.workers.fleet import Fleet
 from tests.drivers.bench import TIMEOUT, Bench, bench
 from tests.making.config import make_config
 from tests.making.media import write_picture, write_wav
@@ -406,45 +404,3 @@ async def test_next_start_takes_up_what_was_left(tmp_path: Path) -> None:
         one.open_gate(job)
         ended = await one.ended(job)
         assert (ended.status, ended.attempt, ended.deaths) == ("completed", 2, 0)
-
-
-def test_a_card_that_torch_cannot_see(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Where there is a card and torch was built for CPUs, the log says so: clips would silently be previews."""
-    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
-    monkeypatch.setattr(fleet, "DEV", tmp_path)
-    (tmp_path / "nvidiactl").touch()
-    assert find_devices(("auto",)) == ("cpu",) and not caplog.records
-    (tmp_path / "nvidia0").touch()
-    assert find_devices(("auto",)) == ("cpu",)
-    assert f"there is {tmp_path}/nvidia0, but torch" in caplog.text
-
-
-def test_find_devices() -> None:
-    """Named devices are taken as they are; auto without CUDA is one CPU worker."""
-    assert find_devices(("cpu", "cpu")) == ("cpu", "cpu")
-    assert find_devices(("auto",))
-
-
-@pytest.mark.parametrize(
-    ("device", "inherited", "visible"),
-    [("cpu", None, ""), ("cuda:1", None, "1"), ("cuda:1", "4,6", "6"), ("cuda:0", "GPU-a,GPU-b", "GPU-a")],
-)
-def test_pin(monkeypatch: pytest.MonkeyPatch, device: str, inherited: str | None, visible: str) -> None:
-    """A worker sees its own device only, counted within what the daemon itself may see."""
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    if inherited:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", inherited)
-    monkeypatch.delenv("PYTORCH_CUDA_ALLOC_CONF", raising=False)
-    assert gpu_proc.pin(device) == visible
-    assert os.environ["CUDA_VISIBLE_DEVICES"] == visible
-
-
-@pytest.mark.parametrize(("device", "inherited"), [("cuda:1", "4"), ("cuda:0", ""), ("cuda:2", "GPU-a,GPU-b")])
-def test_pin_beyond_what_is_seen(monkeypatch: pytest.MonkeyPatch, device: str, inherited: str) -> None:
-    """A device that the daemon itself may not see is a final reason, which names both."""
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", inherited)
-    with pytest.raises(NoSuchDevice, match=f"{device} is not there: CUDA_VISIBLE_DEVICES='{inherited}'") as raised:
-        gpu_proc.pin(device)
-    assert why_not_ready("taking the device", raised.value).final
