@@ -51,15 +51,18 @@ def main() -> int:
         without_audio_factor(weights, deaf)
         with daemon(directory / "calm", weights) as running:
             calm, seconds = decode(submit(running)), time.monotonic() - began
-        tell("undisturbed", f"{len(calm)} frames after {seconds:.0f} s, {against(calm, expected)}")
+            tell("undisturbed", f"{len(calm)} frames after {seconds:.0f} s, {against(calm, expected)}")
+            shared, story = shared_out(running)
+        tell("shared", f"{story}; {compared(shared, calm)}")
         with daemon(directory / "storm", weights) as running:
             storm, story = disturbed(running)
-        tell("disturbed", f"{story}; {'bit-equal to' if np.array_equal(storm, calm) else 'DIFFERS FROM'} undisturbed")
+        tell("disturbed", f"{story}; {compared(storm, calm)}")
         with daemon(directory / "deaf-daemon", deaf) as running:
             false = decode(submit(running))
         tell("falsifier", f"without the audio factor: {against(false, expected)}")
     holds = {
         "undisturbed": calm.shape == expected.shape and worst(calm, expected) <= CLOSE,
+        "shared": np.array_equal(shared, calm),
         "disturbed": np.array_equal(storm, calm),
         "falsifier": mean(false, expected) >= PLAIN,
     }
@@ -122,6 +125,21 @@ def submit(running: RunningDaemon) -> Path:
     return out
 
 
+def shared_out(running: RunningDaemon) -> tuple[Clip, str]:
+    """A run whose owner is killed while the other worker helps, which then goes on with what both have computed."""
+    with submitting(running) as (_, out):
+        extras = until_half_way(running, attempt=1, helped=True)
+        owner = next(device for device in running.devices() if device["job"])
+        os.kill(owner["pid"], signal.SIGKILL)
+        gone([owner["pid"]])
+    with running.client() as client:
+        made = next(client.videos())["echod"]
+    assert (made["attempt"], len(made["devices"])) == (2, 2), made
+    assert made["windows_resumed"] >= extras["windows_done"], made
+    story = f"owner killed at window {extras['windows_done']} of {extras['windows_total']}, helped by the other worker"
+    return decode(out), f"{story}, which went on from {made['windows_resumed']}"
+
+
 def disturbed(running: RunningDaemon) -> tuple[Clip, str]:
     """A run whose worker is killed in the middle, and then the daemon in the middle of the second attempt."""
     with submitting(running) as (_, out):
@@ -139,12 +157,13 @@ def disturbed(running: RunningDaemon) -> tuple[Clip, str]:
     return decode(out), f"{story}, attempt {video['echod']['attempt']} completed"
 
 
-def until_half_way(running: RunningDaemon, attempt: int) -> dict[str, Any]:
+def until_half_way(running: RunningDaemon, attempt: int, *, helped: bool = False) -> dict[str, Any]:
     with Client(running.url) as client:
         for event in client.events():
             extras: dict[str, Any] = dict(event["video"]["echod"])
             assert event["video"]["status"] in ("queued", "in_progress"), event
-            if extras["attempt"] == attempt and extras["windows_done"] > extras["windows_total"] / 3 > 0:
+            far = extras["windows_done"] > extras["windows_total"] / 3 > 0
+            if extras["attempt"] == attempt and far and (extras["helpers"] or not helped):
                 return extras
     raise AssertionError("the events ended")
 
@@ -152,6 +171,10 @@ def until_half_way(running: RunningDaemon, attempt: int) -> dict[str, Any]:
 def decode(clip: Path) -> Clip:
     with av.open(str(clip), "r") as container:
         return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)])
+
+
+def compared(clip: Clip, calm: Clip) -> str:
+    return f"{'bit-equal to' if np.array_equal(clip, calm) else 'DIFFERS FROM'} undisturbed"
 
 
 def against(clip: Clip, expected: Clip) -> str:

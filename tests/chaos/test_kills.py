@@ -9,6 +9,7 @@ import random
 import signal
 import threading
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,15 @@ import av
 import pytest
 
 from echod.client.client import Video
+from echod.inference.echomimic.tiny import init_tiny
 from tests.drivers.command import ECHOD
-from tests.drivers.running import LIGHT, RunningDaemon, gone
+from tests.drivers.running import LIGHT, RunningDaemon, descendants, gone
 from tests.making.media import EXAMPLES, write_wav
+from tests.making.playback import digest
 
 SECONDS, FPS = 4.0, 24
 TERMINAL = {"completed", "failed", "cancelled"}
+INPUTS = {"portrait.png", "speech.flac"}
 
 
 class Ordeal:
@@ -34,10 +38,10 @@ class Ordeal:
         self.hits: Counter[str] = Counter()
         self.accepted: list[str] = []
 
-    def submit(self, count: int) -> None:
+    def submit(self, count: int, **options: Any) -> None:
         """All of one upload, so that accepting them takes less time than running them."""
         with self.daemon.http() as http:
-            request: dict[str, Any] = {"size": "128x128"}
+            request: dict[str, Any] = {"size": "128x128", **options}
             for field, path in (("input_reference", EXAMPLES / "portrait.png"), ("audio_reference", self.speech)):
                 answer = http.post("/v1/files", files={"file": path.read_bytes()}, data={"purpose": "user_data"})
                 request[field] = {"file_id": answer.raise_for_status().json()["id"]}
@@ -60,29 +64,62 @@ class Ordeal:
     def kill_worker(self) -> None:
         """Stopped first, so that the job it is killed under is known."""
         pause = threading.Event()
-        while not self._kill_one_of(self.daemon.devices()):
-            assert self.ended() < len(self.accepted), "nothing is left to kill"
+        while (held := self._kill_one_of(lambda device: device["state"] == "busy")) is None:
+            self.go_on()
             pause.wait(0.02)
+        self.hits[held["job"]] += 1
 
-    def _kill_one_of(self, devices: list[dict[str, Any]]) -> bool:
-        busy = [device for device in devices if device["state"] == "busy"]
-        if not busy:
-            return False
-        worker = self.dice.choice(busy)
+    def _kill_one_of(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
+        """The worker that was killed, as it was then."""
+        if not (those := [device for device in self.daemon.devices() if device["pid"] and wanted(device)]):
+            return None
+        worker = self.dice.choice(those)
         os.kill(worker["pid"], signal.SIGSTOP)
-        held = self.daemon.devices()[worker["worker"]]
-        if (held["pid"], held["state"]) != (worker["pid"], "busy"):
+        held: dict[str, Any] = self.daemon.devices()[worker["worker"]]
+        if held["pid"] != worker["pid"] or not wanted(held):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(worker["pid"], signal.SIGCONT)  # it ended its job, or its life, just before
-            return False
-        self.hits[held["job"]] += 1
+            return None
         os.kill(worker["pid"], signal.SIGKILL)
         gone([worker["pid"]])
-        return True
+        return held
+
+    def go_on(self) -> None:
+        """Called while there is nothing to kill."""
+        assert self.ended() < len(self.accepted), "nothing is left to kill"
 
     def kill_daemon(self) -> None:
         self.daemon.kill()  # asserts that its children die with it
         self.daemon.start()
+
+
+class SharedOrdeal(Ordeal):
+    """Never more than two jobs at a time, so that a third worker can help; helpers are killed too."""
+
+    def __init__(self, daemon: RunningDaemon, speech: Path, dice: random.Random, jobs: int) -> None:
+        super().__init__(daemon, speech, dice)
+        self.jobs = jobs
+        self.helpers_killed = 0
+
+    def go_on(self) -> None:
+        if len(self.accepted) == self.jobs:
+            super().go_on()
+        elif len(self.accepted) - self.ended() < 2:
+            self.submit(1, steps=2, lossless=True)
+
+    def until_ended(self, count: int) -> None:
+        pause = threading.Event()
+        while self.ended() < count:
+            if len(self.accepted) < self.jobs:
+                self.go_on()
+            pause.wait(0.05)
+
+    def kill_helper(self) -> None:
+        pause = threading.Event()
+        while not self._kill_one_of(lambda device: device["state"] == "idle" and device["helping"] is not None):
+            self.go_on()
+            pause.wait(0.02)
+        self.helpers_killed += 1
 
 
 def frames_of(path: Path) -> int:
@@ -136,3 +173,58 @@ def test_every_accepted_job_is_accounted_for(
         assert max(ends.values()) == 1
     attempts = sum(video["echod"]["attempt"] for video in videos.values())
     print(f"jobs={jobs} worker_kills={worker_kills} daemon_kills={daemon_kills} {attempts=} poison={len(poisoned)}")
+
+
+def strange(daemon: RunningDaemon, videos: dict[str, Video]) -> list[str]:
+    """What lies in the job and runtime directories that nobody needs any more."""
+    jobs = daemon.state_dir / "jobs"
+    left = [path.name for path in jobs.iterdir() if path.name not in videos]
+    for id, video in videos.items():
+        made = {"clip.mp4", "thumbnail.jpg", "manifest.json"} if video["status"] == "completed" else set()
+        left += [f"{id}/{path.name}" for path in (jobs / id).iterdir() if path.name not in INPUTS | made]
+    sockets = {"echod.sock", "reports", *(f"{d['worker']}.{d['epoch']}" for d in daemon.devices())}
+    return left + [path.name for path in daemon.runtime_dir.rglob("*") if path.is_socket() and path.name not in sockets]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(3600)
+def test_with_helpers(tmp_path: Path) -> None:
+    """EchoMimic clips on three workers that help each other, while owners, helpers and the daemon are killed.
+
+    Each job ends once, every clip has the frames of every other, nothing is left of their making, and nobody outlives
+    the daemon.
+    """
+    seed = int(os.environ.get("ECHOD_CHAOS_SEED", random.randrange(1 << 32)))
+    jobs = int(os.environ.get("ECHOD_CHAOS_JOBS", 200))
+    print(f"ECHOD_CHAOS_SEED={seed} ECHOD_CHAOS_JOBS={jobs}")
+    dice = random.Random(seed)
+    init_tiny(tmp_path / "weights")
+    kills = ["worker"] * (jobs // 10) + ["helper"] * (jobs // 5) + ["daemon"] * (jobs // 20)
+    dice.shuffle(kills)
+    moments = sorted(dice.sample(range(jobs - 4), len(kills)))
+    flags = ("--devices", "cpu,cpu,cpu", "--engine", "echomimic", "--weights", str(tmp_path / "weights"), "--log-json")
+    with RunningDaemon(tmp_path, *flags, ECHOD_JOBS_PER_ACCOUNT=str(jobs)) as daemon:
+        ordeal = SharedOrdeal(daemon, write_wav(tmp_path / "speech.wav", seconds=0.5), dice, jobs)
+        for moment, kill in zip(moments, kills, strict=True):
+            ordeal.until_ended(moment)
+            {"worker": ordeal.kill_worker, "helper": ordeal.kill_helper, "daemon": ordeal.kill_daemon}[kill]()
+        ordeal.until_ended(jobs)
+        videos, pause = ordeal.videos(), threading.Event()
+        poisoned = {id for id, video in videos.items() if video["status"] != "completed"}
+        clips = {digest(daemon.state_dir / "jobs" / id / "clip.mp4") for id in videos.keys() - poisoned}
+        while strange(daemon, videos):  # sweeping is the background's work; the test's own time limit ends it
+            pause.wait(0.2)
+        helped = [video for video in videos.values() if len(video["echod"]["devices"]) > video["echod"]["attempt"]]
+        resumed = sum(video["echod"]["windows_resumed"] for video in videos.values())
+        workers = list(descendants(daemon.process.pid))
+        daemon.stop()
+        gone(workers)
+        log = daemon.log.read_text()
+    assert sorted(videos) == sorted(ordeal.accepted)
+    assert all(ordeal.hits[id] >= 2 for id in poisoned)
+    assert len(clips) == 1
+    told = [line for line in map(json.loads, log.splitlines()) if line["message"].split(" ")[0] in TERMINAL]
+    assert Counter(Counter(line["job"] for line in told if "job" in line).values()) == {1: jobs}
+    assert helped
+    attempts = sum(video["echod"]["attempt"] for video in videos.values())
+    print(f"{jobs=} kills={dict(Counter(kills))} {attempts=} poison={len(poisoned)} helped={len(helped)} {resumed=}")

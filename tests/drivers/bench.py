@@ -17,7 +17,7 @@ from echod.journal import Journal
 from echod.workers.fleet import Fleet
 from echod.workers.state import DeviceState
 from tests.making.config import make_config
-from tests.making.media import write_picture, write_wav
+from tests.making.media import EXAMPLES, write_picture, write_wav
 from tests.stand_ins import engine as scripted
 
 TIMEOUT = 60.0
@@ -43,6 +43,23 @@ class Bench:
                 speech_file=self.inputs / "speech.flac",
                 engine=engine,
                 options=ClipOptions(width=128, height=128, fps=10, seed=seed),
+                priority=priority,
+            )
+        )
+
+    async def film(
+        self, speech: Path, seconds: float, *, side: int = 128, steps: int | None = None, priority: int = BATCH
+    ) -> Job:
+        """A lossless clip of the example's portrait by EchoMimic, for workers that can."""
+        return await self.desk.accept(
+            Draft(
+                account="a",
+                portrait=PortraitFacts(width=512, height=512, faces=1, box=None, sha256="p"),
+                portrait_file=EXAMPLES / "portrait.png",
+                speech=SpeechFacts(seconds=seconds, rate=16000, channels=1, sha256="s"),
+                speech_file=speech,
+                engine="echomimic",
+                options=ClipOptions(width=side, height=side, steps=steps, lossless=True),
                 priority=priority,
             )
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,3 +64,8 @@ def boxes(data: bytes) -> list[tuple[str, int, int]]:
 def complete_fragments(data: bytes) -> list[bytes]:
     """The file up to the end of each fragment that is complete."""
     return [data[:end] for kind, _, end in boxes(data) if kind == "mdat" and end <= len(data)]
+
+
+def digest(path: Path) -> str:
+    """Of a clip's decoded frames."""
+    return hashlib.sha256(play(path).frames.tobytes()).hexdigest()
