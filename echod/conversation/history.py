@@ -111,13 +111,13 @@ class History:
         last = next((item for item in reversed(self.items) if item.author != "system"), None)
         return last is not None and last.author == "tool"
 
-    def unanswered(self) -> list[Item]:
-        """What the person has said since the last answer, or the one in the making."""
+    def unanswered(self, author: Author = "user") -> list[Item]:
+        """What the person has said since the last answer, or the one in the making; or the client as `system`."""
         items: list[Item] = []
         for item in reversed(self.items):
             if item.author == "assistant" and item.answered:
                 break
-            if item.author == "user":
+            if item.author == author:
                 items.insert(0, item)
         return items
 

@@ -32,7 +32,7 @@ def turn_request(
     hearing = [] if omni else transcripts.of(said)
     opens = not said and not any(item.author == "assistant" and item.answered for item in history.items)
     greeting = role.file.greeting if role and opens and not settings.once else ""
-    unasked = settings.once or (OPENING if opens else GO_ON)
+    unasked = settings.once or (OPENING if opens else question(history.unanswered("system"), limit) or GO_ON)
     return TurnRequest(
         account=conversation.account,
         turn=Question(

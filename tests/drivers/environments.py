@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -26,6 +27,16 @@ def environment(cache: pytest.Cache, *packages: str) -> Path:
     python = directory / "bin" / "python"
     _filled(directory, [str(python), "-m", "pip", "install"], packages)
     return python
+
+
+def node_modules(cache: pytest.Cache, *packages: str) -> Path:
+    """A directory whose node_modules have these packages."""
+    if not (npm := shutil.which("npm")):
+        pytest.skip("there is no npm here")
+    directory = _place(cache, packages)
+    directory.mkdir(exist_ok=True)
+    options = ["--prefix", str(directory), "--no-audit", "--no-fund", "--no-save"]
+    return _filled(directory, [npm, "install", *options], packages)
 
 
 def _place(cache: pytest.Cache, packages: tuple[str, ...]) -> Path:

@@ -389,14 +389,22 @@ async def test_asked_to_go_on(daemon: Daemon, talk: Talk) -> None:
     daemon.backend.attempts = [gives(each) for each in ("Fine.", "Well.", "Nice day.", "Quite.")]
     await talk.update(output_modalities=["text"], instructions="Be kind.")
     await talk.answer("hi")
-    for response in ({}, {"instructions": "Talk of the weather."}):
+    for response in ({}, {"instructions": "Be kind.\nTalk of the weather."}):
         await talk.send({"type": "response.create", "response": response})
         assert (await talk.done()).status == "completed"
     await talk.answer("really?")
     turns = daemon.backend.turns[1:]
     assert [turn.text for turn in turns] == ["Please go on.", "Talk of the weather.", "really?"]
+    daemon.backend.attempts = [gives("Bye."), gives("Well.")]
+    await talk.send(create({"type": "message", "role": "system", "content": [{"type": "text", "text": "Say bye."}]}))
+    for text in ("Say bye.", "Please go on."):  # what an agent is told by the way is to be acted on, and once
+        await talk.send({"type": "response.create"})
+        assert (await talk.done()).status == "completed" and daemon.backend.turns[-1].text == text
+    turns = turns[:3]
     assert [turn.personality for turn in turns] == ["Be kind.", "Be kind.\n\nTalk of the weather.", "Be kind."]
-    assert history(daemon) == [("user", "hi"), ("assistant", "Fine.\nWell.\nNice day.")]
+    assert [(each.author, each.text) for each in turns[-1].history] == [
+        ("user", "hi"), ("assistant", "Fine.\nWell.\nNice day."),
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

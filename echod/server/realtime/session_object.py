@@ -115,7 +115,9 @@ def _instructions(settings: SessionSettings, value: Any, name: str) -> SessionSe
 
 
 def _more_instructions(settings: SessionSettings, value: Any, name: str) -> SessionSettings:
-    return replace(settings, once=_instructions(settings, value, name).instructions)
+    """On top of the session's, which clients repeat that know them to be replaced."""
+    given = _instructions(settings, value, name).instructions
+    return replace(settings, once=given.removeprefix(settings.instructions).strip())
 
 
 def _in_this_conversation(settings: SessionSettings, value: Any, name: str) -> SessionSettings:
