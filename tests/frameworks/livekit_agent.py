@@ -1,4 +1,4 @@
-"""LiveKit's agents with OpenAI's realtime model, in its default configuration: `python livekit_agent.py URL SPEECH.pcm`.
+"""LiveKit's agents with OpenAI's realtime model, in default configuration: `python livekit_agent.py URL SPEECH.pcm`.
 
 There is no room: sound goes in and out by a microphone and a loudspeaker of the script's. Tells what it could do.
 """
