@@ -80,6 +80,9 @@ class Attempts(Generic[T]):
             outcome = "text"
             raise
         finally:
+            self.begin_again = (
+                None  # it holds a file, whose threads would go on until the cycle of script and watch is found
+            )
             self._record(at, outcome)
 
     async def _bounded(self) -> AsyncGenerator[T, None]:

@@ -166,7 +166,10 @@ def test_keys(server: Stub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_speech(server: Stub, tmp_path: Path) -> None:
-    """Each function is called once, with what the one before made, and told with its backend, model and times."""
+    """Each function is called, with what the one before made, and told with its backend, model and times.
+
+    The voice is asked once more, for WAV, which tells its rate.
+    """
     checks = speech(tmp_path, server)
     assert [(check.name, check.ok, check.required) for check in checks] == [
         ("speak", True, False),
@@ -184,7 +187,7 @@ def test_speech(server: Stub, tmp_path: Path) -> None:
     ):
         assert re.fullmatch(finding + r"; (first after \d+ ms, all )?after \d+ ms", check.finding), check.finding
     posts = [path for verb, path, _, _ in server.seen if verb == "POST"]
-    assert posts == ["/v1/audio/speech", "/v1/audio/transcriptions", "/v1/chat/completions"]
+    assert posts == ["/v1/audio/speech", "/v1/audio/speech", "/v1/audio/transcriptions", "/v1/chat/completions"]
     [(_, _, form)] = server.requests("POST /v1/audio/transcriptions")
     assert len(form) > 2 * 16000
 

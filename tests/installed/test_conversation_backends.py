@@ -302,6 +302,7 @@ async def tell_a_number(daemon: RunningDaemon, client: AsyncOpenAI, number: int)
     """It is told by how long one speaks, and comes back in words and in sound, of a voice and of clips: these."""
     async with client.realtime.connect(model="role:ada") as connection:
         talk = Talk(connection)
+        await talk.push_to_talk()
         for turn, modality in enumerate(("audio", "video")):
             talk.events.clear()
             await talk.update(output_modalities=[modality])
