@@ -328,6 +328,7 @@ class Attempt:
             whole=whole,
             attempt=order.attempt,
             lossless=options.lossless,
+            live=options.live,
             label=options.label_language if options.label == "corner" else None,
             mark={"version": __version__},
             tags=aigc.label(order.producer, order.job),

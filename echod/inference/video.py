@@ -40,6 +40,8 @@ FRAGMENTED = {
     "movflags": "frag_keyframe+empty_moov+delay_moov+default_base_moof+use_metadata_tags",
     "frag_duration": "500000",
 }
+# Not frag_every_frame: time stamps in the first two fragments would be those of the frames behind.
+LIVE = {"movflags": "empty_moov+delay_moov+default_base_moof+use_metadata_tags", "frag_duration": "1"}
 FINISHED = {"movflags": "faststart+use_metadata_tags"}
 MUXERS_OWN = ("major_brand", "minor_version", "compatible_brands", "encoder")  # metadata that each muxer writes itself
 
@@ -47,8 +49,9 @@ MUXERS_OWN = ("major_brand", "minor_version", "compatible_brands", "encoder")  #
 class ClipWriter:
     """Encodes frames and the speech in a thread of its own.
 
-    `show` makes of a frame, there and only then, the picture of that `size` that is encoded. `write` blocks while the
-    encoder is behind; an exception of the encoder is raised by the next `write` or `close`.
+    With `live` every frame is a fragment of its own, and none waits for later ones to be encoded better. `show` makes
+    of a frame, there and only then, the picture of that `size` that is encoded. `write` blocks while the encoder is
+    behind; an exception of the encoder is raised by the next `write` or `close`.
     """
 
     def __init__(
@@ -60,6 +63,7 @@ class ClipWriter:
         *,
         show: Show = as_it_is,
         lossless: bool = False,
+        live: bool = False,
         mark: Mapping[str, str],
         tags: Mapping[str, str] | None = None,
         room: Room | None = None,
@@ -70,7 +74,9 @@ class ClipWriter:
         self._batches: queue.Queue[Frames | None] = queue.Queue(QUEUED_BATCHES)
         self._error: BaseException | None = None
         self._aborted = False
-        start = partial(_Encoder, self._file, size, fps, speech, show, lossless, metadata(mark) | dict(tags or {}))
+        start = partial(
+            _Encoder, self._file, size, fps, speech, show, lossless, live, metadata(mark) | dict(tags or {})
+        )
         self._thread = threading.Thread(target=self._run, args=[start], name=f"encode {path.name}", daemon=True)
         self._thread.start()
 
@@ -156,11 +162,12 @@ class _Encoder:
         speech: Speech,
         show: Show,
         lossless: bool,
+        live: bool,
         tags: Mapping[str, str],
     ) -> None:
-        self._container: OutputContainer = av.open(file, "w", format="mp4", options=FRAGMENTED)
+        self._container: OutputContainer = av.open(file, "w", format="mp4", options=LIVE if live else FRAGMENTED)
         self._container.metadata.update(tags)
-        self._video = _video_stream(self._container, size, fps, lossless)
+        self._video = _video_stream(self._container, size, fps, lossless, live)
         self._sound = _sound_stream(self._container, speech)
         self._show = show
         self._fps = fps
@@ -199,7 +206,7 @@ class _Encoder:
             self._container.mux(self._sound.encode(frame))
 
 
-def _video_stream(container: OutputContainer, size: Size, fps: int, lossless: bool) -> VideoStream:
+def _video_stream(container: OutputContainer, size: Size, fps: int, lossless: bool, live: bool) -> VideoStream:
     keyint = max(1, fps // 2)
     stream = container.add_stream("libx264rgb" if lossless else "libx264", rate=fps)
     stream.width, stream.height = size
@@ -211,8 +218,10 @@ def _video_stream(container: OutputContainer, size: Size, fps: int, lossless: bo
         context.color_range = ColorRange.MPEG
     stream.options = {
         "preset": "veryfast",
+        **({"tune": "zerolatency"} if live else {}),
         **({"qp": "0"} if lossless else {"crf": str(CRF)}),
-        "x264-params": f"keyint={keyint}:min-keyint={keyint}:scenecut=0:rc-lookahead={LOOKAHEAD}:sync-lookahead=0",
+        "x264-params": f"keyint={keyint}:min-keyint={keyint}:scenecut=0:sync-lookahead=0"
+        + ("" if live else f":rc-lookahead={LOOKAHEAD}"),
     }
     return stream
 

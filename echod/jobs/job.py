@@ -44,6 +44,7 @@ class ClipOptions(msgspec.Struct, frozen=True, kw_only=True):
     guidance: float | None = None
     seed: int = DEFAULT_SEED
     lossless: bool = False
+    live: bool = False  # an avatar's: nothing is held back to encode it better
     label: str | None = None  # of LABELS
     label_language: str | None = None
 

@@ -25,9 +25,10 @@ def moving(count: int) -> NDArray[np.uint8]:
     return np.stack([np.roll(noise, -i, axis=0) for i in range(count)])
 
 
-def encode(path: Path, speech: Speech, fps: int, *, lossless: bool = False) -> NDArray[np.uint8]:
+def encode(path: Path, speech: Speech, fps: int, *, lossless: bool = False, live: bool = False) -> NDArray[np.uint8]:
     frames = moving(math.ceil(speech.seconds * fps))
-    writer = ClipWriter(path, (WIDTH, HEIGHT), fps, speech, lossless=lossless, mark={"engine": "preview", "seed": "7"})
+    mark = {"engine": "preview", "seed": "7"}
+    writer = ClipWriter(path, (WIDTH, HEIGHT), fps, speech, lossless=lossless, live=live, mark=mark)
     for start in range(0, len(frames), 5):
         writer.write(frames[start : start + 5])
     writer.close()
@@ -115,6 +116,21 @@ def test_a_fragment_at_least_every_half_second(tmp_path: Path, fps: int) -> None
     assert ends[-1][0] == len(frames) / fps
     assert pictures.max() <= max(0.5, 1 / fps) + 1e-6
     assert sounds.max() <= 0.5 + 2 * 1024 / 22050  # sound comes in packets of 1024 samples
+
+
+@pytest.mark.parametrize("fps", [1, 24, 60])
+def test_live(tmp_path: Path, tone: Speech, fps: int) -> None:
+    """Every frame is in a fragment of its own once the next is there, in the order in which frames are shown."""
+    frames = encode(tmp_path / "stream.mp4", tone, fps, live=True)
+    remux(tmp_path / "stream.mp4", tmp_path / "clip.mp4")
+    for name in ("stream", "clip"):
+        pictures = [(pts, dts) for index, dts, pts, _ in packets(tmp_path / f"{name}.mp4") if index == 0]
+        assert all(pts == dts for pts, dts in pictures)
+        np.testing.assert_allclose(play(tmp_path / f"{name}.mp4").times, np.arange(len(frames)) / fps, atol=1e-3)
+    found = complete_fragments((tmp_path / "stream.mp4").read_bytes())
+    assert len(found) >= len(frames) - 1
+    (tmp_path / "part.mp4").write_bytes(found[0])
+    assert len(packets(tmp_path / "part.mp4")) <= 2
 
 
 def test_can_be_played_while_it_grows(tmp_path: Path, tone: Speech) -> None:

@@ -9,6 +9,7 @@ from typing import BinaryIO, NamedTuple
 
 import av
 from av.bitstream import BitStreamFilterContext
+from av.video.reformatter import Colorspace
 
 from echod.errors import EchodError
 from echod.jobs.desk import Desk
@@ -39,7 +40,11 @@ class Decoder:
             packet = av.Packet(unit.data)
             packet.pts = unit.frame
         frames = self._codec.decode(packet)
-        return [Picture(frame.pts or 0, frame.to_ndarray(format="rgb24").tobytes()) for frame in frames]
+        return [Picture(frame.pts or 0, _pixels(frame)) for frame in frames]
+
+
+def _pixels(frame: av.VideoFrame) -> bytes:
+    return frame.reformat(format="rgb24", src_colorspace=Colorspace.ITU601).to_ndarray().tobytes()
 
 
 async def access_units(desk: Desk, job: Job, waiting: Callable[[], None]) -> AsyncGenerator[list[Picture], None]:
@@ -95,7 +100,7 @@ class _Watched:
 
 
 async def _fragments(watched: _Watched, waiting: Callable[[], None]) -> AsyncGenerator[bytes, None]:
-    """Those of one attempt, each a file of its own."""
+    """Those of one attempt, as they come; what is yielded is a file of its own."""
     while not watched.job.terminal:
         file = _open(watched)
         if file is not None:
@@ -104,7 +109,7 @@ async def _fragments(watched: _Watched, waiting: Callable[[], None]) -> AsyncGen
                     yield fragment
             return
         waiting()
-        await watched.wait(WAITING_INTERVAL)
+        await watched.wait(GROWTH_INTERVAL if watched.job.status == "in_progress" else WAITING_INTERVAL)
     if watched.job.status != "completed":
         error = watched.job.error
         raise EchodError(error.code if error else "cancelled", error.message if error else "its clip was cancelled")
@@ -114,7 +119,7 @@ async def _fragments(watched: _Watched, waiting: Callable[[], None]) -> AsyncGen
 
 def _open(watched: _Watched) -> BinaryIO | None:
     """The growing file; None if there is none yet, or its attempt has just ended: that is about to be told."""
-    if not watched.job.streaming:
+    if watched.job.status != "in_progress":
         return None
     try:
         return (watched.directory / f"stream.{watched.job.attempt}.mp4").open("rb")
@@ -127,7 +132,7 @@ async def _growing(file: BinaryIO, watched: _Watched) -> AsyncGenerator[bytes, N
     head = fragment = rest = b""
     while True:
         job = watched.job  # looked at first: all of the file was written before it ended
-        rest += file.read()
+        rest, whole = rest + file.read(), b""
         for kind, box in _boxes(rest):
             rest = rest[len(box) :]
             if kind in (b"ftyp", b"moov"):
@@ -135,8 +140,9 @@ async def _growing(file: BinaryIO, watched: _Watched) -> AsyncGenerator[bytes, N
             elif kind in (b"moof", b"mdat"):
                 fragment += box
             if kind == b"mdat":
-                yield head + fragment
-                fragment = b""
+                whole, fragment = whole + fragment, b""
+        if whole:
+            yield head + whole
         if job.attempt != attempt or job.status != "in_progress":
             return
         await watched.wait(GROWTH_INTERVAL)

@@ -49,7 +49,7 @@ class Start:
             speech=speech,
             speech_file=file,
             engine=self.engine,
-            options=self.options,
+            options=msgspec.structs.replace(self.options, live=True),
             priority=CONVERSATION,
         )
 
