@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
 from echod.conversation.ear import SECOND, Ear, SpeechStarted, SpeechStopped
+from echod.conversation.happening import CallDelta, CallDone, Happening
 from echod.conversation.history import Item, Playback, new_item_id
 from echod.conversation.request import language, turn_request
 from echod.conversation.store import Conversation, SessionSettings
 from echod.conversation.transcripts import Transcripts
-from echod.conversation.turn import CallDelta, CallDone, Happening, Turn
+from echod.conversation.turn import Turn
 from echod.errors import EchodError, invalid
 from echod.jobs.desk import Desk
 from echod.roles.role import Role

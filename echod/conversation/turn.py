@@ -14,10 +14,20 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequen
 from contextlib import aclosing, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 
+from echod.conversation.happening import (
+    CallDelta,
+    CallDone,
+    ClipAdded,
+    ClipDone,
+    ClipProgressed,
+    Happening,
+    SoundDelta,
+    TextDelta,
+)
 from echod.conversation.history import Part, Playback, tokens
 from echod.errors import EchodError, gone
 from echod.host.directories import unstorable
@@ -51,52 +61,6 @@ APOLOGIES = {
 }
 UNHEARD = {"en": "Sorry, I did not catch that.", "zh": "抱歉，我没听清。"}
 SECONDS_PER_TOKEN = 0.25  # about how long a voice takes, for sentences that it has not finished
-
-
-class TextDelta(NamedTuple):
-    """More of the reply's words."""
-
-    delta: str
-
-
-class SoundDelta(NamedTuple):
-    """More of the reply's sound: pcm16, mono, SPEAK_RATE."""
-
-    pcm: bytes
-
-
-class ClipAdded(NamedTuple):
-    """A sentence has become a job."""
-
-    job: Job
-    sentence: str
-
-
-class ClipProgressed(NamedTuple):
-    job: Job
-
-
-class ClipDone(NamedTuple):
-    """A clip is complete; told in the order of the sentences."""
-
-    job: Job
-
-
-class CallDelta(NamedTuple):
-    """More of what the reply calls for: the call as far as it is known, and what is new of its arguments."""
-
-    number: int
-    call: ToolCall
-    delta: str
-
-
-class CallDone(NamedTuple):
-    """A call is whole, for the reply is."""
-
-    number: int
-
-
-Happening: TypeAlias = TextDelta | SoundDelta | ClipAdded | ClipProgressed | ClipDone | CallDelta | CallDone
 
 
 @dataclass(kw_only=True)

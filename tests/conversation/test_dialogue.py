@@ -15,9 +15,10 @@ from echod.config import Settings
 from echod.conversation import dialogue as dialogues
 from echod.conversation.dialogue import Cause, Dialogue, Outcome
 from echod.conversation.ear import SECOND, Ear, TurnDetection
+from echod.conversation.happening import Happening, TextDelta
 from echod.conversation.history import Item
 from echod.conversation.store import Conversations, SessionSettings
-from echod.conversation.turn import Happening, TextDelta, Turn
+from echod.conversation.turn import Turn
 from echod.errors import EchodError
 from echod.jobs.desk import Desk
 from echod.journal import Journal

@@ -94,12 +94,24 @@ AUDIO = SOUNDS.map(lambda sound: base64.b64encode(sound).decode())
 NUMBERS = st.sampled_from([0, 0.5, 1, 100, 100.1, 300.5, 5000, -1]) | st.floats(0, 10_000)
 DETECTIONS = st.dictionaries(
     st.sampled_from(["threshold", "prefix_padding_ms", "silence_duration_ms"]), NUMBERS, max_size=3
-) | st.dictionaries(st.sampled_from(["type", "threshold", "create_response", "x"]), VALUES, max_size=3)
+) | st.dictionaries(st.sampled_from(["type", "threshold", "create_response", "eagerness", "x"]), VALUES, max_size=3)
 HEARD = st.fixed_dictionaries(
     {},
     optional={"turn_detection": DETECTIONS, "transcription": VALUES, "format": VALUES, "noise_reduction": VALUES},
 )
 SPOKEN = st.dictionaries(st.sampled_from(["voice", "speed", "format", "x"]), VALUES, max_size=2)
+TOOLS = st.lists(
+    st.fixed_dictionaries(
+        {"type": st.just("function") | VALUES, "name": st.just("weather") | VALUES},
+        optional={"description": VALUES, "parameters": VALUES},
+    ),
+    max_size=2,
+)
+CHOICES = st.sampled_from(["auto", "none", "required", {"type": "function", "name": "weather"}])
+OF_TOOLS = {
+    "tools": TOOLS | VALUES, "tool_choice": CHOICES | VALUES, "parallel_tool_calls": VALUES,
+    "max_output_tokens": INTEGERS | VALUES,
+}  # fmt: skip
 SESSIONS = st.fixed_dictionaries(
     {},
     optional={
@@ -107,27 +119,36 @@ SESSIONS = st.fixed_dictionaries(
         "output_modalities": st.sampled_from([["audio"], ["text"], ["video"]]) | VALUES,
         "instructions": VALUES,
         "audio": st.fixed_dictionaries({}, optional={"input": HEARD | VALUES, "output": SPOKEN | VALUES}),
-        "tools": VALUES,
+        **OF_TOOLS,
         "x": VALUES,
     },
 )
-ITEMS = VALUES | st.fixed_dictionaries(
-    {"type": st.just("message"), "role": st.sampled_from(["user", "assistant", "system"]) | VALUES},
-    optional={
-        "id": st.sampled_from(["one", "two"]) | VALUES,
-        "content": VALUES
-        | st.lists(
-            st.fixed_dictionaries(
-                {"type": st.sampled_from(["input_text", "output_text", "input_audio"]) | VALUES},
-                optional={"text": VALUES, "audio": VALUES, "transcript": VALUES},
+CALLS = st.fixed_dictionaries(
+    {"type": st.sampled_from(["function_call", "function_call_output"])},
+    optional=dict.fromkeys(("id", "call_id", "name", "arguments", "output"), st.sampled_from(["one", "two"]) | VALUES),
+)
+ITEMS = (
+    VALUES
+    | CALLS
+    | st.fixed_dictionaries(
+        {"type": st.just("message"), "role": st.sampled_from(["user", "assistant", "system"]) | VALUES},
+        optional={
+            "id": st.sampled_from(["one", "two"]) | VALUES,
+            "content": VALUES
+            | st.lists(
+                st.fixed_dictionaries(
+                    {"type": st.sampled_from(["input_text", "output_text", "input_audio"]) | VALUES},
+                    optional={"text": VALUES, "audio": VALUES, "transcript": VALUES},
+                ),
+                max_size=3,
             ),
-            max_size=3,
-        ),
-    },
+        },
+    )
 )
 EVENT_TYPES = (
     "session.update", "input_audio_buffer.append", "input_audio_buffer.commit", "input_audio_buffer.clear",
-    "conversation.item.create", "conversation.item.truncate", "response.create", "response.cancel",
+    "conversation.item.create", "conversation.item.truncate", "conversation.item.retrieve",
+    "conversation.item.delete", "response.create", "response.cancel",
 )  # fmt: skip
 ITEM_IDS = st.sampled_from(["an answer", "one", "two"])  # "an answer" stands for the id of one
 EVENTS = st.one_of(
@@ -135,6 +156,12 @@ EVENTS = st.one_of(
     st.fixed_dictionaries({"type": st.just("input_audio_buffer.append"), "audio": AUDIO | VALUES}),
     st.fixed_dictionaries(
         {"type": st.just("conversation.item.truncate"), "item_id": ITEM_IDS | VALUES, "audio_end_ms": INTEGERS | VALUES}
+    ),
+    st.fixed_dictionaries(
+        {
+            "type": st.sampled_from(["conversation.item.retrieve", "conversation.item.delete"]),
+            "item_id": ITEM_IDS | VALUES,
+        }
     ),
     st.fixed_dictionaries(
         {"type": st.just("conversation.item.create"), "item": ITEMS},
@@ -145,7 +172,9 @@ EVENTS = st.one_of(
         optional={
             "response": VALUES
             | st.dictionaries(
-                st.sampled_from(["output_modalities", "instructions", "metadata", "input", "x"]), VALUES, max_size=3
+                st.sampled_from(["output_modalities", "instructions", "metadata", "input", *OF_TOOLS, "x"]),
+                VALUES,
+                max_size=3,
             ),
             "event_id": VALUES,
             "x": VALUES,

@@ -15,7 +15,13 @@ from tests.drivers.environments import target
 HERE = Path(__file__).parent
 FILES = (
     *("test_front.py", "test_connection.py", "test_websocket_shapes.py", "test_events.py", "test_budget.py"),
-    *("test_realtime.py", "test_realtime_limits.py", "test_realtime_ways_in.py", "../client/test_talk.py"),
+    *(
+        "test_realtime.py",
+        "test_realtime_limits.py",
+        "test_realtime_ways_in.py",
+        "test_realtime_tools.py",
+        "../client/test_talk.py",
+    ),
 )
 
 

@@ -8,17 +8,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 from echod.conversation.dialogue import Cause, Outcome
+from echod.conversation.happening import ClipAdded, ClipDone, ClipProgressed, Happening, SoundDelta, TextDelta
 from echod.conversation.history import Item
 from echod.conversation.store import SessionSettings
-from echod.conversation.turn import (
-    ClipAdded,
-    ClipDone,
-    ClipProgressed,
-    Happening,
-    SoundDelta,
-    TextDelta,
-    Turn,
-)
+from echod.conversation.turn import Turn
 from echod.server.realtime.item_object import item_object
 from echod.server.services import Addresses
 

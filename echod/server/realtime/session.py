@@ -9,9 +9,10 @@ from functools import partial
 from typing import Any
 
 from echod.conversation.dialogue import Cause, Dialogue, Outcome
+from echod.conversation.happening import Happening
 from echod.conversation.history import Item
 from echod.conversation.store import Conversation, SessionSettings
-from echod.conversation.turn import Happening, Turn
+from echod.conversation.turn import Turn
 from echod.errors import EchodError, invalid
 from echod.roles.role import Role
 from echod.server.realtime.item_object import item_object, read_item

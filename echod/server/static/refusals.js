@@ -15,6 +15,9 @@ const SENTENCES = {
   unsupported_size: "This size is not possible. Choose another one under Options.",
   unsupported_media:
     "This file cannot be used. A portrait must be a picture, such as PNG or JPEG, speech a recording, such as WAV or MP3.",
+  response_cancel_not_active: "There is no answer to stop.",
+  input_audio_buffer_commit_empty: "Nothing was heard. Go on for a little longer, and speak up.",
+  conversation_already_has_active_response: "An answer is on its way. Wait for it, or stop it.",
   model_not_loaded: "This engine or role is not there at present. Choose another one.",
   voice_not_installed: "No voice for these words is installed on the daemon's machine.",
   hearing_not_installed: "Nothing on the daemon's machine understands speech: please type.",

@@ -292,6 +292,9 @@ export const chinese = {
   "The face is only {n} pixels wide, so that the clip is soft. Use a closer picture, or a smaller size.":
     "照片里的脸只有 {n} 像素宽，视频会模糊。请换一张更近的照片，或选小一点的尺寸。",
   "This is not there any more. It may have expired or been deleted.": "它已经不在了，可能已过期或被删除。",
+  "There is no answer to stop.": "没有可以停止的回答。",
+  "Nothing was heard. Go on for a little longer, and speak up.": "没有听到声音，请说久一点、大声一点。",
+  "An answer is on its way. Wait for it, or stop it.": "正在回答，请等待或先停止。",
   "This is not finished yet. Wait a little and try again.": "还没有完成，请稍后再试。",
   "This was sent before with other contents. Try again.": "相同的请求已用其他内容提交过，请重试。",
   "This file is too big. Choose a smaller one, or ask your admin to raise max_upload.":
