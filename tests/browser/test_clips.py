@@ -513,3 +513,16 @@ def test_refused(daemon: RunningDaemon, visitor: Visitor) -> None:
     page.get_by_role("button", name="Make the clip").click()
     expect(problem).to_contain_text("The portrait is not there any more")
     expect(page.get_by_role("button", name="Choose a picture")).to_be_focused()
+
+
+def test_label(daemon: RunningDaemon, visitor: Visitor, short_speech: Path) -> None:
+    """A visible label can be asked for, in the page's language; the choice outlives a reload."""
+    page = visitor.open()
+    page.locator("#options summary").click()
+    page.locator("#label").select_option("corner")
+    page.reload()
+    expect(page.locator("#label")).to_have_value("corner")
+    visitor.choose_portrait()
+    visitor.choose_speech(short_speech)
+    told = video(daemon, visitor.submit())["echod"]
+    assert (told["label"], told["label_language"]) == ("corner", "en")
