@@ -35,6 +35,7 @@ def english() -> set[str]:
     page = (STATIC / "index.html").read_text()
     words |= {unescape(text) for text in re.findall(r"<[^>]* data-t(?: [^>]*)?>([^<]+)<", page)}
     words |= set(re.findall(r'aria-label="([^"]+)" data-t-aria-label', page))
+    words |= set(re.findall(r'<optgroup label="([^"]+)" data-t-label', page))
     return words | set(re.findall(r'placeholder="([^"]+)" data-t-placeholder', page))
 
 

@@ -59,12 +59,15 @@ function fill() {
   for (const name of TEXTS) field(name).value = role?.[name] ?? "";
   field("language").value = role?.language ?? "";
   field("mode").value = role?.mode ?? "video";
+  field("view").value = seen(role);
   field("name").value = role?.name ?? "";
   show($("role-name-row"), !role);
   show($("role-delete"), role);
   see(role && portraitOf(role));
   head();
 }
+
+const seen = (someone) => someone?.view ?? "picture";
 
 function head() {
   $("role-heading").textContent = role ? t("Change {title}", role) : t("Make a role");
@@ -98,7 +101,9 @@ function form() {
   const asked = new FormData();
   for (const name of [...TEXTS, ...CHOICES]) if (field(name).value.trim()) asked.append(name, field(name).value.trim());
   if (role?.engine) asked.append("engine", role.engine);
-  for (const [name, value] of Object.entries(role?.options ?? {})) asked.append(`options[${name}]`, value);
+  const options = { ...role?.options };
+  if (field("view").value !== seen(role)) options.view = field("view").value;
+  for (const [name, value] of Object.entries(options)) asked.append(`options[${name}]`, value);
   if (!role) asked.append("name", field("name").value.trim() || `role-${Math.floor(Math.random() * 10_000)}`);
   if (picture) asked.append("portrait", picture, picture.name);
   return asked;

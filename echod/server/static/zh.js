@@ -204,6 +204,7 @@ export const chinese = {
 
   // portrait.js, speech.js, microphone.js
   "What the clip shows": "视频里显示什么",
+  "What its clips show": "视频显示",
   "Whole picture": "整张照片",
   "Face only": "只有脸部",
   "whole picture": "整张照片",
