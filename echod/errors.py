@@ -42,6 +42,7 @@ TABLE: dict[str, Row] = {
     "response_cancel_not_active": REFUSED,
     "input_audio_buffer_commit_empty": REFUSED,
     "conversation_already_has_active_response": REFUSED,
+    "item_retrieve_invalid_item_id": REFUSED,
     # what would have to be installed or set up on the daemon's machine first; not 409, which OpenAI's clients try again
     "voice_not_installed": REFUSED,
     "hearing_not_installed": REFUSED,

@@ -355,7 +355,6 @@ PICTURE = {"type": "message", "role": "user", "content": [{"type": "input_image"
         ({"type": "response.create", "response": {"conversation": "none"}}, "response.conversation"),
         ({"type": "response.create", "response": {"output_modalities": ["video"]}}, "output_modalities"),
         ({"type": "response.create", "response": {"audio": {"output": {"voice": "nobody"}}}}, "voice"),
-        ({"type": "conversation.item.retrieve", "item_id": "none"}, "item_id"),
         ({"type": "conversation.item.delete"}, "item_id"),
         ({"type": "no.such.event"}, "type"),
         ({"type": 7}, "type"),
@@ -371,6 +370,9 @@ async def test_what_is_refused(daemon: Daemon, talk: Talk, event: dict[str, Any]
 
 async def test_at_the_wrong_moment(daemon: Daemon, talk: Talk) -> None:
     """What cannot be done just now is refused by the code that OpenAI has for it: clients pass over these."""
+    retrieve = {"type": "conversation.item.retrieve", "item_id": "gone", "event_id": "rci_gone"}
+    error = await talk.refused(retrieve)
+    assert (error.code, error.event_id, error.param) == ("item_retrieve_invalid_item_id", "rci_gone", "item_id")
     cancel: dict[str, Any] = {"type": "response.cancel"}
     assert (await talk.refused(cancel)).code == "response_cancel_not_active"
     commit = {"type": "input_audio_buffer.commit"}

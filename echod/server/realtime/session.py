@@ -131,18 +131,19 @@ class Session:
         self.send("conversation.item.truncated", **told, **left)
 
     async def _retrieve(self, event: dict[str, Any]) -> None:
-        self.send("conversation.item.retrieved", item=item_object(self._item(event)))
+        item = self._item(event, "item_retrieve_invalid_item_id")
+        self.send("conversation.item.retrieved", item=item_object(item))
 
     async def _delete(self, event: dict[str, Any]) -> None:
         item = self._item(event)
         await self._dialogue.delete(item)
         self.send("conversation.item.deleted", item_id=item.id)
 
-    def _item(self, event: dict[str, Any]) -> Item:
-        """The one that an event is about."""
+    def _item(self, event: dict[str, Any], code: str = "invalid_request") -> Item:
+        """The one that an event is about. EchodError with this code if it is not there."""
         item_id = event.get("item_id")
         if (item := self.conversation.history.find(str(item_id))) is None:
-            raise invalid(f"there is no item {item_id!r}", "item_id")
+            raise EchodError(code, f"there is no item {item_id!r}", param="item_id")
         return item
 
     async def _create_response(self, event: dict[str, Any]) -> None:
