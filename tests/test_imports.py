@@ -25,7 +25,8 @@ MAY: Mapping[str, str] = {
     "journal": "journal_file",
     "journal_file": "host",
     "client": "",
-    "config": "inference.limits host",
+    "kinds": "inference.limits",
+    "config": "inference.limits host kinds",
     "inspection": "config host",
     "sound": "inspection.facts",
     "uploads": "config host inspection journal",
@@ -41,8 +42,8 @@ MAY: Mapping[str, str] = {
     "uploads workers.state",
     "daemon": "accounts config conversation host inspection jobs journal provenance roles server speech uploads "
     "workers",
-    "commands": "client config daemon host inference provenance roles.folder roles.examples sound speech.sentences "
-    "speech.trial",
+    "commands": "client config daemon host inference kinds provenance roles.folder roles.examples sound "
+    "speech.sentences speech.trial",
     "cli": "commands",
     "__main__": "cli",
 }

@@ -9,7 +9,7 @@ import click
 
 from echod.commands.common import as_json, connect, note, print_json, print_line, print_result, quiet, to_daemon
 from echod.commands.tables import day, table_lines
-from echod.config import DURATION
+from echod.kinds import DURATION
 
 
 def _seconds(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
