@@ -39,6 +39,8 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as directory:
         home = Path(directory)
+        for name in ("one", "two"):
+            (home / name).mkdir()
         with RunningDaemon(home / "one") as daemon:
             make_role(daemon)
             asyncio.run(delays(daemon, options.rounds))
