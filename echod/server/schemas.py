@@ -52,6 +52,8 @@ def line(most: int, description: str = "") -> dict[str, Any]:
     return text(most, description, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")
 
 
+CROP = {"type": "string", "pattern": "^[0-9]{1,6}(,[0-9]{1,6}){3}$"}
+
 OPTIONS: dict[str, Any] = {
     "prompt": text(
         submission.MAX_PROMPT,
@@ -74,7 +76,7 @@ OPTIONS: dict[str, Any] = {
                 "type": "array", "items": {"type": "integer", "minimum": 0, "maximum": 999_999},
                 "minItems": 4, "maxItems": 4,
             },
-            {"type": "string", "pattern": "^[0-9]{1,6}(,[0-9]{1,6}){3}$"},
+            CROP,
         ],
         "description": "x0,y0,x1,y1: the part of the portrait that the engine makes frames of, its middle cut to the "
         "shape of `size`; it must hold all of the face. Omitted: around the face.",
@@ -132,12 +134,14 @@ def _inputs(*ways: str) -> list[dict[str, Any]]:
     spoken = {"required": ["prompt"], "properties": {"prompt": {"pattern": r"\S"}}, "not": _any(*recordings)}
     recorded = {**_any(*recordings), "not": {"required": ["voice"]}}
     twice = [{"not": {"required": list(pair)}} for names in (portraits, recordings) for pair in combinations(names, 2)]
-    return [{"anyOf": [_any(*portraits), of_a_role]}, {"anyOf": [recorded, spoken]}, *twice]
+    framed_twice = {"not": {"required": ["crop", "dilation"]}}
+    return [{"anyOf": [_any(*portraits), of_a_role]}, {"anyOf": [recorded, spoken]}, *twice, framed_twice]
 
 
 REFERENCES = {"input_reference": "The portrait", "audio_reference": "The speech"}
 IDS = {f"{name}[{id}]": each for name in REFERENCES for id, each in REFERENCE["properties"].items()}
 IN_FORMS = {name: each for name, each in OPTIONS.items() if name != "metadata"}
+IN_FORMS["crop"] = {**CROP, "description": OPTIONS["crop"]["description"]}
 METADATA = {
     rf"^metadata\[[^\[\]]{{1,{submission.MAX_METADATA_KEY}}}\]$": text(submission.MAX_METADATA_VALUE),
 }  # fmt: skip

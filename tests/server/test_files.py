@@ -23,7 +23,7 @@ async def test_upload(daemon: Daemon) -> None:
     [warning] = file["echod"].pop("warnings")
     assert (warning["code"], "the face is 2 px wide" in warning["message"]) == ("face_small", True)
     assert file["echod"] == {
-        "kind": "portrait", "width": 640, "height": 480, "faces": 2, "box": [1, 2, 3, 4], "seconds": None,
+        "kind": "portrait", "width": 640, "height": 480, "faces": 2, "box": [1, 2, 3, 4], "boxes": [], "seconds": None,
     }  # fmt: skip
     assert (await daemon.http.get(url)).content == PORTRAIT
     again = (await daemon.http.get(f"/v1/files/{file['id']}")).json()

@@ -39,6 +39,10 @@ UNSAID = (
     "there is no session to end",
     "printable characters",
     "send a picture of a face",
+    "inside the picture, which is",
+    "all of the face, which is",
+    "counted from left to right",
+    "send the portrait again",
 )
 LOOKED_AT = [not_a_server_error, status_code_conformance, response_schema_conformance, allow_header_conformance]
 UNDECLARED = ("PATCH", "TRACE", "PROPFIND", "DELETE", "PUT", "POST")
