@@ -119,5 +119,8 @@ def request(manifest: Manifest) -> dict[str, Any]:
             raise TypeError
     except (KeyError, TypeError, ValueError) as error:  # msgspec's errors are ValueErrors
         raise invalid(f"this is no manifest of a clip that echod made ({error or 'it lacks what such have'})") from None
+    if options.get("crop"):  # as one way to say what is shown; the other is the dilation
+        options.pop("dilation", None)
+        options["crop"] = ",".join(map(str, options["crop"]))
     given = {name: value for name, value in options.items() if value is not None}
     return {"engine": engine, "size": size, **given}

@@ -128,19 +128,26 @@ def test_the_same_frames(made: Made) -> None:
 
 
 def test_a_labelled_clip(made: Made) -> None:
-    """Every frame has the label that was asked for; made again, of the whole picture too, it is the same clip."""
+    """Every frame has the label that was asked for; made again, with its view and crop, it is the same clip."""
     clip = made.directory / "labelled.mp4"
-    options = ("--view", "picture", "--label", "corner", "--label-language", "zh", "-q", "--url", made.daemon.url)
-    assert made.run(submit, PORTRAIT, made.speech, "-o", clip, *options).exit_code == 0
+    options = ("--view", "picture", "--label", "corner", "--label-language", "zh", "--crop", "60,0,400,340")
+    done = made.run(submit, PORTRAIT, made.speech, "-o", clip, *options, "-q", "--url", made.daemon.url)
+    assert done.exit_code == 0, done.output
     report = json.loads(made.verify(clip, "--json").stdout)["credentials"]
     said = report["manifest"]["options"]
     assert (said["view"], said["label"], said["label_language"]) == ("picture", "corner", "zh")
+    assert said["crop"] == report["manifest"]["crop"] == [60, 0, 400, 340]
     assert report["source"] == "compositeWithTrainedAlgorithmicMedia"
     with Image.open(PORTRAIT) as picture:
         photo = np.asarray(picture.convert("RGB"), np.int16)
     corner = abs(play(clip).frames.astype(np.int16) - photo)[:, -50:, -100:].mean((1, 2, 3))
     assert corner.min() > 20
     assert made.again(clip).stdout.startswith("same frames: all 12")
+    said["crop"] = [50, 0, 400, 350]
+    other = made.directory / "crop.json"
+    other.write_text(json.dumps(report["manifest"]))
+    told = made.again(clip, "--manifest", other)
+    assert told.exit_code == 1 and "differs: crop: [60, 0, 400, 340] then, [50, 0, 400, 350] now" in told.stdout
 
 
 def test_what_differs_is_told(made: Made) -> None:
