@@ -86,6 +86,20 @@ def test_submit_json(cli: Cli, speech: Path) -> None:
         assert (container.streams.video[0].width, container.streams.video[0].height) == (256, 384)
 
 
+def test_submit_shows_the_whole_picture(cli: Cli, speech: Path) -> None:
+    """Unless a size is asked for; crop and face can be chosen."""
+    framing = ["--face", "0", "--dilation", "0.8"]
+    whole = cli.json("submit", PORTRAIT, speech, *framing, "-o", "whole.mp4")
+    assert (whole["size"], whole["echod"]["view"]) == ("512x512", "picture")
+    assert whole["echod"]["framing"] == {"crop": None, "dilation": 0.8, "face": 0}
+    sized = cli.json("submit", PORTRAIT, speech, "--size", "128x128", "--crop", "120,20,330,230", "--detach")
+    assert (sized["size"], sized["echod"]["view"], sized["echod"]["framing"]["crop"]) == (
+        "128x128",
+        "face",
+        [120, 20, 330, 230],
+    )
+
+
 def test_titles(cli: Cli, speech: Path) -> None:
     """A clip is called as its recording, or by its title."""
     submit, say = ("submit", PORTRAIT, speech), ("say", PORTRAIT, "Hello.")
@@ -138,6 +152,8 @@ def test_submit_of_bad_input(cli: Cli, speech: Path, tmp_path: Path) -> None:
         ([faceless, speech], "face"),
         ([PORTRAIT, PORTRAIT], "recording"),
         ([PORTRAIT, speech, "--size", "7x7"], "size"),
+        ([PORTRAIT, speech, "--crop", "0,0,100,100"], "all of the face"),
+        ([PORTRAIT, speech, "--face", "1"], "the portrait shows 1"),
         ([PORTRAIT, speech, "--engine", "echomimic"], "preview"),
     ):
         refused = cli("submit", *arguments)

@@ -333,6 +333,7 @@ PICTURE = {"type": "message", "role": "user", "content": [{"type": "input_image"
         (session(colour="red"), "session.colour"),
         (session(type="transcription"), "session.type"),
         (session(audio={"output": {"voice": "nobody"}}), "voice"),
+        (session(video={"view": "body"}), "session.video.view"),
         (heard(format={"type": "audio/pcmu"}), "session.audio.input.format"),
         (heard(turn_detection={"type": "telepathy"}), "session.audio.input.turn_detection.type"),
         (heard(turn_detection={"type": "semantic_vad", "eagerness": "wild"}), f"{DETECTION}.eagerness"),
