@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import sha256
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from echod.inference import contract
@@ -14,7 +17,11 @@ from echod.inference.audio import Speech
 from echod.inference.echomimic.clip import LENT
 from echod.inference.echomimic.pipeline import Audio2VideoPipeline
 from echod.inference.echomimic.sampler import Likeness
+from echod.inference.echomimic.tiny import init_tiny
+from echod.inference.echomimic.weights import load
+from echod.inference.echomimic.windows import wavefront
 from echod.inference.room import NoRoom, Room
+from tests.inference.echomimic.plain import draw, step_by_step
 
 STEPS = 2
 
@@ -132,3 +139,27 @@ def test_damaged_on_the_way(
     made, _ = owned(pipeline, likeness, second, tmp_path / "board", damaged)
     assert helped == [0]
     assert np.array_equal(made, alone)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("weights", ["keyed", "tiny"])
+def test_in_any_order_by_anybody(weights: str, pipeline: Audio2VideoPipeline, second: Speech, tmp_path: Path) -> None:
+    """The same frames step by step and as a wavefront, in memory and on a board, alone and with half done by others."""
+    if weights == "tiny":
+        init_tiny(tmp_path / "weights")
+        pipeline = Audio2VideoPipeline(load(tmp_path / "weights", "echomimic", "cpu", torch.float32))
+    picture = draw(64, 64, 3).mul(80).clamp(0, 255).to(torch.uint8).numpy()
+    likeness, made = pipeline.prepare(picture, picture[..., 0]), dict[str, str]()
+    for order, boarded, helped in product((wavefront, step_by_step), (False, True), (0, 6)):
+        board = tmp_path / f"{order.__name__} {helped}"
+
+        def checkpoint(stage: str, done: int, total: int, board: Path = board, most: int = helped) -> None:
+            if (stage, done) == ("denoise", 0) and most:
+                assert helping(pipeline, board, most) == most
+
+        if boarded or not helped:
+            place = contract.Board(board, Room(tmp_path)) if boarded else None
+            frames = pipeline(likeness, second, steps=3, order=order, board=place, checkpoint=checkpoint)
+            made[f"{order.__name__} {boarded} {helped}"] = sha256(np.concatenate(list(frames)).tobytes()).hexdigest()
+    assert len(made) == 6
+    assert len(set(made.values())) == 1, made
