@@ -55,7 +55,7 @@ class Bench:
             Draft(
                 account="a",
                 portrait=PortraitFacts(width=512, height=512, faces=1, box=None, sha256="p"),
-                portrait_file=EXAMPLES / "portrait.png",
+                portrait_file=(EXAMPLES / "portrait.png").resolve(),  # a link to it would be linked as it is
                 speech=SpeechFacts(seconds=seconds, rate=16000, channels=1, sha256="s"),
                 speech_file=speech,
                 engine="echomimic",
