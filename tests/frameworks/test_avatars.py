@@ -27,15 +27,21 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
         yield daemon
 
 
+def run(daemon: RunningDaemon, python: Path, script: str, plugin: str) -> dict[str, object]:
+    """What a script has seen."""
+    done = subprocess.run(
+        [str(python), "-W", "ignore", str(HERE / script), daemon.tcp],
+        capture_output=True, text=True, env={"PYTHONPATH": str(INTEGRATIONS / plugin)}, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-4000:]
+    return dict(json.loads(done.stdout.strip().splitlines()[-1]))
+
+
 def test_livekit(daemon: RunningDaemon, pytestconfig: pytest.Config) -> None:
     """Pictures and sound in step, an end, an interruption, and a segment after it."""
     assert pytestconfig.cache is not None
     python = environment(pytestconfig.cache, "livekit-agents[openai]==1.8.9", "websockets>=15")
-    command = [str(python), "-W", "ignore", str(HERE / "livekit_avatar.py"), daemon.tcp]
-    plugin = {"PYTHONPATH": str(INTEGRATIONS / "livekit-plugins-echod")}
-    done = subprocess.run(command, capture_output=True, text=True, env=plugin, timeout=240)
-    assert done.returncode == 0, done.stderr[-4000:]
-    assert json.loads(done.stdout.strip().splitlines()[-1]) == {
+    assert run(daemon, python, "livekit_avatar.py", "livekit-plugins-echod") == {
         "refused": "there is no role 'nobody'; `echod roles list` shows all there are",
         "joined": "agent",
         "rests": True,
@@ -44,4 +50,18 @@ def test_livekit(daemon: RunningDaemon, pytestconfig: pytest.Config) -> None:
         "in step": True,
         "interrupted": [True, True],
         "after": [1.0, False],
+    }
+
+
+def test_pipecat(daemon: RunningDaemon, pytestconfig: pytest.Config) -> None:
+    """The same, and a role that is not there costs the face and not the voice."""
+    assert pytestconfig.cache is not None
+    python = environment(pytestconfig.cache, "pipecat-ai[openai]==1.14.0", "websockets>=15")
+    assert run(daemon, python, "pipecat_avatar.py", "pipecat-echod") == {
+        "refused": "echod: there is no role 'nobody'; `echod roles list` shows all there are",
+        "rests": ["OutputImageRawFrame"],
+        "said": [2.0, True],
+        "in step": True,
+        "after": [1.0, 1],
+        "broken": "",
     }

@@ -281,6 +281,15 @@ async def test_an_uploaded_portrait(daemon: Daemon, clips: dict[int, bytes]) -> 
         assert (await avatar.until("error"))["error"]["param"] == "portrait"
 
 
+async def test_somebody_elses_portrait(daemon: Daemon) -> None:
+    """There is none for others."""
+    anna, bert = await daemon.person("anna", "admin"), await daemon.person("bert")
+    face = await daemon.upload(b"a face", person=anna)
+    async with opened(daemon, "", additional_headers=bert.bearer) as avatar:
+        await avatar.send("start", rate=24_000, portrait=face)
+        assert (await avatar.until("error"))["error"]["code"] == "not_found"
+
+
 @pytest.mark.parametrize("message", ["{", "[]", "x" * 20_000, '{"type": "start"}', '{"type": ["clear"]}', "{}"])
 async def test_garbage(daemon: Daemon, clips: dict[int, bytes], message: str) -> None:
     """It is told, and what is said goes on."""
