@@ -30,7 +30,7 @@ def read(path: Path) -> Image:
 
 
 def on_a_wall(picture: Image, width: int, height: int, side: int) -> Image:
-    """The portrait, `side` pixels large, in the upper middle of a larger picture whose wall goes on where it ends."""
+    """The portrait, `side` pixels large, in the upper middle of a larger picture, mirrored at its edges."""
     small = cv2.resize(picture, (side, side), interpolation=cv2.INTER_AREA)
     left, top = (width - side) // 2, (height - side) // 4
     edges = top, height - side - top, left, width - side - left
