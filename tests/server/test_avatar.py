@@ -332,6 +332,18 @@ async def test_too_many_segments(daemon: Daemon, clips: dict[int, bytes], monkey
         assert (await avatar.until("error"))["error"]["code"] == "rate_limited"
 
 
+async def test_a_client_that_is_gone(daemon: Daemon, clips: dict[int, bytes]) -> None:
+    """Its jobs end, and nothing of what it said is kept."""
+    async with resting(daemon, clips) as avatar:
+        for _ in range(3):
+            await avatar.socket.send(sound(30))
+            await avatar.send("flush")
+        job = await begun(daemon)
+        avatar.socket.transport.abort()
+        await until(lambda: daemon.hands.cancelled == [job.id] and not len(daemon.desk.queue))
+    await until(lambda: not daemon.said.taken and not daemon.budget.taken)
+
+
 async def test_a_slow_reader(daemon: Daemon, clips: dict[int, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     """Little waits for who does not read, and after a while they are let go."""
     monkeypatch.setattr(outbox, "PATIENCE", 0.5)

@@ -28,6 +28,7 @@ from websockets.exceptions import ConnectionClosed
 
 RATE = 24_000  # samples per second of the sound that comes back
 RGB24, PCM16, RESTING = 2, 3, 4  # kinds of messages, see echod's docs/avatar.md
+AHEAD = 1.0  # seconds that are taken before they are due: a pipeline keeps whatever it is given
 PATIENCE = 30.0  # seconds that an ending pipeline waits for what is still to be shown
 
 
@@ -56,13 +57,14 @@ class EchodVideoService(AIService):
         self._socket: ClientConnection | None = None
         self._receiving: asyncio.Task[None] | None = None
         self._size = (0, 0)
+        self._began = 0.0  # when the first sound of the segment came
         self._resting = b""
         self._ends: deque[TTSStoppedFrame] = deque()  # of what is being shown
         self._shown = asyncio.Event()
         self._shown.set()
         self._dropping = 0  # how many `cleared` are still to come
 
-    async def setup(self, setup: FrameProcessorSetup) -> None:
+    async def setup(self, setup: FrameProcessorSetup) -> None:  # type: ignore[override]  # Pipecat's own is so
         await super().setup(setup)
         self._rate = setup.audio_out_sample_rate  # as voices have it too, mostly
 
@@ -99,7 +101,7 @@ class EchodVideoService(AIService):
         await self._close()
 
     async def cleanup(self) -> None:
-        await super().cleanup()
+        await super().cleanup()  # type: ignore[no-untyped-call]
         await self._close()
 
     async def _close(self) -> None:
@@ -154,13 +156,17 @@ class EchodVideoService(AIService):
                     self._shown.set()
 
     async def _show(self, message: bytes) -> None:
-        kind, _ = struct.unpack_from(">BQ", message)
+        kind, microseconds = struct.unpack_from(">BQ", message)
         content = message[9:]
         if kind == RESTING:
             self._resting = content
         if self._dropping:
             return
         if kind == PCM16:
+            now = asyncio.get_running_loop().time()
+            if microseconds == 0:
+                self._began = now
+            await asyncio.sleep(self._began + microseconds / 1e6 - AHEAD - now)
             await self.push_frame(TTSAudioRawFrame(content, RATE, 1))
         else:
             await self.push_frame(self._image(content))
