@@ -48,7 +48,7 @@ def cli(daemon: RunningDaemon, tmp_path: Path) -> Cli:
 
 def test_submit(cli: Cli, speech: Path) -> None:
     """`submit` waits, saves a clip that plays, prints its path alone, and calls a preview a preview."""
-    done = cli("submit", PORTRAIT, speech)
+    done = cli("submit", PORTRAIT, speech, "--view", "face")
     assert (done.returncode, done.stdout) == (0, "hello.mp4\n")
     assert duration(cli.directory / "hello.mp4") == pytest.approx(0.5, abs=1 / 24)
     assert all(line.startswith("echod: ") for line in done.stderr.splitlines())
