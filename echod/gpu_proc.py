@@ -316,7 +316,7 @@ class Attempt:
         )
         prepare_ms = round(1000 * (time.monotonic() - began))
         speech = Speech.open(directory / job_files.SPEECH)
-        chosen = Options(fps=options.fps, steps=options.steps, guidance=options.guidance, seed=options.seed)
+        chosen = Options(options.fps, options.steps, options.guidance, options.seed, options.joins)
         room = Room(directory, order.most, order.spare)
         seal = Seal(order, self.engine, chosen, portrait, self.worker.weights.get(order.engine, {}), room)
         facts = clip.make_clip(

@@ -52,12 +52,17 @@ AS_FOUND = Framing()
 
 @dataclass(frozen=True)
 class Options:
-    """What the caller may choose about the frames; None leaves the choice to the engine."""
+    """What the caller may choose about the frames; None leaves the choice to the engine.
+
+    `joins`: whether the speech goes on from that of another clip, and into that of one. An engine that brings the mouth
+    to rest at either end may leave it as it is there.
+    """
 
     fps: int = 24
     steps: int | None = None
     guidance: float | None = None
     seed: int = DEFAULT_SEED
+    joins: tuple[bool, bool] = (False, False)
 
 
 @dataclass(frozen=True)

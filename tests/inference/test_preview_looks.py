@@ -218,6 +218,14 @@ def test_blinks_fall_into_pauses(tmp_path: Path, seed: int) -> None:
     assert len(in_pause) / FPS / 6 < len(each) < len(in_pause) / FPS / 1.8
 
 
+@pytest.mark.parametrize("joins", [(False, False), (True, False), (False, True), (True, True)])
+def test_a_mouth_that_goes_on(joins: tuple[bool, bool]) -> None:
+    """Where speech goes on from one clip into another the mouth follows it to the end; the head rests all the same."""
+    motion = Motion(420, np.zeros(30, bool), FPS, joins)
+    assert (motion.mouth(0), motion.mouth(29 / FPS)) == tuple(map(float, joins)) and motion.mouth(15 / FPS) == 1
+    assert motion.sway(0) == motion.sway(29 / FPS) == (0, 0, 0)
+
+
 def test_speech_without_a_pause_is_blinked_in_too(tmp_path: Path) -> None:
     """Ten seconds of one tone: at least one blink, and none that the clip's end cuts off."""
     in_pause = np.zeros(10 * FPS, bool)

@@ -43,7 +43,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[int, bytes]:
     """Growing clips by their number of frames, each frame a shade redder than the one before."""
     directory = tmp_path_factory.mktemp("clips")
     made = {}
-    for number in (5, 25, 30, 36, LARGE):
+    for number in (5, 25, 29, 30, 36, LARGE):
         frames, size = abs(number), (512, 512) if number == LARGE else (128, 128)
         speech = Speech.open(write_wav(directory / "speech.wav", frames / FPS))
         writer = ClipWriter(directory / "clip.mp4", size, FPS, speech, live=True, mark={})
@@ -162,6 +162,20 @@ async def test_at_most_two_jobs(daemon: Daemon, clips: dict[int, bytes]) -> None
         for _ in range(4):
             await avatar.until("segment.done")
     assert avatar.sound() == 4 * sound(30)
+
+
+async def test_a_segment_in_pieces(daemon: Daemon, clips: dict[int, bytes]) -> None:
+    """Jobs know whether speech goes on before and after them, and are shown as one segment."""
+    async with resting(daemon, clips) as avatar:
+        await avatar.socket.send(sound(29))  # long enough for a first piece
+        await until(lambda: len(daemon.desk.queue) == 1)
+        await avatar.socket.send(sound(36))
+        await avatar.send("flush")
+        jobs = [await make(daemon, clips) for _ in range(2)]
+        await avatar.until("segment.done")
+    assert [job.options.joins for job in jobs] == [(False, True), (True, False)]
+    assert [each.microseconds for each in avatar.of(H264)] == [round(frame * 1e6 / FPS) for frame in range(29 + 36)]
+    assert avatar.sound() == sound(29) + sound(36)
 
 
 async def test_clear(daemon: Daemon, clips: dict[int, bytes]) -> None:

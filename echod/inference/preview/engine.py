@@ -97,7 +97,7 @@ class PreviewEngine:
         check_options(options)
         total = math.ceil(round(speech.seconds * options.fps, 6))
         mouth = read_mouth(speech, options.fps, total, checkpoint)
-        motion = Motion(options.seed, mouth.in_pause, options.fps)
+        motion = Motion(options.seed, mouth.in_pause, options.fps, options.joins)
         windows = math.ceil(total / BATCH)
         for window in range(windows):
             checkpoint("decode", window, windows)

@@ -1,6 +1,7 @@
 """What a face does by itself: blinks, and a head that is never quite still. Depends on seed and speech alone.
 
-It begins and ends at rest, so that the clips of an answer follow one another without a jump.
+It begins and ends at rest, so that the clips of an answer follow one another without a jump. Where the speech of one
+goes on in the next, the mouth does not: it would fall shut in the middle of a word.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ HEAD_REST, MOUTH_REST = 0.5, 0.125  # seconds from rest to full motion, and back
 class Motion:
     """Blinks and sway over a clip; `in_pause` says for each of its frames whether the speech pauses, (frames,)."""
 
-    def __init__(self, seed: int, in_pause: NDArray[np.bool_], fps: int) -> None:
+    def __init__(
+        self, seed: int, in_pause: NDArray[np.bool_], fps: int, joins: tuple[bool, bool] = (False, False)
+    ) -> None:
+        self._joins = joins
         # The recording has its say too: the clips of an answer, all of one seed, are not to blink in step.
         random = np.random.default_rng((seed, zlib.crc32(in_pause.tobytes())))
         self._end = (len(in_pause) - 1) / fps
@@ -44,11 +48,12 @@ class Motion:
 
     def mouth(self, time: float) -> float:
         """How far the mouth follows the speech, 0..1."""
-        return self._ease(time, MOUTH_REST)
+        return self._ease(time, MOUTH_REST, self._joins)
 
-    def _ease(self, time: float, rest: float) -> float:
-        """0 at either end of the clip, 1 where both are at least `rest` away."""
-        return float(smoothstep(np.asarray(min(time, self._end - time)), 0, rest))
+    def _ease(self, time: float, rest: float, joins: tuple[bool, bool] = (False, False)) -> float:
+        """0 at either end of the clip, 1 where both are at least `rest` away; an end that joins another is none."""
+        away = min(rest if joins[0] else time, rest if joins[1] else self._end - time)
+        return float(smoothstep(np.asarray(away), 0, rest))
 
 
 def _blinks(random: np.random.Generator, paused: NDArray[np.float64], end: float) -> NDArray[np.float64]:

@@ -183,7 +183,8 @@ class Session:
             if sound is None:
                 self._slots.release()
             else:
-                await self._add(segment.number, segment.frames - len(sound) // self._frame, sound)
+                frame = segment.frames - len(sound) // self._frame
+                await self._add(segment.number, frame, sound, (frame > 0, not segment.done))
             if segment.done:
                 self._segments.popleft()
                 self._pieces.put_nowait(_End(segment.number, segment.frames))
@@ -200,18 +201,20 @@ class Session:
                     return segment, sound
             await self._more.wait()
 
-    async def _add(self, segment: int | None, frame: int, sound: bytes) -> None:
-        accepting = asyncio.create_task(self._accept(sound))
+    async def _add(
+        self, segment: int | None, frame: int, sound: bytes, joins: tuple[bool, bool] = (False, False)
+    ) -> None:
+        accepting = asyncio.create_task(self._accept(sound, joins))
         self._accepting.add(accepting)  # so that a job accepted while this is stopped is cancelled
         await asyncio.wait([accepting])  # one after another, as they are to be queued
         self._pieces.put_nowait(_Piece(segment, frame, sound, accepting))
 
-    async def _accept(self, sound: bytes) -> Job:
+    async def _accept(self, sound: bytes, joins: tuple[bool, bool]) -> Job:
         path = self._services.conversations.scratch / f"{secrets.token_hex(8)}.flac"
         try:
             speech = await asyncio.to_thread(_write, path, sound)
             with self._services.accounts.at_work(self._start.account):
-                return await self._services.desk.accept(self._start.draft(speech, path))
+                return await self._services.desk.accept(self._start.draft(speech, path, joins))
         except OSError as error:
             raise unstorable("the speech", error) from error
         finally:

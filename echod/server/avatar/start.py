@@ -40,8 +40,8 @@ class Start:
     def size(self) -> tuple[int, int]:
         return clip_size(self.options, self.portrait)
 
-    def draft(self, speech: SpeechFacts, file: Path) -> Draft:
-        """A job that goes before all batch work."""
+    def draft(self, speech: SpeechFacts, file: Path, joins: tuple[bool, bool]) -> Draft:
+        """A job that goes before all batch work. `joins`: more of the segment is said before, and after it."""
         return Draft(
             account=self.account,
             portrait=self.portrait,
@@ -49,7 +49,7 @@ class Start:
             speech=speech,
             speech_file=file,
             engine=self.engine,
-            options=msgspec.structs.replace(self.options, live=True),
+            options=msgspec.structs.replace(self.options, live=True, joins=joins),
             priority=CONVERSATION,
         )
 
