@@ -9,7 +9,6 @@ has threads of its own and the box other things to do.
 from __future__ import annotations
 
 import argparse
-import resource
 import subprocess
 import sys
 import tempfile
@@ -42,7 +41,7 @@ def main() -> None:
     whole, frames = material()
     if options.peak:
         write(whole, Blend(whole, FPS), frames, options.peak * FPS)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3)
+        print(peak())
         return
     print(machine())
     blend = Blend(whole, FPS)
@@ -78,6 +77,12 @@ def write(whole: WholePicture, show: Show, frames: Frames, number: int) -> None:
         for frame in islice(cycle(frames), number):
             writer.write(frame[None])
         writer.close()
+
+
+def peak() -> float:
+    """Of this process, in MB; getrusage would tell that of the one it was forked from."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
 
 
 def best(work: Callable[[], object]) -> float:
