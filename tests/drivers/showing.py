@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from websockets.asyncio.client import ClientConnection
 
 H264, RGB24, PCM16, RESTING = 1, 2, 3, 4
-HANG = 60.0  # seconds
+HANG = 30.0  # seconds
 
 
 class Shown(NamedTuple):

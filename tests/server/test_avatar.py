@@ -178,6 +178,32 @@ async def test_a_segment_in_pieces(daemon: Daemon, clips: dict[int, bytes]) -> N
     assert avatar.sound() == sound(29) + sound(36)
 
 
+async def test_the_second_before_the_first(daemon: Daemon, clips: dict[int, bytes]) -> None:
+    """A piece that was made before its turn came is shown in its turn; one that somebody removed is told and heard."""
+    async with resting(daemon, clips) as avatar:
+        for frames in (30, 36):
+            await avatar.socket.send(sound(frames))
+            await avatar.send("flush")
+        await until(lambda: len(daemon.desk.queue) == 2)
+        first, second = await daemon.hands.begin(), await daemon.hands.begin()
+        await daemon.hands.complete(second, clips[36])
+        await daemon.hands.complete(first, clips[30])
+        for _ in range(2):
+            await avatar.until("segment.done")
+        assert len(avatar.of(H264)) == 66 and avatar.sound() == sound(30) + sound(36)
+        for frames in (30, 36):
+            await avatar.socket.send(sound(frames))
+            await avatar.send("flush")
+        await until(lambda: len(daemon.desk.queue) == 2)
+        first, second = await daemon.hands.begin(), await daemon.hands.begin()
+        await daemon.hands.complete(second, clips[36])
+        await daemon.desk.remove(second.id, None)
+        await daemon.hands.complete(first, clips[30])
+        assert (await avatar.until("error"))["error"]["code"] == "not_found"
+        while avatar.sound() != 2 * (sound(30) + sound(36)):
+            await avatar.step()
+
+
 async def test_clear(daemon: Daemon, clips: dict[int, bytes]) -> None:
     """What is queued and in the making is dropped at once, and nothing of it comes after `cleared`."""
     async with resting(daemon, clips) as avatar:

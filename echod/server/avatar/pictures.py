@@ -67,16 +67,18 @@ async def access_units(desk: Desk, job: Job, waiting: Callable[[], None]) -> Asy
 
 
 class _Watched:
-    """A job as it is now."""
+    """A job as it is now. EchodError not_found if somebody has removed it."""
 
     def __init__(self, desk: Desk, job: Job) -> None:
         self.job = job
+        self._desk = desk
         self.read = 0  # the attempt whose frames were read last
         self.directory = desk.directory(job.id)
-        self._watcher = desk.feed.watch_job(job)
         self._changed = asyncio.Event()
 
     async def __aenter__(self) -> _Watched:
+        self.job = await self._desk.find(self.job.id, None)  # it may have ended since it was accepted
+        self._watcher = self._desk.feed.watch_job(self.job)
         self._task = asyncio.create_task(self._follow())
         return self
 
@@ -114,7 +116,11 @@ async def _fragments(watched: _Watched, waiting: Callable[[], None]) -> AsyncGen
         error = watched.job.error
         raise EchodError(error.code if error else "cancelled", error.message if error else "its clip was cancelled")
     watched.read = watched.job.attempt
-    yield (watched.directory / "clip.mp4").read_bytes()
+    try:
+        clip = (watched.directory / "clip.mp4").read_bytes()
+    except FileNotFoundError:
+        raise EchodError("not_found", "somebody has removed its clip") from None
+    yield clip
 
 
 def _open(watched: _Watched) -> BinaryIO | None:
