@@ -61,6 +61,7 @@ async def test_unknown_route(daemon: Daemon) -> None:
         ("/v1/videos/video_x", "GET, HEAD, DELETE, OPTIONS"),
         ("/v1/videos/video_x/cancel", "POST, OPTIONS"),
         ("/v1/roles/ada", "GET, HEAD, PUT, DELETE, OPTIONS"),
+        ("/v1/models/%0A0", "GET, HEAD, OPTIONS"),
         ("/healthz", "GET, HEAD, OPTIONS"),
         ("/", "GET, HEAD, OPTIONS"),
         ("/openapi.json", "GET, HEAD, OPTIONS"),

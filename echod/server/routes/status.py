@@ -27,7 +27,7 @@ async def list_models(served: Served) -> dict[str, Any]:
     return {"object": "list", "data": list(map(model_object, await _names(served)))}
 
 
-@router.get("/v1/models/{name:path}", summary="One engine or role", responses=refusals("not_found"))
+@router.get("/v1/models/{name}", summary="One engine or role", responses=refusals("not_found"))
 async def retrieve_model(name: str, served: Served) -> dict[str, Any]:
     if name not in await _names(served):
         raise EchodError("not_found", f"there is no model {name!r}; GET /v1/models lists those there are")
