@@ -49,7 +49,7 @@ def test_livekit(daemon: RunningDaemon, pytestconfig: pytest.Config) -> None:
         "said": [2.0, 96, 2.0, False],
         "in step": True,
         "interrupted": [True, True],
-        "after": [1.0, False],
+        "after": [True, False],
     }
 
 
