@@ -106,6 +106,7 @@ async def test_a_segment(daemon: Daemon, clips: dict[int, bytes]) -> None:
     }  # fmt: skip
     assert done == {"type": "segment.done", "segment": 0, "seconds": 1.5}
     assert avatar.sound() == said and job.priority == CONVERSATION
+    assert (job.options.live, job.options.joins) == (True, (False, False))
     times = [round(frame * 1e6 / FPS) for frame in range(36)]
     assert [each.microseconds for each in avatar.of(PCM16)] == times
     assert [each.microseconds for each in avatar.of(H264)] == times
