@@ -12,9 +12,11 @@ from echod.host.redaction import hide
 
 # Whole words of a variable's name that say that it holds a secret, whoever it is meant for. One that ends in FILE does
 # not. A list of what workers may have would be safer still, but torch, CUDA and the libraries under them read hundreds
-# of variables, and that one is missing would show on somebody else's GPU box alone.
+# of variables, and that one is missing would show on somebody else's GPU box alone. ECHOD_C2PA_KEY is a setting, the
+# path of a file.
 SECRET = re.compile(
-    r"(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRETS?|PASSWORD|PASSWD|CREDENTIALS?)(?:_(?!FILE$)|$)", re.IGNORECASE
+    r"(?<!^ECHOD_C2PA)(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRETS?|PASSWORD|PASSWD|CREDENTIALS?)(?:_(?!FILE$)|$)",
+    re.IGNORECASE,
 )
 
 

@@ -27,6 +27,7 @@ from echod.errors import EchodError
 from echod.host.logs import Json, Text
 from echod.host.terminal import OBEYED, plain, plain_json
 from echod.inference.echomimic import hub, layout, weights
+from echod.provenance import credentials
 from tests.making.media import EXAMPLES
 
 EVIL = "\x1b]0;owned\x07\x9b31m\r\x1b[2J\n\u2028ok \u202elive\u2066\x7f\ud800\x85end"
@@ -84,6 +85,7 @@ TOKEN = {
 }  # fmt: skip
 DEVICE = {
     "device": EVIL, "state": EVIL, "pid": 1, "engines": [EVIL], "job": EVIL, "restarts": 0, "reason": EVIL,
+    "helping": EVIL, "helps": [EVIL], "numbers": {EVIL: EVIL},
 }  # fmt: skip
 SUM = {
     "day": EVIL, "account": EVIL, "function": EVIL, "backend": EVIL, "model": EVIL, "voice": EVIL, "calls": EVIL,
@@ -229,6 +231,7 @@ ON_THIS_MACHINE = {
     "weights list": [],
     "weights verify": [],
     "config show": ["--origin"],
+    "verify": [SPEECH],
 }
 OWN_TEXT = {"serve", "service show", "completion", "config init", "weights init"}  # nothing that came from elsewhere
 
@@ -329,6 +332,9 @@ def test_on_a_hostile_machine(run: Any, monkeypatch: pytest.MonkeyPatch, name: s
     )
     monkeypatch.setattr(weights, "verify", lambda where, engine: [SimpleNamespace(file=EVIL, problems=[EVIL])])
     monkeypatch.setattr(hub, "pull", lambda where, engine, tell: tell(EVIL))
+    said = {"job": EVIL, "engine": EVIL, "frames": EVIL, "inputs": {EVIL: EVIL}}
+    signed = credentials.Credentials("untrusted", EVIL, EVIL, EVIL, False, (), said)
+    monkeypatch.setattr(credentials, "read", lambda clip, trusted: signed)
     monkeypatch.setenv("ECHOD_VOICE", EVIL.replace("\ud800", "\udcff"))
     check(run(*name.split(), *ON_THIS_MACHINE[name]))
 

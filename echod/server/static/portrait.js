@@ -25,7 +25,7 @@ class Portrait extends EventTarget {
     };
     this.framing.addEventListener("change", () => this.#changed());
     $("crop-own").onchange = ({ target }) => this.framing.set(target.checked);
-    document.addEventListener("language", () => this.#changed());
+    document.addEventListener("language", () => this.#draw());
   }
 
   /** Whether one has been chosen, though it may not have been looked at yet. */
@@ -91,8 +91,7 @@ class Portrait extends EventTarget {
   look(view, size) {
     [this.#view, this.#size] = [view, size];
     this.framing.look(view, size);
-    this.#tell();
-    this.#mark();
+    this.#draw();
   }
 
   /** What a request says about face and crop. */
@@ -118,9 +117,13 @@ class Portrait extends EventTarget {
     this.reveal();
   }
 
-  #changed() {
+  #draw() {
     this.#tell();
     this.#mark();
+  }
+
+  #changed() {
+    this.#draw();
     this.dispatchEvent(new Event("change"));
   }
 
