@@ -314,7 +314,7 @@ class Attempt:
             order.box,
             self.checkpoint,
         )
-        prepare_ms = round(1000 * (time.monotonic() - began))
+        prepare_ms = round(1000 * (time.monotonic() - began)) if self._done else 0  # no stage was passed: it was ready
         speech = Speech.open(directory / job_files.SPEECH)
         chosen = Options(options.fps, options.steps, options.guidance, options.seed, options.joins)
         room = Room(directory, order.most, order.spare)
