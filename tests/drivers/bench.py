@@ -112,7 +112,7 @@ async def bench(
     write_picture(tmp_path / "portrait.png")
     write_wav(tmp_path / "speech.flac")
     with tempfile.TemporaryDirectory() as run:  # socket paths are short
-        config = make_config(tmp_path, runtime_dir=run, **flags)
+        config = make_config(tmp_path, runtime_dir=run, c2pa=False, **flags)
         config.state_dir.mkdir(exist_ok=True)
         journal = Journal(config.state_dir / "journal")
         journal.open()
