@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +32,9 @@ class Reports:
         self._socket = context.socket(zmq.PULL)
         self._socket.linger = 0
         self._socket.maxmsgsize = MAX_REPORT
+        for left in Path(self.path).parent.iterdir():
+            if left.is_socket() and not _listened_at(left):  # by a daemon that was killed, or its workers
+                left.unlink()
         Path(self.path).unlink(missing_ok=True)
         self._socket.bind(f"ipc://{self.path}")
 
@@ -39,10 +44,10 @@ class Reports:
 
     def read_last(self, owes: Callable[[], bool]) -> None:
         """What has come, and a moment's wait for more for as long as a dead worker `owes` any."""
-        socket: zmq.Socket[bytes] = zmq.Socket.shadow(self._socket.underlying)
+        reports: zmq.Socket[bytes] = zmq.Socket.shadow(self._socket.underlying)
         until = time.monotonic() + LAST_WORDS
-        while socket.poll(max(0, round(1000 * (until - time.monotonic()))) if owes() else 0):
-            self._handle(socket.recv(zmq.NOBLOCK))
+        while reports.poll(max(0, round(1000 * (until - time.monotonic()))) if owes() else 0):
+            self._handle(reports.recv(zmq.NOBLOCK))
 
     def _handle(self, data: bytes) -> None:
         try:
@@ -55,3 +60,8 @@ class Reports:
     def close(self) -> None:
         self._socket.close()
         Path(self.path).unlink(missing_ok=True)
+
+
+def _listened_at(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) != errno.ECONNREFUSED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import zmq.asyncio
 
 from echod.jobs.life import Progressed
 from echod.workers import messages
+from echod.workers.reports import Reports
 from echod.workers.worker import Worker
 from tests.drivers.bench import bench
 
@@ -77,3 +79,18 @@ async def test_report_that_breaks_its_taking(
         monkeypatch.setattr(it.fleet, "_moved", fail)
         assert (await it.ended(await it.accept())).status == "completed"
     assert "a report could not be taken" in caplog.text
+
+
+async def test_what_a_killed_daemon_left(tmp_path: Path) -> None:
+    """Sockets at which nobody listens any more are removed at the start; one that is listened at, and a file, stay."""
+    with zmq.asyncio.Context() as context, socket.socket(socket.AF_UNIX) as live:
+        live.bind(str(tmp_path / "9.1"))
+        live.listen()
+        with socket.socket(socket.AF_UNIX) as dead:
+            dead.bind(str(tmp_path / "0.7"))
+            dead.listen()
+        (tmp_path / "note").touch()
+        made = Reports(str(tmp_path / "reports"), lambda envelope: None)
+        made.open(context)
+        assert {path.name for path in tmp_path.iterdir()} == {"9.1", "note", "reports"}
+        made.close()
