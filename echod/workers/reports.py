@@ -64,4 +64,5 @@ class Reports:
 
 def _listened_at(path: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as probe:
+        probe.setblocking(False)  # whoever listens may not take connections at present
         return probe.connect_ex(str(path)) != errno.ECONNREFUSED

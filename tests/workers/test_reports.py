@@ -81,12 +81,17 @@ async def test_report_that_breaks_its_taking(
     assert "a report could not be taken" in caplog.text
 
 
+def unix_socket() -> socket.socket:
+    return socket.socket(socket.AF_UNIX)
+
+
 async def test_what_a_killed_daemon_left(tmp_path: Path) -> None:
     """Sockets at which nobody listens any more are removed at the start; one that is listened at, and a file, stay."""
-    with zmq.asyncio.Context() as context, socket.socket(socket.AF_UNIX) as live:
+    with zmq.asyncio.Context() as context, unix_socket() as live, unix_socket() as waiting:
         live.bind(str(tmp_path / "9.1"))
-        live.listen()
-        with socket.socket(socket.AF_UNIX) as dead:
+        live.listen(0)
+        waiting.connect(str(tmp_path / "9.1"))  # as many as it holds: the next one would have to wait
+        with unix_socket() as dead:
             dead.bind(str(tmp_path / "0.7"))
             dead.listen()
         (tmp_path / "note").touch()
