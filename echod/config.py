@@ -118,7 +118,7 @@ class Config:
     reply_tokens: int = _setting("speech", COUNT, "most tokens of a reply, a model's thoughts among them", 1024)
     reply_timeout: float = _setting("speech", DURATION, "longest time for a whole reply", "60s")
     speak_timeout: float = _setting("speech", DURATION, "the same for speech, beside half a second a character", "30s")
-    first_timeout: float = _setting("speech", DURATION, "longest wait for a server's first sign of either, live", "8s")
+    first_timeout: float = _setting("speech", DURATION, "longest wait for a server's first sign of life, live", "8s")
     silence_timeout: float = _setting("speech", DURATION, "longest wait for the first or next piece of either", "10s")
     speech_calls: int = _setting("speech", COUNT, "calls at once to each of hear, reply and speak", 8)
     keep_usage: float = _setting("speech", DURATION, "how long usage records are kept", "400d")

@@ -88,10 +88,11 @@ class Attempts(Generic[T]):
     async def _bounded(self) -> AsyncGenerator[T, None]:
         await self.backend.ready(self.function, self.model)  # may load for minutes, and says so itself if in vain
         self._deadline = _now() + getattr(self.config, f"{self.function}_timeout")
-        # A transcript comes all at once, a batch call has nobody who waits to hear something, and a model of this box
-        # that is not heard of is at work: it is known when its process ends.
-        patient = self.batch or self.function == "hear" or self.backend.name == "local"
-        self._patience = math.inf if patient else self.config.first_timeout
+        # A batch call has nobody who waits to hear something, and a model of this box that is not heard of is at work:
+        # it is known when its process ends. A transcript comes all at once: whoever hears may take as long as was said.
+        patient = self.batch or self.backend.name == "local"
+        said = self.seconds if self.function == "hear" else 0.0
+        self._patience = math.inf if patient else max(self.config.first_timeout, said)
         while True:
             await self._take_slot()
             try:
@@ -175,12 +176,12 @@ class Attempts(Generic[T]):
 
     def _rearm(self) -> None:
         if self._watch is not None and not self._watch.expired():
-            silence = _now() + self.config.silence_timeout
-            due = self._deadline if self.function == "hear" else min(silence, self._deadline, self._sign_due)
+            silence = math.inf if self.function == "hear" else _now() + self.config.silence_timeout
+            due = min(silence, self._deadline, self._sign_due)
             self._watch.reschedule(None if self._paused_at is not None else due)
 
     def _overdue(self) -> Failure:
-        over = self.function == "hear" or _now() >= self._deadline
+        over = _now() >= self._deadline
         early = "first_timeout" if _now() >= self._sign_due else "silence_timeout"
         setting = f"{self.function}_timeout" if over else early
         limit = f"{setting} = {getattr(self.config, setting):g} s"

@@ -37,7 +37,7 @@ class Bench:
     async def call(self, function: Function) -> object:
         match function:
             case "hear":
-                return await self.calls.hear(b"\0" * 32000, account="a")
+                return await self.calls.hear(b"\0" * 3200, account="a")  # a tenth of a second
             case "reply":
                 return await self.reply()
             case "speak":

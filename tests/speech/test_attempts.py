@@ -11,6 +11,7 @@ import pytest
 
 from echod.speech.backend import Call, Failure, Function, Voice
 from echod.speech.calls import SpeechError
+from echod.speech.plan import FUNCTIONS
 from tests.drivers.calls import Bench
 from tests.stand_ins.backend import VOICE, Attempt, fails, gives, silent
 
@@ -113,7 +114,7 @@ async def test_waiting_for_text_takes_no_time(tmp_path: Path) -> None:
     assert await Bench(tmp_path, dies, quick, speak_timeout="0.5s").speak(text()) == b"xx"
 
 
-@pytest.mark.parametrize("function", ["reply", "speak"])
+@pytest.mark.parametrize("function", FUNCTIONS)
 async def test_no_sign_of_life(tmp_path: Path, function: Function) -> None:
     """Who waits for something to be said waits once for a sign of life, however many attempts there are."""
     busy = fails(Failure("unavailable", "busy"))
@@ -135,6 +136,17 @@ async def test_signs_of_life(tmp_path: Path) -> None:
         yield "yes."
 
     assert await Bench(tmp_path, slow, first_timeout="0.1s").reply() == ["Well, ", "yes."]
+
+
+async def test_a_long_question(tmp_path: Path) -> None:
+    """Whoever hears may take as long as was said: the transcript comes when all of it has been heard."""
+
+    async def slow(call: Call, text: AsyncIterator[str]) -> AsyncGenerator[str | bytes, None]:
+        await asyncio.sleep(0.2)
+        yield "Why does a wing lift?"
+
+    bench = Bench(tmp_path, slow, first_timeout="0.01s")
+    assert await bench.calls.hear(b"\0" * 320_000, account="a") == "Why does a wing lift?"
 
 
 async def test_a_model_at_work(tmp_path: Path) -> None:

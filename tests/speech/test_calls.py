@@ -38,7 +38,7 @@ async def test_what_a_call_leaves(tmp_path: Path) -> None:
     assert (replied.request_id, replied.input_tokens, replied.output_tokens) == ("r-1", 3, 5)
     assert replied.outcome == "ok" and replied.attempts == 1
     assert replied.first_ms is not None and replied.first_ms <= replied.total_ms
-    assert (heard.function, heard.seconds) == ("hear", 1.0)
+    assert (heard.function, heard.seconds) == ("hear", 0.1)
     assert (spoken.voice, spoken.characters, spoken.seconds) == ("anna", 12, 0.2)
 
 
