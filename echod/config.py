@@ -18,6 +18,7 @@ from echod.errors import ConfigurationError
 from echod.inference import limits
 from echod.kinds import (
     COUNT,
+    DEVICE,
     DEVICES,
     DURATION,
     DURATION_OR_AUTO,
@@ -114,6 +115,7 @@ class Config:
     openai_sound: Sounds = _setting(  # noqa: RUF009
         "speech", choice(*SOUNDS), "how its chat model takes sound", "base64"
     )
+    speech_device: str = _setting("speech", DEVICE, "what this box's hearing and chat models run on", "cpu")
     hear_timeout: float = _setting("speech", DURATION, "longest wait for a transcript", "20s")
     reply_tokens: int = _setting("speech", COUNT, "most tokens of a reply, a model's thoughts among them", 1024)
     reply_timeout: float = _setting("speech", DURATION, "longest time for a whole reply", "60s")

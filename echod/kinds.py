@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
+from echod.host.cards import UUID
 from echod.inference import limits
 
 Networks: TypeAlias = tuple[IPv4Network | IPv6Network, ...]
@@ -98,9 +99,23 @@ def _names(value: Any) -> tuple[str, ...]:
 
 def _devices(value: Any) -> tuple[str, ...]:
     names = _names(value)
-    if names != ("auto",) and not (names and all(re.fullmatch(r"cpu|cuda:\d+", name) for name in names)):
-        raise ValueError("must be auto, or devices such as cuda:0,cuda:1 or cpu,cpu (one worker each)")
+    ways = {re.split("[-:]", name)[0] for name in names} - {"cpu"}
+    if names != ("auto",) and not (names and all(map(_is_device, names)) and len(ways) <= 1):
+        raise ValueError(
+            "must be auto, or devices such as cuda:0,cuda:1 or cpu,cpu (one worker each), cards by number or all by "
+            "UUID: GPU-... or MIG-..."
+        )
     return names
+
+
+def _is_device(name: str) -> bool:
+    return re.fullmatch(rf"cpu|cuda:\d+|{UUID}", name) is not None
+
+
+def _device(value: Any) -> str:
+    if not (isinstance(value, str) and _is_device(value)):
+        raise ValueError("must be cpu, or a card such as cuda:1, GPU-... or MIG-...")
+    return value
 
 
 def _networks(value: Any) -> Networks:
@@ -173,7 +188,7 @@ PATH = Kind(_path, str)
 RUNTIME_DIR = Kind(_runtime_dir, str)
 TEXT, SERVER, VOICE, VOICES = Kind(_text), Kind(_server), Kind(_voice), Kind(_voices, list)
 PATH_OR_NONE = Kind(lambda value: _path(value) if value else None, lambda value: str(value) if value else "")
-PORT, HOST, SWITCH, DEVICES = Kind(_port), Kind(_host), Kind(_switch), Kind(_devices, list)
+PORT, HOST, SWITCH, DEVICES, DEVICE = Kind(_port), Kind(_host), Kind(_switch), Kind(_devices, list), Kind(_device)
 NETWORKS = Kind(_networks, lambda value: [str(network) for network in value])
 URL = Kind(_url, lambda value: value or "")
 DURATION_OR_AUTO = Kind(

@@ -54,10 +54,11 @@ def test_where_everything_lives_now() -> None:
     assert sorted(set(parts)) == sorted(parts)
 
 
-def test_security_names_tests_that_exist() -> None:
+@pytest.mark.parametrize(("page", "promises"), [("SECURITY.md", 30), ("docs/gpu.md", 12)])
+def test_pages_name_tests_that_exist(page: str, promises: int) -> None:
     """A promise is made where a test keeps it."""
-    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", (ROOT / "SECURITY.md").read_text("utf-8"))
-    assert len(named) > 30
+    named = re.findall(r"`(tests/[\w/]+\.py)(?:::(\w+))?`", (ROOT / page).read_text("utf-8"))
+    assert len(named) > promises
     missing = [
         (file, test)
         for file, test in named

@@ -25,7 +25,7 @@ MAY: Mapping[str, str] = {
     "journal": "journal_file",
     "journal_file": "host",
     "client": "",
-    "kinds": "inference.limits",
+    "kinds": "host.cards inference.limits",
     "config": "inference.limits host kinds",
     "inspection": "config host",
     "sound": "inspection.facts",

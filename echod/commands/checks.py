@@ -161,7 +161,12 @@ def daemon(settings: config.Config, url: str | None) -> Check:
         with Client(url, os.environ.get("ECHOD_TOKEN"), patience=0) as client:
             states = client.readiness()["devices"]
             ready = sum(state["state"] in ("idle", "busy") for state in states)
-            return Check("daemon", True, f"answers at {client.address}, {ready} of {len(states)} workers ready")
+            shared = "".join(
+                f"; {state['device']} shares its card with {', '.join(others)}"
+                for state in states
+                if (others := state.get("shares"))
+            )
+            return Check("daemon", True, f"answers at {client.address}, {ready} of {len(states)} workers ready{shared}")
     except DaemonUnreachable as error:
         if url or os.environ.get("ECHOD_URL"):
             return Check("daemon", False, error.message)

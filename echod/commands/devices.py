@@ -23,7 +23,7 @@ def devices(as_json: bool, url: str | None, reconnect: float) -> None:
     """Show the daemon's devices and what each does."""
     with connect(url, reconnect) as client:
         states = client.readiness()["devices"]
-    head = ("DEVICE", "STATE", "PID", "ENGINES", "JOB", "CAN HELP", "RESTARTS", "REASON")
+    head = ("DEVICE", "STATE", "PID", "ENGINES", "JOB", "CAN HELP", "SHARES WITH", "RESTARTS", "REASON")
     rows = [
         (
             state["device"],
@@ -32,6 +32,7 @@ def devices(as_json: bool, url: str | None, reconnect: float) -> None:
             ",".join(state["engines"]) or "-",
             state["job"] or (f"helps {state['helping']}" if state["helping"] else "-"),
             can_help(state, states),
+            ", ".join(state.get("shares", ())) or "-",
             str(state["restarts"]),
             state["reason"] or "",
         )

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from echod.config import Config, Settings
 from echod.errors import ConfigurationError
+from echod.host.cards import NoSuchDevice, visible_alone
 from echod.host.secret import Secret, find_secret
 from echod.speech.backend import Backend, Function, Voice
 from echod.speech.calls import Calls
@@ -29,7 +30,7 @@ WEBSOCKET_PATH = "/api-ws/v1/inference"
 UNTIL_RESTART = (
     "hear_backend", "reply_backend", "speak_backend", "hear_model", "reply_model", "voice", "voices",
     "dashscope_url", "dashscope_ws_url", "dashscope_workspace", "dashscope_key_file",
-    "openai_url", "openai_key_file", "openai_rate", "openai_sound", "speech_calls",
+    "openai_url", "openai_key_file", "openai_rate", "openai_sound", "speech_device", "speech_calls",
 )  # fmt: skip
 
 
@@ -66,6 +67,10 @@ def plan(config: Config, environ: Mapping[str, str] = os.environ) -> Plan:
                 "leave one of them out",
                 param="voice",
             )
+    try:
+        visible_alone(config.speech_device)
+    except NoSuchDevice as error:
+        raise ConfigurationError(f"speech_device: {error}", param="speech_device") from None
     for voice in config.voices:
         _usable(Voice.parse(voice).backend, usable, "voices")
     ws_url = dashscope_ws_url(config) if dashscope_key else ""
@@ -177,4 +182,4 @@ def _open(name: str, made: Plan, config: Config) -> Backend:
         case _:
             from echod.speech.local.backend import Local
 
-            return Local(config.weights_dir)
+            return Local(config.weights_dir, config.speech_device)

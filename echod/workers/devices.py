@@ -7,28 +7,39 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from echod.host.cards import VISIBLE, NoSuchDevice, entries, is_cuda, visible_alone
+
 DEV = Path("/dev")
 
 log = logging.getLogger("echod.fleet")
 
 
-class NoSuchDevice(Exception):
-    """A device that was asked for cannot be seen from here."""
-
-    code = "no_device"
-
-
 def find_devices(wanted: tuple[str, ...]) -> tuple[str, ...]:
-    """The devices to use: those named, or with "auto" every CUDA device, or else the CPU."""
-    if wanted != ("auto",):
-        return wanted
+    """The devices to use, as torch calls them: those named, or with "auto" every CUDA device, or else the CPU.
+
+    Of those that are named by UUID this process and its children see no others from here on.
+    """
+    if wanted == ("auto",):
+        return tuple(f"cuda:{index}" for index in range(_count())) or ("cpu",)
+    named = [each for each in dict.fromkeys(wanted) if each.startswith(("GPU-", "MIG-"))]
+    if named:
+        os.environ[VISIBLE] = ",".join(named)
+    return tuple(f"cuda:{named.index(each)}" if each in named else each for each in wanted)
+
+
+def _count() -> int:
     import torch
 
-    found = tuple(f"cuda:{index}" for index in range(torch.cuda.device_count()))
+    found, visible = torch.cuda.device_count(), os.environ.get(VISIBLE)
+    if found and visible and visible.startswith("MIG-"):
+        return len(entries(visible))  # a process sees one part of a card at most: torch counts one
     if not found and (cards := list(DEV.glob("nvidia[0-9]*"))):
+        if visible is not None and not entries(visible):
+            log.info("%s is not used: %s=%r hides it", cards[0], VISIBLE, visible)
+            return 0
         why = f"is built for CUDA {torch.version.cuda}" if torch.version.cuda else "is built for the CPU only"
         log.warning("there is %s, but torch %s %s and sees no card; `echod doctor`", cards[0], torch.__version__, why)
-    return found or ("cpu",)
+    return found
 
 
 def names(devices: Sequence[str]) -> list[str]:
@@ -37,20 +48,30 @@ def names(devices: Sequence[str]) -> list[str]:
     return [device if count == 1 else f"{device}#{count}" for device, count in zip(devices, counts, strict=True)]
 
 
+def sharing(devices: Sequence[str], speech: str) -> list[list[str]]:
+    """For each device, who else holds memory of its card: workers by their names, and the speech models."""
+    cards = [_card(device) for device in devices]
+    users = [*zip(names(devices), cards, strict=True), ("speech", _card(speech))]
+    return [
+        [name for place, (name, other) in enumerate(users) if card and other == card and place != index]
+        for index, card in enumerate(cards)
+    ]
+
+
+def _card(device: str) -> str | None:
+    try:
+        return visible_alone(device) if is_cuda(device) else None
+    except NoSuchDevice:  # its worker says so
+        return None
+
+
 def pin(device: str) -> str:
     """Let this process see its own device and no other; returns CUDA_VISIBLE_DEVICES. Before torch is imported.
 
     Raises NoSuchDevice for one beyond those that the daemon itself may see.
     """
-    kind, _, index = device.partition(":")
-    visible = ""
-    if kind == "cuda":
-        inherited = os.environ.get("CUDA_VISIBLE_DEVICES")
-        seen = None if inherited is None else [each.strip() for each in inherited.split(",") if each.strip()]
-        if seen is not None and int(index or 0) >= len(seen):
-            raise NoSuchDevice(f"{device} is not there: CUDA_VISIBLE_DEVICES={inherited!r} shows {len(seen)} devices")
-        visible = (index or "0") if seen is None else seen[int(index or 0)]
+    os.environ[VISIBLE] = visible = visible_alone(device)
+    if visible:
         # Fragments of a cache that grows with many sizes of clips would be lost to it.
         os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")
-    os.environ["CUDA_VISIBLE_DEVICES"] = visible
     return visible

@@ -31,7 +31,7 @@ from echod.jobs.desk import Desk
 from echod.jobs.job import Job
 from echod.provenance import certificate
 from echod.workers import messages
-from echod.workers.devices import names
+from echod.workers.devices import names, sharing
 from echod.workers.reports import Reports
 from echod.workers.seat import Seat
 from echod.workers.stalls import StallWatch
@@ -71,6 +71,7 @@ class Fleet:
         self.desk = desk
         named = enumerate(zip(devices, names(devices), strict=True))
         self.workers = [Worker(index, device, name, spec, main) for index, (device, name) in named]
+        self._sharing = sharing(devices, settings.now.speech_device)
         self.draining = False
         self.on_change: Callable[[], None] = lambda: None
         self.reports = Reports(spec.reports, self._take)
@@ -378,7 +379,7 @@ class Fleet:
             self._rest.set()
 
     def devices(self) -> list[DeviceState]:
-        return [worker.describe(self._helps(worker)) for worker in self.workers]
+        return [worker.describe(self._helps(worker), self._sharing[worker.index]) for worker in self.workers]
 
     def _helps(self, worker: Worker) -> list[str]:
         numbers = worker.numbers.items()

@@ -23,6 +23,7 @@ class DeviceState(msgspec.Struct, frozen=True, kw_only=True):
     helping: str | None  # a job that another worker runs
     helped: int  # window calls and batches of frames of others' jobs, since the daemon started
     helps: list[str]  # devices with the same numbers: it can help them, and they it
+    shares: list[str]  # who else holds memory of its card: other workers, and the speech models if they may
     numbers: dict[str, str]  # by engine: what the last bits of its clips depend on; none where no clip is shared
     engines: list[str]
     restarts: int

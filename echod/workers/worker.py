@@ -153,7 +153,7 @@ class Worker:
         self.pidfd = -1
         self._inbox.close()
 
-    def describe(self, helps: list[str]) -> DeviceState:
+    def describe(self, helps: list[str], shares: list[str]) -> DeviceState:
         return DeviceState(
             worker=self.index,
             device=self.name,
@@ -165,6 +165,7 @@ class Worker:
             helping=self.seat.helping,
             helped=self.helped,
             helps=helps,
+            shares=shares,
             numbers=self.numbers,
             engines=self.engines,
             restarts=self.epoch - 1,

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from collections.abc import AsyncIterator, Coroutine
+from asyncio.subprocess import Process
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import aclosing
 from pathlib import Path
 
@@ -75,6 +76,20 @@ async def test_cancelled_while_starting(tmp_path: Path) -> None:
             with pytest.raises(asyncio.CancelledError):
                 await loading
             await models.close()
+
+
+@pytest.mark.parametrize(("device", "visible"), [("cpu", ""), ("cuda:1", "6"), ("MIG-a", "MIG-a")])
+async def test_the_card_it_sees(monkeypatch: pytest.MonkeyPatch, device: str, visible: str) -> None:
+    """The child sees the one card that is named for it, and by default none: all of them belong to workers."""
+
+    async def start(*command: str, environment: Mapping[str, str]) -> Process:
+        raise Failure("missing", environment["CUDA_VISIBLE_DEVICES"])
+
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6")
+    monkeypatch.setattr(local_models, "start", start)
+    with pytest.raises(Failure) as told:
+        await Models(device=device).load(Reply(Path("chat")))
+    assert told.value.message == visible
 
 
 async def test_loaded_once(models: Models, tmp_path: Path) -> None:

@@ -100,6 +100,13 @@ async def test_omni_needs_ears(tmp_path: Path) -> None:
         assert refused.value.param == "understanding"
 
 
+def test_a_card_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Speech models on a card that the daemon may not see are refused at start."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4")
+    refused = refusal(tmp_path, speech_device="cuda:1")
+    assert (refused.param, "speech_device: cuda:1 is not there" in refused.message) == ("speech_device", True)
+
+
 def test_reloaded(tmp_path: Path) -> None:
     """What backends are made of stays until a restart, and is named; other settings hold at once."""
     running = make_config(tmp_path, openai_url="http://127.0.0.1:1/v1", voice="openai/tts-1/alloy")

@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
+import torch
 from PIL import Image
 
 from echod.gpu_proc import Attempt, GpuProc, Spec
-from echod.inference.portraits import read_portrait
+from echod.inference.contract import Checkpoint
+from echod.inference.portraits import PortraitCache, read_portrait
 from echod.jobs.job import ClipOptions
 from echod.jobs.life import Progressed
 from echod.workers import messages
@@ -48,6 +51,30 @@ def recorder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Record
     made = Recorder(tmp_path)
     yield made
     made.close()
+
+
+class OutOfMemory(ScriptedEngine):
+    """Fails as cuBLAS does where a card's memory is short, with all activations of a model in its hands."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held: weakref.ref[torch.Tensor]
+
+    def help(self, board: Path, checkpoint: Checkpoint) -> int:
+        activations = torch.zeros(3)
+        self.held = weakref.ref(activations)
+        raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+
+
+def test_memory_is_let_go_before_the_cache_is_emptied(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What failed for want of a card's memory holds none when the allocator is told to give back what is free."""
+    engine = recorder.engines["preview"] = OutOfMemory()
+    recorder.device, recorder.portraits = "cuda:0", PortraitCache(0)
+    kept: list[torch.Tensor | None] = []
+    monkeypatch.setattr("torch.cuda.empty_cache", lambda: kept.append(engine.held()))
+    recorder.help(messages.Help("video_1", "preview", "/nowhere"))
+    assert kept == [None]
+    assert recorder.reports == [messages.Helped("video_1", 0, over=True)]
 
 
 def expected_step(worker: Recorder, options: ClipOptions) -> float:

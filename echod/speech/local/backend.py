@@ -33,14 +33,17 @@ FEW = re.compile(r"\s*\S{1,12}")  # a word, or what comes of a long one
 
 
 class Local(Backend):
-    """This box. `weights_dir` is where models and, in voices/, piper's voices are looked for."""
+    """This box. `weights_dir` is where models and, in voices/, piper's voices are looked for.
+
+    `device` is what those that hear and reply run on; voices are small, and speak on the CPU.
+    """
 
     name = "local"
     hears_turns = False
 
-    def __init__(self, weights_dir: Path) -> None:
+    def __init__(self, weights_dir: Path, device: str = "cpu") -> None:
         self.weights_dir = weights_dir
-        self._models = Models()
+        self._models = Models(device=device)
         self._voices = Voices(weights_dir / "voices")
 
     async def lacks(self, function: Function, name: str) -> Failure | None:

@@ -12,6 +12,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any, overload
 
+from echod.host.cards import VISIBLE, visible_alone
 from echod.host.cores import cores
 from echod.host.spawn import kill
 from echod.speech.backend import Call, Failure
@@ -41,11 +42,12 @@ THREADS = max(1, cores() // 2)  # the workers want cores too
 class Models:
     """One child, started with the first request, and again after it died or had nothing to do for long.
 
-    `threads` is how many a model may use.
+    `threads` is how many a model may use; the only card it sees is `device`, if that is one.
     """
 
-    def __init__(self, threads: int = THREADS) -> None:
-        self._environment = {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1"}
+    def __init__(self, threads: int = THREADS, device: str = "cpu") -> None:
+        visible = visible_alone(device)
+        self._environment = {"OMP_NUM_THREADS": str(threads), "HF_HUB_OFFLINE": "1", VISIBLE: visible}
         self._starting = asyncio.Lock()
         self._child: Process | None = None
         self._listening: asyncio.Task[None] | None = None

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, get_args
 
 import numpy as np
 
+from echod.host.cards import VISIBLE
 from echod.host.process import die_with_parent, take_pipes
 from echod.speech.backend import Failure
 from echod.speech.local.messages import (
@@ -240,7 +241,7 @@ def load_whisper(path: Path) -> Any:
     import whisper
 
     try:
-        return whisper.load_model(str(path))
+        return whisper.load_model(str(path), _device())
     except Exception as error:
         raise Failure(
             "missing", f"{path} is not a whole Whisper checkpoint in OpenAI's format: {_reason(error)}"
@@ -255,7 +256,7 @@ def load_chat(directory: Path) -> tuple[Any, Any]:
 
     logging.set_verbosity_error()
     logging.disable_progress_bar()
-    cuda = torch.cuda.is_available()
+    cuda = _device() == "cuda"
     local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
     try:
         tokenizer = AutoTokenizer.from_pretrained(directory, **local)
@@ -268,6 +269,17 @@ def load_chat(directory: Path) -> tuple[Any, Any]:
     if not tokenizer.chat_template:
         raise Failure("missing", f"the tokenizer in {directory} has no chat template: take a model made for chat")
     return tokenizer, model.to("cuda" if cuda else "cpu")
+
+
+def _device() -> str:
+    """The card that the daemon lets this process see, or the CPU."""
+    import torch
+
+    if torch.cuda.is_available():
+        return "cuda"
+    if wanted := os.environ.get(VISIBLE):
+        log.warning("speech_device: torch sees no card by %s=%s; on the CPU instead", VISIBLE, wanted)
+    return "cpu"
 
 
 def _reason(error: Exception) -> str:
