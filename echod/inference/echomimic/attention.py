@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import TypeAlias
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+MOST = 2**16 - 1  # n at once: torch's kernels put it where CUDA counts no further, and fail
 
 KeyValue: TypeAlias = tuple[Tensor, Tensor]  # (n, heads, tokens, C / heads) each
 
@@ -29,6 +32,9 @@ class Attention(nn.Module):
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor) -> Tensor:
         """(n, heads, L, C / heads) to tokens (n, L, C), not yet through `out`."""
+        if len(query) > MOST:
+            parts = zip(*(torch.split(each, MOST) for each in (query, key, value)), strict=True)
+            return torch.cat([self.attend(*part) for part in parts])
         return F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
 
     def out(self, tokens: Tensor) -> Tensor:

@@ -43,15 +43,19 @@ class Audio2VideoPipeline:
         weight = models.denoiser.conv_in.weight
         self.device, self.dtype = weight.device, weight.dtype
         if self.device.type == "cuda":
-            torch.backends.cudnn.deterministic = True  # or one card's bits would depend on what else runs on it
+            # Or one card's bits would depend on what else runs on it: on which algorithm was fast just then.
+            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
             for module in (models.denoiser, models.vae, models.reference):
                 convert_conv2d_weight_memory_format(module, torch.channels_last)
 
     @property
     def numbers(self) -> str:
         """What computes, in which dtype, by which software: where any of it differs the last bits may."""
-        cuda = self.device.type == "cuda"
-        name = torch.cuda.get_device_name(self.device) if cuda else f"{platform.machine()} x{torch.get_num_threads()}"
+        if self.device.type == "cuda":
+            card = torch.cuda.get_device_properties(self.device)
+            name = f"{card.name} x{card.multi_processor_count}"  # parts of cards and kinds of one name have fewer
+        else:
+            name = f"{platform.machine()} x{torch.get_num_threads()}"
         return f"{name} {self.dtype} torch {torch.__version__}"
 
     @property
