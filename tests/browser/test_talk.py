@@ -22,10 +22,13 @@ LONG = "".join(f"This is sentence number {number}. " for number in range(20))
 
 HOLD = "Hold to talk, or tap to start and stop"
 
-# Notes what is seen at every animation frame: which sentence, and whether there was any moment without a picture.
+# Notes what is seen at every animation frame: which sentence, and whether there was any moment without a picture; beside
+# it in which order videos begin and end.
 WATCH = """() => {
     window.shown = [];
     window.gaps = 0;
+    window.order = [];
+    for (const type of ["play", "ended"]) document.addEventListener(type, () => window.order.push(type), true);
     const caption = document.querySelector("#caption");
     const look = () => {
         const text = caption.hidden ? "" : caption.textContent.trim();
@@ -152,6 +155,7 @@ def test_seen(talking: Talking) -> None:
     assert len(shown) > 2
     assert shown == added[-len(shown) :] and " ".join(shown) == talking.answer().strip()
     assert talking.page.evaluate("() => window.gaps") == 0
+    assert "play play ended" in " ".join(talking.page.evaluate("() => window.order"))  # the next did not wait for the end
     assert talking.page.evaluate("() => window.played") == 0  # the sound is the clips'
 
 

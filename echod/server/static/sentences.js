@@ -1,9 +1,11 @@
 // The sentences of an answer as clips, shown one after the other: each has a video of its own, which is filled while
-// the one before plays and lies ready behind it on its first picture. When one ends the next takes over at once.
+// the one before plays and lies ready behind it on its first picture. The next begins a moment before the end of the one
+// before, so that nobody sees or hears where.
 
 import { element } from "./dom.js";
 import { Growing } from "./growing.js";
 
+const AHEAD = 0.1; // seconds from telling a video to play until it moves and is heard
 const FILLED_AT_ONCE = 3; // browsers open six connections to one host, and other requests want some of them
 
 /** `onstart` is called with each sentence that begins, `onidle` when the last one has been shown. */
@@ -79,25 +81,41 @@ export class Sentences {
   #next() {
     if (this.#current || !this.#waiting.length) return;
     const clip = (this.#current = this.#waiting.shift());
-    clip.video.onended = () => clip === this.#current && this.#ended();
+    clip.video.onended = () => {
+      if (clip === this.#current) this.#ended();
+      else if (clip === this.#previous && this.#current?.playing) this.#forget();
+    };
     clip.video.onplaying = () => {
       if (clip !== this.#current) return;
       clip.video.onplaying = null;
       clip.playing = true;
       clip.video.classList.add("front");
       if (!this.#previous) clip.video.classList.add("first");
-      if (this.#previous) drop(this.#previous);
-      this.#previous = null;
+      if (this.#previous?.video.ended) this.#forget(); // else it is heard to its end
       this.onstart(clip.sentence, clip.video);
+      this.#approach(clip);
     };
     clip.video.autoplay = true; // if there is nothing to play yet
     clip.video.play().catch(() => {}); // refused until the page has been touched: it has, to send a turn
   }
 
+  /** Begin with the next one in time, once there is one. */
+  #approach(clip) {
+    if (clip !== this.#current) return;
+    const left = clip.filled ? clip.video.duration - clip.video.currentTime - AHEAD : AHEAD;
+    if (left > 0) setTimeout(() => this.#approach(clip), 1000 * left);
+    else if (this.#waiting.length) this.#ended();
+  }
+
+  #forget() {
+    drop(this.#previous);
+    this.#previous = null;
+  }
+
   #ended() {
     const clip = this.#current;
     this.#heard += 1000 * clip.video.duration || 0;
-    if (this.#previous) drop(this.#previous);
+    if (this.#previous) this.#forget();
     this.#previous = clip;
     this.#current = null;
     this.#next();
