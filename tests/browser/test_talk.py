@@ -22,8 +22,8 @@ LONG = "".join(f"This is sentence number {number}. " for number in range(20))
 
 HOLD = "Hold to talk, or tap to start and stop"
 
-# Notes what is seen at every animation frame: which sentence, and whether there was any moment without a picture; beside
-# it in which order videos begin and end.
+# Notes what is seen at every animation frame: which sentence, and whether there was any moment without a picture; and
+# in which order videos begin and end.
 WATCH = """() => {
     window.shown = [];
     window.gaps = 0;
@@ -155,7 +155,7 @@ def test_seen(talking: Talking) -> None:
     assert len(shown) > 2
     assert shown == added[-len(shown) :] and " ".join(shown) == talking.answer().strip()
     assert talking.page.evaluate("() => window.gaps") == 0
-    assert "play play ended" in " ".join(talking.page.evaluate("() => window.order"))  # the next did not wait for the end
+    assert "play play ended" in " ".join(talking.page.evaluate("() => window.order"))  # the next did not wait
     assert talking.page.evaluate("() => window.played") == 0  # the sound is the clips'
 
 
