@@ -199,6 +199,20 @@ FRAMES = st.binary(min_size=1, max_size=200) | st.builds(
 )
 
 
+STARTS = st.fixed_dictionaries(
+    {
+        "type": st.just("start") | VALUES,
+        "rate": st.sampled_from([8000, 24_000]) | INTEGERS | VALUES,
+        "portrait": st.sampled_from(["a portrait", "a speech"]) | VALUES,
+    },
+    optional={
+        "video": st.sampled_from(["h264", "rgb24"]) | VALUES,
+        "size": st.sampled_from(["128x128", "128x129"]) | VALUES,
+        **dict.fromkeys(("role", "fps", "view", "seed", "steps", "guidance", "model", "x"), INTEGERS | VALUES),
+    },
+)
+
+
 def with_ids(value: Any, ids: dict[str, str]) -> Any:
     """`value` with every word that stands for an id replaced by it."""
     match value:

@@ -22,7 +22,7 @@ from websockets.exceptions import InvalidStatus
 
 from echod.errors import TABLE
 from tests.drivers.asking import receive, refusal
-from tests.making.nonsense import EVENTS, FRAMES, PATHS, QUERIES, REQUESTS, VALUES, WORDS, with_ids
+from tests.making.nonsense import EVENTS, FRAMES, PATHS, QUERIES, REQUESTS, STARTS, VALUES, WORDS, with_ids
 from tests.stand_ins.backend import Willing
 from tests.stand_ins.daemon import Daemon, Person
 from tests.stand_ins.hands import PORTRAIT, SPEECH
@@ -183,6 +183,44 @@ async def test_many_conversations(target: Target, events: list[Any]) -> None:
     await check_conversation(target, events)
 
 
+async def check_avatar(target: Target, start: Any, messages: list[Any]) -> None:
+    """A start that is wrong ends the connection with the reason; after a good one it lives on, whatever comes."""
+    async with connect(address(target, "/v1/avatar", {}), additional_headers=target.anna.bearer) as ws:
+        await ws.send(json.dumps(with_ids(start, target.ids)))
+        async with asyncio.timeout(HANG):
+            if (told := await receive(ws))["type"] == "started":
+                for message in [*messages, {"type": "the last"}]:
+                    await ws.send(message if isinstance(message, bytes) else json.dumps(message))
+                while "'the last'" not in told.get("error", {}).get("message", ""):
+                    told = await receive(ws)
+                    if told["type"] == "error":
+                        check_refusal(told["error"]["code"], TABLE[told["error"]["code"]].status)
+            else:
+                check_refusal(told["error"]["code"], TABLE[told["error"]["code"]].status)
+                await ws.wait_closed()
+                assert ws.close_code == 1008
+    target.outcomes[told["error"]["code"] if ws.close_code == 1008 else "avatar"] += 1
+
+
+GOOD_START = {"type": "start", "rate": 24_000, "portrait": "a portrait", "size": "128x128"}
+MESSAGES = st.lists(
+    st.sampled_from([{"type": "flush"}, {"type": "clear"}]) | VALUES | st.binary(max_size=50), max_size=6
+)
+
+
+@fuzz(QUICK // 2, start=st.just(GOOD_START) | STARTS | VALUES, messages=MESSAGES)
+async def test_avatars(target: Target, start: Any, messages: list[Any]) -> None:
+    """Whatever a client of /v1/avatar sends, it is told what is wrong."""
+    await check_avatar(target, start, messages)
+
+
+@pytest.mark.long
+@fuzz(LONG, start=st.just(GOOD_START) | STARTS | VALUES, messages=MESSAGES)
+async def test_many_avatars(target: Target, start: Any, messages: list[Any]) -> None:
+    """The same, for minutes."""
+    await check_avatar(target, start, messages)
+
+
 async def ask(target: Target, path: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Send a request for a WebSocket, which no client would send like this."""
     host = urlsplit(target.daemon.base)
@@ -195,7 +233,7 @@ async def ask(target: Target, path: str) -> tuple[asyncio.StreamReader, asyncio.
     return reader, writer
 
 
-@pytest.mark.parametrize("path", ["/v1/events", "/v1/realtime"])
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/realtime", "/v1/avatar"])
 @fuzz(QUICK, frames=st.lists(FRAMES, min_size=1, max_size=4))
 async def test_frames(target: Target, path: str, frames: list[bytes]) -> None:
     """Bytes that are no WebSocket frames end the connection they came by, and no other."""
@@ -209,7 +247,7 @@ async def test_frames(target: Target, path: str, frames: list[bytes]) -> None:
     target.outcomes["connection"] += 1
 
 
-@pytest.mark.parametrize("path", ["/v1/events", "/v1/realtime"])
+@pytest.mark.parametrize("path", ["/v1/events", "/v1/realtime", "/v1/avatar"])
 @example(query={"x": "x" * 11_000})
 @fuzz(
     QUICK,
