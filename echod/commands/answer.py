@@ -121,5 +121,7 @@ class Answer:
         self.status, self.timings = response["status"], response["echod"]
         if self.status == "cancelled":
             self._progress.note("interrupted")
+        elif self.status == "incomplete":
+            self._progress.note("cut short: a reply may be no longer (reply_tokens, reply_timeout)")
         if error := response["status_details"].get("error"):
             self.fail(error_of(error))

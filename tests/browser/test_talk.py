@@ -382,6 +382,20 @@ def test_nothing_heard(visitor: Visitor) -> None:
     expect(talking.page.locator("#transcript .role")).to_be_hidden()
 
 
+def test_too_long(visitor: Visitor) -> None:
+    """An answer that reaches the limit of its length is seen to have been cut."""
+    item = {"type": "response.output_item.added", "response_id": "resp_1", "item": {"id": "item_1"}}
+    done = {
+        "id": "resp_1",
+        "status": "incomplete",
+        "output": [{"id": "item_1"}],
+        "status_details": {"type": "incomplete"},
+    }
+    talking = Scripted(visitor, [item, words("Seven clouds and"), {"type": "response.done", "response": done}])
+    talking.type("Go on.")
+    expect(talking.page.locator("#transcript .cut")).to_have_text("Answer: Seven clouds and")
+
+
 def test_hands_free_is_of_the_session(visitor: Visitor) -> None:
     """The daemon is told who decides when somebody has said all, also after a connection that was lost meanwhile."""
     talking = Scripted(visitor)

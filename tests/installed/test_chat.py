@@ -149,6 +149,21 @@ def test_an_answer_that_fails(talker: Talker, played: Cli) -> None:
     assert [(turn["said"], turn["status"]) for turn in turns] == [("One?", "failed"), ("Two?", "completed")]
 
 
+def test_an_answer_that_is_too_long(talker: Talker, played: Cli) -> None:
+    """What there is of it is shown, and why there is no more; that is no failure."""
+
+    def cut(peer: Peer) -> None:
+        peer.welcome()
+        peer.hear()
+        peer.say("Once upon a")
+        peer.done("incomplete", reason="max_output_tokens")
+
+    talker.acts = [cut]
+    done = played("chat", "-o", ".", input="Tell me a story.\n")
+    assert (done.returncode, done.stdout) == (0, "Once upon a\n")
+    assert "cut short: a reply may be no longer" in done.stderr
+
+
 def test_answers_have_a_directory_of_their_own(played: Cli, talker: Talker) -> None:
     """Without -o nothing is strewn over the working directory, and --play has a player play what is there."""
 

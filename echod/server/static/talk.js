@@ -168,6 +168,7 @@ const EVENTS = {
   "response.done": ({ response }) => {
     const error = response.status_details?.error ?? { code: "internal" };
     if (response.status === "failed" && error.code !== misheard) fail(error);
+    if (response.status === "incomplete") transcript.cut(response.output.at(-1)?.id);
     misheard = null;
     if (response.id === answer) answer = null;
     rest();
