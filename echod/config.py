@@ -42,6 +42,7 @@ from echod.kinds import (
 )  # fmt: skip
 
 ENGINES = ("auto", *limits.ENGINES)
+DTYPES = limits.DTYPES
 BACKENDS = ("auto", "dashscope", "openai", "local")
 UNDERSTANDING = ("asr+reply", "omni")
 Sounds: TypeAlias = Literal["base64", "data_uri", "none"]
@@ -78,6 +79,9 @@ class Config:
 
     devices: tuple[str, ...] = _setting("fleet", DEVICES, "auto, or one worker for each: cuda:0,cuda:1", ["auto"])
     engine: str = _setting("fleet", choice(*ENGINES), f"what makes the frames: {', '.join(ENGINES)}", "auto")
+    dtype: str = _setting(
+        "fleet", choice(*DTYPES), "what echomimic computes in; auto: what the device does best", "auto"
+    )
     drain_timeout: float = _setting("fleet", DURATION, "how long running jobs may go on after SIGTERM", "60s")
     stall_timeout: float = _setting("fleet", DURATION, "least time without progress that ends a worker", "60s")
     stall_timeout_first: float | None = _setting(

@@ -50,6 +50,7 @@ class Spec:
     epoch: int = 0
     device: str = "cpu"
     engines: tuple[str, ...]
+    dtype: str = "auto"
     weights: str
     digests: str = ""  # the file where those of weights are kept
     directory: str
@@ -150,11 +151,14 @@ class GpuProc:
         for name in self.spec.engines:
             self.doing = f"loading {name}"
             self.report(messages.Alive(self.doing))
-            engine = self.engines[name] = load_engine(name, Path(self.spec.weights), self.device, tick=self._tick)
+            engine = self.engines[name] = load_engine(
+                name, Path(self.spec.weights), self.device, self.spec.dtype, self._tick
+            )
             self.weights[name] = digests(engine.files, Path(self.spec.digests), self._reading)
         load_ms = round(1000 * (time.monotonic() - began))
         numbers = {name: engine.numbers for name, engine in self.engines.items() if engine.numbers}
-        self.report(messages.Ready(engines=list(self.engines), numbers=numbers, load_ms=load_ms))
+        computed = {name: dict(engine.computed) for name, engine in self.engines.items()}
+        self.report(messages.Ready(engines=list(self.engines), numbers=numbers, computed=computed, load_ms=load_ms))
 
     def _tick(self) -> None:
         self.alive(messages.Alive(self.doing))

@@ -16,7 +16,9 @@ import torch
 from echod.inference.contract import Options
 from echod.inference.echomimic.engine import EchoMimicEngine
 from echod.inference.echomimic.layout import WeightsError
+from echod.inference.echomimic.pictures import NotFiniteError
 from echod.inference.generate import generate_video
+from echod.inference.limits import DTYPES
 
 
 def show(stage: str, done: int, total: int) -> None:
@@ -31,6 +33,7 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, default=Path("weights"))
     parser.add_argument("--engine", choices=["echomimic", "echomimic-quality"], default="echomimic")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--dtype", choices=DTYPES, default="auto")
     parser.add_argument("--size", type=int, nargs=2, metavar=("W", "H"), default=(512, 512))
     parser.add_argument("--view", choices=["face", "picture"], default="picture")
     parser.add_argument("--seed", type=int, default=420)
@@ -39,8 +42,8 @@ def main() -> None:
     given = parser.parse_args()
 
     try:
-        engine = EchoMimicEngine.load(given.engine, given.weights, given.device)
-    except WeightsError as error:
+        engine = EchoMimicEngine.load(given.engine, given.weights, given.device, given.dtype)
+    except (WeightsError, NotFiniteError) as error:
         sys.exit(str(error))
     facts = generate_video(
         engine,

@@ -35,7 +35,7 @@ GOLDEN = Path(__file__).parent / "golden"
 WITNESS = GOLDEN / "witness"
 CLOSE = 1  # of 255: truncation to whole numbers may fall on either side
 PLAIN = 10  # of 255, the mean difference that nobody could call rounding
-DEVICES = ("--devices", "cpu,cpu", "--engine", "echomimic")
+DEVICES = ("--devices", "cpu,cpu", "--engine", "echomimic", "--dtype", "float32")
 
 Clip = NDArray[np.uint8]
 

@@ -92,6 +92,7 @@ def test_text_is_read(tmp_path: Path, name: str, text: str, value: object) -> No
         ("devices", "cuda:0,GPU-1", "by number or all by UUID"),
         ("speech_device", "auto", "cuda:1"),
         ("engine", "wan", "auto, preview"),
+        ("dtype", "fp16", "auto, float32, float16, bfloat16"),
         ("log_level", "loud", "warning"),
         ("log_json", "maybe", "true or false"),
         ("host", "http://0.0.0.0", "127.0.0.1"),

@@ -74,6 +74,7 @@ class Extras(TypedDict, total=False):
     device: str | None
     devices: list[str]
     helpers: list[str]
+    dtype: str | None
     attempt: int
     engine: str
     spoken: bool

@@ -23,13 +23,14 @@ def devices(as_json: bool, url: str | None, reconnect: float) -> None:
     """Show the daemon's devices and what each does."""
     with connect(url, reconnect) as client:
         states = client.readiness()["devices"]
-    head = ("DEVICE", "STATE", "PID", "ENGINES", "JOB", "CAN HELP", "SHARES WITH", "RESTARTS", "REASON")
+    head = ("DEVICE", "STATE", "PID", "ENGINES", "DTYPE", "JOB", "CAN HELP", "SHARES WITH", "RESTARTS", "REASON")
     rows = [
         (
             state["device"],
             state["state"],
             str(state["pid"] or "-"),
             ",".join(state["engines"]) or "-",
+            dtypes(state),
             state["job"] or (f"helps {state['helping']}" if state["helping"] else "-"),
             can_help(state, states),
             ", ".join(state.get("shares", ())) or "-",
@@ -39,6 +40,11 @@ def devices(as_json: bool, url: str | None, reconnect: float) -> None:
         for state in states
     ]
     print_result(states, table_lines(head, rows), as_json)
+
+
+def dtypes(state: dict[str, Any]) -> str:
+    """What the engines compute in that have a dtype."""
+    return ",".join(dict.fromkeys(what["dtype"] for what in state["computed"].values() if "dtype" in what)) or "-"
 
 
 def can_help(state: dict[str, Any], states: list[dict[str, Any]]) -> str:

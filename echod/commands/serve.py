@@ -21,6 +21,9 @@ directory = click.Path(file_okay=False, path_type=Path)
     "--devices", metavar="LIST", help="One worker for each, such as cuda:0,cuda:1 or cpu,cpu. [default: auto]"
 )
 @click.option("--engine", metavar="NAME", help=f"What makes the frames: {', '.join(config.ENGINES)}. [default: auto]")
+@click.option(
+    "--dtype", metavar="NAME", help=f"What EchoMimic computes in: {', '.join(config.DTYPES)}. [default: auto]"
+)
 @click.option("--state-dir", type=directory, help="Journal, uploads, jobs and their clips.")
 @click.option("--runtime-dir", type=directory, help="The unix socket and the workers' sockets.")
 @click.option("--weights", "weights_dir", type=directory, help="Model files.")

@@ -11,12 +11,12 @@ from .limits import ENGINES
 
 
 def load_engine(
-    name: str, weights: Path | None, device: str, dtype: str | None = None, tick: Callable[[], None] = lambda: None
+    name: str, weights: Path | None, device: str, dtype: str = "auto", tick: Callable[[], None] = lambda: None
 ) -> Engine:
     """The engine `name` on a torch device, ready for its first job.
 
-    `weights` is the directory of model files; the preview needs none. `dtype` is torch's name of one; without it
-    float16 on CUDA and float32 elsewhere. `tick` is called all the while, as a sign of life.
+    `weights` is the directory of model files; the preview needs none. `dtype` is one of
+    `limits.DTYPES`; the preview has none. `tick` is called all the while, as a sign of life.
     Raises InputError (model_not_loaded), naming what is missing or wrong.
     """
     if name == "preview":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 ENGINES = ("preview", "echomimic", "echomimic-quality")
+DTYPES = ("auto", "float32", "float16", "bfloat16")  # torch's names; auto: `machine.dtypes`
 
 MIN_SIDE, MAX_SIDE, SIDE_STEP = 128, 1024, 8
 MIN_FPS, MAX_FPS = 1, 60

@@ -1,4 +1,4 @@
-"""The processor that computes, by name: another kind may round the last bits otherwise."""
+"""What computes: the processor by name, since another kind may round the last bits otherwise, and in which dtypes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,33 @@ from pathlib import Path
 @cache
 def processor() -> str:
     """Such as `Intel(R) Xeon(R) Platinum 8481C`; the architecture where Linux does not tell."""
+    return _told("model name") or platform.machine()
+
+
+def dtypes(device: str) -> tuple[str, ...]:
+    """What the dtype `auto` means on a torch device, best first: the next one, where numbers are not finite in it."""
+    if not device.startswith("cuda"):
+        return of_processor(frozenset(_told("flags").split()))
+    import torch
+
+    return of_card(torch.cuda.get_device_capability(device))
+
+
+def of_card(capability: tuple[int, int]) -> tuple[str, ...]:
+    """By CUDA's compute capability: 6.1 has float16 at a 64th of its speed, and bfloat16 is emulated below 8.0."""
+    wide = ("bfloat16", "float32") if capability >= (8, 0) else ("float32",)
+    return ("float16", *wide) if capability >= (7, 0) or capability == (6, 0) else wide
+
+
+def of_processor(flags: frozenset[str]) -> tuple[str, ...]:
+    """By the flags of /proc/cpuinfo; where bfloat16 is no instruction it is converted to float32 and back."""
+    return ("bfloat16", "float32") if flags & {"avx512_bf16", "amx_bf16"} else ("float32",)
+
+
+def _told(name: str) -> str:
+    """What Linux says of the first processor; empty where it says nothing."""
     try:
-        found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        found = re.search(rf"^{name}\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
-        found = None
-    return found[1].strip() if found else platform.machine()
+        return ""
+    return found[1].strip() if found else ""

@@ -90,6 +90,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 0
     device: str | None = None
     devices: tuple[str, ...] = ()  # all that have computed some of it, in the order they came
+    dtype: str | None = None  # in which `device` computes; None: the engine has no choice of it
     deaths: int = 0
     exceptions: int = 0
     out_of_memory: int = 0

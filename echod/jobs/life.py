@@ -42,9 +42,10 @@ class Unspoken(msgspec.Struct, frozen=True):
 
 
 class Dispatched(msgspec.Struct, frozen=True):
-    """Sent to a worker: the next attempt begins."""
+    """Sent to a worker, which computes in `dtype`: the next attempt begins."""
 
     device: str
+    dtype: str | None = None
 
 
 class Progressed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -141,8 +142,8 @@ def advance(job: Job, event: Event, now: float) -> Job:
             return job if job.speech else replace(job, speech=speech, speak_ms=ms, stage=None)
         case Unspoken(code=code, message=message):
             return job if job.speech else _ended(job, "failed", now, JobFailure(code, message))
-        case Dispatched(device=device):
-            return _dispatched(job, device, now)
+        case Dispatched():
+            return _dispatched(job, event, now)
         case Progressed():
             return _progressed(job, event)
         case FirstFrame():
@@ -163,12 +164,13 @@ def advance(job: Job, event: Event, now: float) -> Job:
             return _ended(job, "cancelled", now, JobFailure("cancelled", message))
 
 
-def _dispatched(job: Job, device: str, now: float) -> Job:
+def _dispatched(job: Job, event: Dispatched, now: float) -> Job:
     if job.status != "queued" or job.speech is None:
         return job
     began = max(now, job.created_at)  # whatever the clock did meanwhile
-    devices = tuple(dict.fromkeys((*job.devices, device)))
-    job = replace(job, status="in_progress", attempt=job.attempt + 1, device=device, devices=devices, started_at=began)
+    devices = tuple(dict.fromkeys((*job.devices, event.device)))
+    job = replace(job, status="in_progress", attempt=job.attempt + 1, devices=devices, started_at=began)
+    job = replace(job, device=event.device, dtype=event.dtype)
     return replace(job, **_FRESH)
 
 

@@ -57,6 +57,7 @@ def _extras(job: Job, desk: Desk, addresses: Addresses) -> dict[str, Any]:
         "device": job.device,
         "devices": list(job.devices),
         "helpers": desk.helpers(job.id),
+        "dtype": job.dtype,
         "attempt": job.attempt,
         "engine": job.engine,
         "spoken": job.spoken,

@@ -37,6 +37,9 @@ def why_not_ready(doing: str, error: Exception) -> messages.NotReady:
     if isinstance(getattr(error, "code", None), str):  # inference's own errors say what they are
         return messages.NotReady(str(error))
     said = textwrap.shorten(str(error), SAID, placeholder=" ...")
+    for words, why in UNFIT.items():
+        if words in str(error):
+            return messages.NotReady(f"{why}: {said}; or name other devices with `echod serve --devices`")
     if is_out_of_memory(error):
         kind = "memory" if type(error) is MemoryError else "GPU memory"
         reason = f"out of {kind} while {doing}: {said}; free some, or name other devices with `echod serve --devices`"
@@ -45,6 +48,14 @@ def why_not_ready(doing: str, error: Exception) -> messages.NotReady:
     return messages.NotReady(reason, final=False)
 
 
+# What no restart changes, as torch says it.
+OLD_DRIVER = "the NVIDIA driver is too old for this torch, update it or install another torch"
+UNFIT = {
+    "no kernel image is available": "this torch is not built for this card, install one that is",
+    "driver on your system is too old": OLD_DRIVER,
+    "driver version is insufficient": OLD_DRIVER,
+    "not compiled with CUDA": "this torch is built without CUDA, install one with it",
+}
 # How the libraries under torch say it where they ask for memory themselves.
 NO_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "cudaErrorMemoryAllocation")
 LOST = ("CUDA error", "cudaError", "Triton Error [CUDA]", "EXECUTION_FAILED", "CUDNN_STATUS_INTERNAL_ERROR")

@@ -51,6 +51,7 @@ def worker_spec(config: Config, devices: tuple[str, ...], engines: tuple[str, ..
     directory = config.runtime_dir / "workers"
     return Spec(
         engines=engines,
+        dtype=config.dtype,
         weights=str(config.weights_dir),
         digests=str(config.state_dir / "cache" / "weights.json"),
         directory=str(directory),
@@ -297,7 +298,7 @@ class Fleet:
         self.on_change()
 
     async def _dispatch(self, worker: Worker, job: Job, epoch: int) -> None:
-        attempt = await self.desk.begin(job.id, worker.name)
+        attempt = await self.desk.begin(job.id, worker.name, worker.computed.get(job.engine, {}).get("dtype"))
         if worker.epoch != epoch or not worker.alive or not worker.seat.holds(job.id):
             if attempt:
                 await self.desk.apply(job.id, life.Requeued(attempt.attempt))

@@ -79,10 +79,14 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """Engines are loaded; the worker is idle. Whose `numbers` of an engine are the same may help each other."""
+    """Engines are loaded; the worker is idle. Whose `numbers` of an engine are the same may help each other.
+
+    `computed` is what computes, by engine: the device by name, the dtype where there is one.
+    """
 
     engines: list[str]
     numbers: dict[str, str] = {}
+    computed: dict[str, dict[str, str]] = {}
     load_ms: Count
 
 

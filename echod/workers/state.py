@@ -25,6 +25,7 @@ class DeviceState(msgspec.Struct, frozen=True, kw_only=True):
     helps: list[str]  # devices with the same numbers: it can help them, and they it
     shares: list[str]  # who else holds memory of its card: other workers, and the speech models if they may
     numbers: dict[str, str]  # by engine: what the last bits of its clips depend on; none where no clip is shared
+    computed: dict[str, dict[str, str]]  # by engine: the device by name, the dtype where there is one
     engines: list[str]
     restarts: int
     loads: int

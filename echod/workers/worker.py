@@ -49,6 +49,7 @@ class Worker:
         self.step_s: float | None = None
         self.left = 0  # windows of the running job
         self.numbers: dict[str, str] = {}  # by engine
+        self.computed: dict[str, dict[str, str]] = {}  # by engine
         self.helped = 0  # calls and batches, since the daemon started
         self.rests_until = 0.0  # it found nothing to help with
         self.stalled = False
@@ -111,7 +112,7 @@ class Worker:
         self.seat = self.seat.loaded()
         self.deaths_since_ready, self.reason = 0, None
         self.loads += 1
-        self.engines, self.numbers = said.engines, said.numbers
+        self.engines, self.numbers, self.computed = said.engines, said.numbers, said.computed
 
     def has_died(self, ending: str) -> None:
         """It has failed if it died too often before it was ready, or has said that no restart would help."""
@@ -167,6 +168,7 @@ class Worker:
             helps=helps,
             shares=shares,
             numbers=self.numbers,
+            computed=self.computed,
             engines=self.engines,
             restarts=self.epoch - 1,
             loads=self.loads,

@@ -85,13 +85,21 @@ def test_who_helps(visit: Visit) -> None:
     visitor = visit(viewport={"width": WIDTH, "height": 740})
     made = queued("Good evening", 0) | {"status": "in_progress"}
     answer(visitor.page, "v1/videos?*", [made | {"seconds": "1.0"}])
-    idle = {"state": "idle", "engines": ["echomimic"], "job": None, "helping": None, "restarts": 0, "reason": None}
+    idle: dict[str, Any] = {
+        "state": "idle",
+        "engines": ["echomimic"],
+        "job": None,
+        "helping": None,
+        "restarts": 0,
+        "reason": None,
+    }
+    idle["computed"] = {"echomimic": {"device": "Xeon", "dtype": "bfloat16"}, "preview": {"device": "Xeon"}}
     rows = [
         idle
         | {"device": "cpu", "state": "busy", "job": made["id"], "helps": ["cpu#2"], "numbers": {"echomimic": "x2"}},
         idle | {"device": "cpu#2", "helping": made["id"], "helps": ["cpu"], "numbers": {"echomimic": "x2"}},
         idle | {"device": "cuda:0", "helps": [], "numbers": {"echomimic": "H100"}},
-        idle | {"device": "cuda:1", "helps": [], "numbers": {}},
+        idle | {"device": "cuda:1", "helps": [], "numbers": {}, "computed": {}},
     ]
     ready = {"ready": True, "draining": False, "devices": rows}
     visitor.page.route("**/readyz", lambda route: route.fulfill(json=ready))
@@ -101,6 +109,8 @@ def test_who_helps(visit: Visit) -> None:
         ["Can help cpu#2", "Helps with Good evening", "Helps nobody: other numbers than cpu"]
     )
     expect(workers.last).not_to_contain_text("elp")
+    expect(workers.first).to_contain_text("Computes in bfloat16")
+    expect(workers.last).not_to_contain_text("Computes")
     assert page.evaluate("() => document.documentElement.scrollWidth") <= WIDTH
 
 

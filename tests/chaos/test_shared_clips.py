@@ -26,7 +26,7 @@ from echod.inference.echomimic.engine import EchoMimicEngine
 from echod.inference.echomimic.tiny import init_tiny
 from echod.jobs.job import CONVERSATION, Job
 from tests.drivers.bench import bench
-from tests.drivers.running import RunningDaemon, descendants, gone
+from tests.drivers.running import DTYPE, RunningDaemon, descendants, gone
 from tests.making.media import EXAMPLES, write_wav
 from tests.making.playback import digest
 from tests.stand_ins import doomed
@@ -55,7 +55,7 @@ class Studio:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
-            engine = EchoMimicEngine.load("echomimic", self.weights, "cpu")
+            engine = EchoMimicEngine.load("echomimic", self.weights, "cpu", DTYPE)
             portrait = engine.prepare(np.asarray(Image.open(EXAMPLES / "portrait.png").convert("RGB")), (side, side))
             make_clip(engine, portrait, Speech.open(self.speech), Options(steps=STEPS), self.directory, lossless=True)
         finally:
@@ -65,7 +65,16 @@ class Studio:
     def daemon(self, name: str, devices: int) -> RunningDaemon:
         directory = self.directory / name
         directory.mkdir()
-        flags = ("--devices", ",".join(["cpu"] * devices), "--engine", "echomimic", "--weights", str(self.weights))
+        flags = (
+            "--devices",
+            ",".join(["cpu"] * devices),
+            "--engine",
+            "echomimic",
+            "--dtype",
+            DTYPE,
+            "--weights",
+            str(self.weights),
+        )
         return RunningDaemon(directory, *flags, command=DOOMED, ECHOD_TEST_FATE=str(directory / "fate"))
 
 
@@ -196,7 +205,7 @@ async def test_killed_half_way_through_ten_seconds(
     fate = tmp_path / "fate"
     monkeypatch.setenv("ECHOD_TEST_FATE", str(fate))
     fate.write_text(f"owner denoise {calls // 2} 20")
-    async with bench(tmp_path, 2, doomed.main, engines=("echomimic",), weights_dir=studio.weights) as work:
+    async with bench(tmp_path, 2, doomed.main, engines=("echomimic",), dtype=DTYPE, weights_dir=studio.weights) as work:
         await work.ready()
         job = await work.ended(await work.film(speech, 10.0, side=64))
     repeated, decoded = again(tmp_path)
@@ -214,7 +223,7 @@ async def test_suspended_by_conversations(
     """Conversation jobs run on top of two clips, at random moments; these are the clips of nobody disturbed, and so
     are those of the conversation."""
     monkeypatch.setenv("ECHOD_TEST_FATE", str(tmp_path / "fate"))
-    flags = {"weights_dir": studio.weights}
+    flags = {"weights_dir": studio.weights, "dtype": DTYPE}
     async with bench(tmp_path, 2, doomed.main, engines=("echomimic",), **flags) as work:
         await work.ready()
         batch = [await work.film(studio.speech, SECONDS, side=64, steps=STEPS) for _ in range(2)]

@@ -23,6 +23,7 @@ from echod.client.client import Client
 from tests.drivers.command import ECHOD, OURS
 
 START_SECONDS = 60.0 * float(os.environ.get("ECHOD_TEST_PATIENCE", "1"))  # more on a machine that is busy
+DTYPE = os.environ.get("ECHOD_TEST_DTYPE", "auto")  # what EchoMimic computes in, in daemons and beside them
 LIGHT = (sys.executable, "-m", "tests.stand_ins.light")
 
 

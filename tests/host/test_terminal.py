@@ -85,7 +85,7 @@ TOKEN = {
 }  # fmt: skip
 DEVICE = {
     "device": EVIL, "state": EVIL, "pid": 1, "engines": [EVIL], "job": EVIL, "restarts": 0, "reason": EVIL,
-    "helping": EVIL, "helps": [EVIL], "numbers": {EVIL: EVIL},
+    "helping": EVIL, "helps": [EVIL], "numbers": {EVIL: EVIL}, "computed": {EVIL: {"dtype": EVIL}},
 }  # fmt: skip
 SUM = {
     "day": EVIL, "account": EVIL, "function": EVIL, "backend": EVIL, "model": EVIL, "voice": EVIL, "calls": EVIL,

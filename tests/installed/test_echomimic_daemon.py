@@ -27,13 +27,15 @@ from echod.inference.clip import make_clip
 from echod.inference.contract import Options
 from echod.inference.echomimic.engine import EchoMimicEngine
 from echod.inference.echomimic.tiny import init_tiny
+from echod.inference.machine import dtypes
 from echod.jobs.folder import noted_progress
 from tests.drivers.command import run_echod
-from tests.drivers.running import RunningDaemon, gone
+from tests.drivers.running import DTYPE, RunningDaemon, gone
 from tests.making.media import EXAMPLES, write_wav
 from tests.making.playback import play
 
 SECONDS, STEPS = 1.5, 3
+WANTED = dtypes("cpu")[0] if DTYPE == "auto" else DTYPE
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +47,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory, weights: Path) -> Iterator[RunningDaemon]:
-    flags = ("--devices", "cpu,cpu", "--engine", "echomimic", "--weights", str(weights))
+    flags = ("--devices", "cpu,cpu", "--engine", "echomimic", "--dtype", DTYPE, "--weights", str(weights))
     with RunningDaemon(tmp_path_factory.mktemp("daemon"), *flags) as daemon:
         daemon.until_idle()
         yield daemon
@@ -63,7 +65,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory, weights: Path, speech: Path)
     torch.set_num_threads(max(1, (os.cpu_count() or 1) // 2))
     try:
         out = tmp_path_factory.mktemp("alone")
-        engine = EchoMimicEngine.load("echomimic", weights, "cpu")
+        engine = EchoMimicEngine.load("echomimic", weights, "cpu", DTYPE)
         portrait = engine.prepare(np.asarray(Image.open(EXAMPLES / "portrait.png").convert("RGB")), (128, 128))
         make_clip(engine, portrait, Speech.open(speech), Options(steps=STEPS), out, lossless=True)
         return play(out / "clip.mp4").frames
@@ -129,6 +131,8 @@ def test_clip_is_streamed_and_says_what_made_it(daemon: RunningDaemon, speech: P
     assert "not EchoMimic's" in comment
     for device in daemon.devices():
         assert (device["engines"], device["loads"]) == (["echomimic", "preview"], 1)
+        assert device["computed"]["echomimic"]["dtype"] == job["echod"]["dtype"] == WANTED
+        assert "dtype" not in device["computed"]["preview"]
 
 
 def test_cancel_between_windows(daemon: RunningDaemon, speech: Path) -> None:
@@ -193,7 +197,7 @@ def test_all_of_it_together(tmp_path: Path, weights: Path, speech: Path, alone: 
     """Owners, helpers and the daemon are killed anywhere: nothing is lost or doubled, and every clip has its frames."""
     dice = random.Random(seed := int(os.environ.get("ECHOD_CHAOS_SEED", random.randrange(1 << 32))))
     kills: Counter[str] = Counter()
-    flags = ("--devices", "cpu,cpu", "--engine", "echomimic", "--weights", str(weights))
+    flags = ("--devices", "cpu,cpu", "--engine", "echomimic", "--dtype", DTYPE, "--weights", str(weights))
     with RunningDaemon(tmp_path, *flags) as daemon:
         daemon.until_idle()
         videos = []

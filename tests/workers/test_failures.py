@@ -83,6 +83,19 @@ GREEDY = torch.OutOfMemoryError(f"CUDA out of memory. Tried to allocate 2 GiB.\n
             False,
         ),
         (OSError("libcudart.so: not found"), "OSError while loading echomimic: libcudart.so: not found", False),
+        (
+            RuntimeError(
+                "CUDA error: no kernel image is available for execution on the device\nCUDA kernel errors ..."
+            ),
+            "this torch is not built for this card, install one that is: CUDA error: no kernel image",
+            True,
+        ),
+        (
+            RuntimeError("The NVIDIA driver on your system is too old (found version 11040). Please update your GPU"),
+            "the NVIDIA driver is too old for this torch, update it or install another torch: The NVIDIA",
+            True,
+        ),
+        (AssertionError("Torch not compiled with CUDA enabled"), "this torch is built without CUDA", True),
         (InputError("model_not_loaded", "the weights are missing"), "the weights are missing", True),
         (NotFiniteError("the portrait's features are not finite"), "the portrait's features are not finite", True),
     ],

@@ -323,4 +323,7 @@ def _name(call: Call) -> str:
 
 def _sums(latents: Tensor, level: int) -> NDArray[np.int64]:
     """Checksums of frames (n, 4, h, w): other latents, another level or none at all have another one."""
-    return np.array([checksum(each.numpy().data.cast("B")) for each in latents.contiguous()], np.int64) + level
+    return (
+        np.array([checksum(each.numpy().data.cast("B")) for each in latents.contiguous().view(torch.uint8)], np.int64)
+        + level
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Self
 import numpy as np
 import torch
 
-from .. import face
+from .. import face, machine
 from ..audio import Speech
 from ..contract import (
     AS_FOUND,
@@ -29,13 +30,17 @@ from ..contract import (
 from ..framing import Framing
 from . import layout, weights
 from .config import OVERLAP, PRESETS, WINDOW
+from .pictures import NotFiniteError
 from .pipeline import Audio2VideoPipeline, check_sides
 from .sampler import Likeness
 from .weights import Models
 
+log = logging.getLogger("echod.engine")
+
 # TFLOP per frame at 512x512: a step of the denoiser, with what windows share computed twice; decoding.
 STEP_COST = 1.25 * WINDOW / (WINDOW - OVERLAP)
 DECODE_COST = 2.5
+REMEDY = "set dtype to auto or float32 (`echod serve --dtype`)"
 FIXED = {"face": 0.01, "reference": 0.01, "audio": 0.01, "mux": 0.01}  # shares of all work
 
 
@@ -72,14 +77,32 @@ class EchoMimicEngine:
 
     @classmethod
     def load(
-        cls, name: str, directory: Path, device: str, dtype: str | None = None, tick: Callable[[], None] = lambda: None
+        cls, name: str, directory: Path, device: str, dtype: str = "auto", tick: Callable[[], None] = lambda: None
     ) -> Self:
-        """Load the models and run one window. Raises WeightsError."""
-        wanted = dtype or ("float16" if device.startswith("cuda") else "float32")
+        """Load the models and run one window, in one of `limits.DTYPES`. Raises WeightsError, NotFiniteError."""
+        if dtype != "auto":
+            return cls._load(name, directory, device, dtype, tick)
+        *narrow, widest = machine.dtypes(device)
+        for each in narrow:
+            try:
+                return cls._load(name, directory, device, each, tick)
+            except (NotFiniteError, layout.WeightsError) as error:
+                if error.code != NotFiniteError.code:
+                    raise
+                log.warning("%s is not finite in %s here, and is tried in the next dtype: %s", name, each, error)
+        return cls._load(name, directory, device, widest, tick)
+
+    @classmethod
+    def _load(cls, name: str, directory: Path, device: str, dtype: str, tick: Callable[[], None]) -> Self:
         paths = layout.require(directory, name).values()
         files = {path.relative_to(directory).as_posix(): path for path in paths}
-        engine = cls(name, weights.load(directory, name, device, getattr(torch, wanted), tick), files=files)
-        engine.warm_up()
+        engine = cls(name, weights.load(directory, name, device, getattr(torch, dtype), tick), files=files)
+        try:
+            engine.warm_up()
+        except NotFiniteError as error:
+            if dtype == "float32":
+                raise
+            raise NotFiniteError(f"{name} is not finite with dtype {dtype} here ({error}); {REMEDY}") from error
         return engine
 
     def warm_up(self) -> None:

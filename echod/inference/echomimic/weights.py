@@ -30,6 +30,7 @@ from .denoiser import DenoisingUNet
 from .face_locator import FaceLocator
 from .layout import WeightsError, made_for_trials, parts, read_record, remedy, require, sizes, wrong_size
 from .motion import PositionEncoder, position_table
+from .pictures import NotFiniteError
 from .reference import ReferenceUNet
 
 Tensors: TypeAlias = Mapping[str, Tensor]
@@ -101,7 +102,8 @@ def load(
     for name, net in modules.items():
         if unfit := fill(net, found.pop(name), device, torch.float32 if name == "whisper" else dtype, tick):
             file = "motion_module" if name == "denoising_unet" and unfit[0] not in own else name
-            raise _misfit(paths[file], [f"not finite in {dtype}: {_some(unfit)}"], source, engine, directory)
+            problem = f"not finite in {dtype}: {_some(unfit)}"
+            raise _misfit(paths[file], [problem], source, engine, directory, code=NotFiniteError.code)
     return Models(
         reference=modules["reference_unet"],
         denoiser=modules["denoising_unet"],
@@ -257,8 +259,11 @@ def _some(items: Sequence[str]) -> str:
     return ", ".join(items[:NAMED]) + more
 
 
-def _misfit(path: Path, problems: Sequence[str], source: str, engine: str, directory: Path) -> WeightsError:
-    return WeightsError(f"{path} does not fit {source}: {'; '.join(problems)}. {remedy(engine, directory, path)}")
+def _misfit(
+    path: Path, problems: Sequence[str], source: str, engine: str, directory: Path, code: str = "model_not_loaded"
+) -> WeightsError:
+    told = f"{path} does not fit {source}: {'; '.join(problems)}. {remedy(engine, directory, path)}"
+    return WeightsError(told, code)
 
 
 # --- verifying ---------------------------------------------------------------------------------------------------

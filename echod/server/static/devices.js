@@ -63,14 +63,16 @@ function render() {
   queue();
 }
 
-function worker({ device, state, engines, job, helping, helps, numbers, restarts, reason }, devices) {
+function worker({ device, state, engines, computed, job, helping, helps, numbers, restarts, reason }, devices) {
   const video = jobs.get(job);
   const helped = jobs.get(helping);
+  const dtype = Object.values(computed).find((what) => what.dtype)?.dtype;
   const help = canHelp(device, helps, numbers, devices);
   return element("li", { className: "panel worker", "data-state": state },
     element("p", { className: "state", "data-state": state }, t(STATES[state])),
     element("h2", {}, device),
     element("p", { className: "soft" }, engines.join(", ") || t("Nothing loaded yet")),
+    dtype && element("p", { className: "soft" }, t("Computes in {dtype}", { dtype })),
     job && element("p", {}, element("a", { href: `#/clip/${job}` }, video ? titleOf(video) : job)),
     !job && helping && element("p", {},
       element("a", { href: `#/clip/${helping}` }, t("Helps with {title}", { title: helped ? titleOf(helped) : helping }))),

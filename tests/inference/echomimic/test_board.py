@@ -104,6 +104,25 @@ def test_goes_on_after_a_death(done: int, tmp_path: Path) -> None:
     second.close()
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_in_half_precision(dtype: torch.dtype, tmp_path: Path) -> None:
+    """Latents of any dtype lie there, of which numpy need know nothing: who comes next makes the same of them."""
+
+    def begun(name: str) -> Board:
+        place = contract.Board(tmp_path / name, Room(tmp_path))
+        return Board.begin(PLAN, noise(PLAN).to(dtype), PLAN.frames, step, place, f"in {dtype}")
+
+    first, whole = begun("first"), begun("whole")
+    assert work(first, PLAN.calls // 2) == PLAN.calls // 2
+    first.close()
+    second = begun("first")
+    assert (second.resumed, work(second)) == (PLAN.calls // 2, PLAN.calls - PLAN.calls // 2)
+    assert work(whole) == PLAN.calls
+    assert torch.equal(latents(second), latents(whole)) and latents(second).dtype == dtype
+    for board in (second, whole):
+        board.close()
+
+
 class Killed(BaseException):
     pass
 

@@ -1,18 +1,22 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+import torch
 
+from echod.inference import machine
 from echod.inference.audio import Speech
 from echod.inference.clip import make_clip
 from echod.inference.contract import Image, Options, no_checkpoint
 from echod.inference.echomimic import tiny
 from echod.inference.echomimic.config import PRESETS
 from echod.inference.echomimic.engine import EchoMimicEngine
+from echod.inference.echomimic.pictures import NotFiniteError
 from echod.inference.engines import load_engine
 from echod.inference.errors import InputError
 from echod.inference.generate import generate_video
@@ -178,6 +182,28 @@ def test_refusals(tmp_path: Path, name: str, weights: str | None) -> None:
     with pytest.raises(InputError) as raised:
         load_engine(name, tmp_path / weights if weights else None, "cpu")
     assert raised.value.code == "model_not_loaded"
+
+
+@pytest.mark.parametrize("gain", [2e5, 1e7])
+def test_too_large_for_float16(
+    directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, gain: float
+) -> None:
+    """Where activations or weights leave float16's range, auto goes on in the next dtype and says so once; who named
+    float16 is refused, by the name of the setting."""
+    large = tmp_path / "weights"
+    shutil.copytree(directory, large)
+    path = large / "denoising_unet_acc.pth"
+    tensors = torch.load(path, weights_only=True)
+    tensors["conv_out.weight"] *= gain
+    torch.save(tensors, path)
+    monkeypatch.setattr(machine, "dtypes", lambda device: ("float16", "bfloat16", "float32"))
+    engine = load_engine("echomimic", large, "cpu")
+    assert engine.computed["dtype"] == "bfloat16"
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "echod.engine"]
+    assert "float16" in line and "not finite" in line
+    if gain < 1e6:
+        with pytest.raises(NotFiniteError, match=r"with dtype float16.*set dtype to auto or float32"):
+            load_engine("echomimic", large, "cpu", "float16")
 
 
 @pytest.mark.long
