@@ -320,7 +320,7 @@ class Attempt:
         )
         prepare_ms = round(1000 * (time.monotonic() - began)) if self._done else 0  # no stage was passed: it was ready
         speech = Speech.open(directory / job_files.SPEECH)
-        chosen = Options(options.fps, options.steps, options.guidance, options.seed, options.joins)
+        chosen = Options(options.fps, options.steps, options.guidance, options.seed, options.joins, options.live)
         room = Room(directory, order.most, order.spare)
         seal = Seal(order, self.engine, chosen, portrait, self.worker.weights.get(order.engine, {}), room)
         facts = clip.make_clip(
@@ -332,7 +332,6 @@ class Attempt:
             whole=whole,
             attempt=order.attempt,
             lossless=options.lossless,
-            live=options.live,
             label=options.label_language if options.label == "corner" else None,
             mark={"version": __version__},
             tags=aigc.label(order.producer, order.job),

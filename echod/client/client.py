@@ -69,6 +69,7 @@ class Extras(TypedDict, total=False):
     steps: int | None
     guidance: float | None
     lossless: bool
+    live: bool
     label: str | None
     label_language: str | None
     device: str | None
@@ -143,6 +144,7 @@ class Client(People):
         steps: int | None = None,
         guidance: float | None = None,
         lossless: bool = False,
+        live: bool = False,
         label: str | None = None,
         label_language: str | None = None,
     ) -> Video:
@@ -168,8 +170,7 @@ class Client(People):
             "label": label,
             "label_language": label_language,
         }
-        if lossless:
-            fields["lossless"] = "true"
+        fields |= {name: "true" for name, wanted in {"lossless": lossless, "live": live}.items() if wanted}
         with ExitStack() as stack:
             files = {"input_reference": _part(stack, portrait, "portrait")}
             if speech is not None:

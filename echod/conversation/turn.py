@@ -333,7 +333,7 @@ class Turn:
             speech=speech,
             speech_file=path,
             engine=role.file.engine,
-            options=msgspec.structs.replace(options, view=self.request.view or options.view),
+            options=msgspec.structs.replace(options, view=self.request.view or options.view, live=True),
             prompt=sentence.spoken,
             spoken=True,
             voice=str(voice),

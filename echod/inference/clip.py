@@ -42,7 +42,6 @@ def make_clip(
     whole: WholePicture | None = None,
     attempt: int = 1,
     lossless: bool = False,
-    live: bool = False,
     label: str | None = None,
     mark: Mapping[str, str] | None = None,
     tags: Mapping[str, str] | None = None,
@@ -54,8 +53,8 @@ def make_clip(
     """Write `clip.mp4` and `thumbnail.jpg` into `directory`; until then `stream.<attempt>.mp4` grows there.
 
     With the `whole` picture around `portrait.crop` the clip shows that, else the frames alone. It appears complete and
-    synced or not at all. With `live` each frame can be had from the stream as soon as it is encoded. `label` is the
-    language, en or zh, of a visible label. `mark` adds to what its metadata says beside "AI-generated", engine and
+    synced or not at all. With `options.live` each frame can be had from the stream as soon as it is encoded. `label` is
+    the language, en or zh, of a visible label. `mark` adds to what its metadata says beside "AI-generated", engine and
     seed, and `tags` are further metadata. `on_first_fragment` is called in this thread, once the stream can be played
     from its beginning; `seal` with the finished clip and how many frames it has, before it gets its name.
 
@@ -69,7 +68,16 @@ def make_clip(
     size = whole.size if whole else portrait.size
     show = _show(whole, options.fps, label)  # the encoder's, in its thread
     writer = ClipWriter(
-        stream, size, options.fps, speech, show=show, lossless=lossless, live=live, mark=facts, tags=tags, room=room
+        stream,
+        size,
+        options.fps,
+        speech,
+        show=show,
+        lossless=lossless,
+        live=options.live,
+        mark=facts,
+        tags=tags,
+        room=room,
     )
     clock = _StageClock(checkpoint, writer, on_first_fragment)
     try:

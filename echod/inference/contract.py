@@ -55,7 +55,8 @@ class Options:
     """What the caller may choose about the frames; None leaves the choice to the engine.
 
     `joins`: whether the speech goes on from that of another clip, and into that of one. An engine that brings the mouth
-    to rest at either end may leave it as it is there.
+    to rest at either end may leave it as it is there. `live`: somebody waits for the first frame, so that an engine may
+    make others if that one comes sooner, and encoding holds nothing back.
     """
 
     fps: int = 24
@@ -63,6 +64,7 @@ class Options:
     guidance: float | None = None
     seed: int = DEFAULT_SEED
     joins: tuple[bool, bool] = (False, False)
+    live: bool = False
 
 
 @dataclass(frozen=True)

@@ -44,7 +44,7 @@ class ClipOptions(msgspec.Struct, frozen=True, kw_only=True):
     guidance: float | None = None
     seed: int = DEFAULT_SEED
     lossless: bool = False
-    live: bool = False  # an avatar's: nothing is held back to encode it better
+    live: bool = False  # somebody waits for the first frame: nothing is held back to encode it better
     joins: tuple[bool, bool] = (False, False)  # an avatar's speech goes on from the clip before, and into the next
     label: str | None = None  # of LABELS
     label_language: str | None = None

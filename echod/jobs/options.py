@@ -46,7 +46,8 @@ def check_options(given: Mapping[str, Any], view: View = "face") -> ClipOptions:
         steps=_number(given, "steps", int, 1, 100, None),
         guidance=_number(given, "guidance", float, 0, 20, None),
         seed=_number(given, "seed", int, 0, MAX_SEED, DEFAULT_SEED),
-        lossless=_switch(given.get("lossless", False)),
+        lossless=_switch(given, "lossless"),
+        live=_switch(given, "live"),
         label=_one_of(given, "label", LABELS),
         label_language=_one_of(given, "label_language", LABEL_LANGUAGES),
     )
@@ -130,9 +131,9 @@ def _plain_number(value: Any) -> int | float:
     return value
 
 
-def _switch(value: Any) -> bool:
-    words = {"true": True, "1": True, "false": False, "0": False}
+def _switch(given: Mapping[str, Any], name: str) -> bool:
+    value, words = given.get(name, False), {"true": True, "1": True, "false": False, "0": False}
     found = value if isinstance(value, bool) else words.get(str(value).lower())
     if found is None:
-        raise invalid(f"lossless = {value!r}: it must be true or false", "lossless")
+        raise invalid(f"{name} = {value!r}: it must be true or false", name)
     return found

@@ -52,6 +52,7 @@ def _extras(job: Job, desk: Desk, addresses: Addresses) -> dict[str, Any]:
         "steps": options.steps,
         "guidance": options.guidance,
         "lossless": options.lossless,
+        "live": options.live,
         "label": options.label,
         "label_language": options.label_language,
         "device": job.device,

@@ -96,6 +96,10 @@ OPTIONS: dict[str, Any] = {
     },
     "guidance": {"type": "number", "minimum": 0, "maximum": 20, "description": "Omitted: the engine's."},
     "lossless": {"type": "boolean", "default": False, "description": "Encode without loss (libx264rgb, qp 0)."},
+    "live": {
+        "type": "boolean", "default": False,
+        "description": "For whoever watches `stream`: its first frame comes sooner, and the file is larger.",
+    },
     "label": {
         "type": "string", "enum": list(LABELS),
         "description": "AI-generated, or AI生成, in a corner of every frame. Omitted: as the daemon has it.",

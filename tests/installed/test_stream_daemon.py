@@ -29,13 +29,13 @@ def frame_hashes(source: io.BytesIO | str) -> list[str]:
         ]
 
 
-@pytest.mark.parametrize("lossless", ["false", "true"])
-def test_stream_is_the_clip(daemon: RunningDaemon, tmp_path: Path, lossless: str) -> None:
+@pytest.mark.parametrize(("lossless", "live"), [("false", "true"), ("true", "false")])
+def test_stream_is_the_clip(daemon: RunningDaemon, tmp_path: Path, lossless: str, live: str) -> None:
     """The first fragment plays before half the clip is made, and what was streamed decodes to the clip's own frames."""
     speech = write_wav(tmp_path / "speech.wav", seconds=12.0)
     with daemon.http() as http, daemon.http() as second:
         form = {
-            "data": {"size": "256x256", "lossless": lossless},
+            "data": {"size": "256x256", "lossless": lossless, "live": live},
             "files": {
                 "input_reference": (EXAMPLES / "portrait.png").read_bytes(),
                 "audio_reference": speech.read_bytes(),

@@ -127,6 +127,18 @@ def test_the_same_frames(made: Made) -> None:
     assert (told["result"], told["frames"], told["differing"], told["differences"]) == ("same", 12, 0, [])
 
 
+def test_a_live_clip(made: Made) -> None:
+    """As those of conversations are: made again it is encoded like them, so that its frames are the same."""
+    clip = made.directory / "live.mp4"
+    with made.daemon.client() as client:
+        video = client.submit(PORTRAIT, made.speech, size="128x128", live=True)
+        *_, event = client.follow(video["id"])
+        assert event["video"]["echod"]["live"]
+        with clip.open("wb") as file:
+            client.content(video["id"], file)
+    assert made.again(clip).stdout.startswith("same frames: all 12")
+
+
 def test_a_labelled_clip(made: Made) -> None:
     """Every frame has the label that was asked for; made again, with its view and crop, it is the same clip."""
     clip = made.directory / "labelled.mp4"

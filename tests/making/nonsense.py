@@ -26,7 +26,7 @@ VALUES = st.recursive(
 
 REFERENCES = st.fixed_dictionaries({"file_id": st.sampled_from(["a portrait", "a speech"]) | WORDS})
 OPTIONS = ("model", "view", "size", "crop", "dilation", "face", "seed", "fps", "steps", "guidance", "voice", "seconds",
-           "lossless", "metadata")  # fmt: skip
+           "lossless", "live", "metadata")  # fmt: skip
 SUBMISSIONS = st.fixed_dictionaries(
     {"input_reference": REFERENCES | VALUES},
     optional={"audio_reference": REFERENCES | VALUES, "prompt": WORDS} | dict.fromkeys(OPTIONS, VALUES),

@@ -549,6 +549,7 @@ async def test_video(daemon: Daemon, ada: Talk) -> None:
     jobs = [await daemon.hands.begin() for _ in range(2)]
     assert [job.id for job in jobs] == [event.video_id for event in added] and batch not in {job.id for job in jobs}
     assert [job.speech and job.speech.seconds for job in jobs] == [1.0, 2.0]
+    assert all(job.options.live for job in jobs)
     await daemon.hands.grow(jobs[0], b"first fragment")
     await daemon.hands.complete(jobs[1])  # by a quicker worker
     await daemon.hands.complete(jobs[0])

@@ -38,8 +38,8 @@ def test_defaults() -> None:
 def test_every_option(as_text: bool) -> None:
     """ClipOptions are the same as JSON values and as the text that forms carry."""
     given: dict[str, Any] = {
-        "size": "768x1024", "fps": 30, "steps": 6, "guidance": 2.5, "seed": 2**63 - 1, "lossless": True, "seconds": 4,
-        "model": "preview", "prompt": "a label", "label": "corner", "label_language": "zh",
+        "size": "768x1024", "fps": 30, "steps": 6, "guidance": 2.5, "seed": 2**63 - 1, "lossless": True, "live": True,
+        "seconds": 4, "model": "preview", "prompt": "a label", "label": "corner", "label_language": "zh",
     }  # fmt: skip
     if as_text:
         given = {name: str(value).lower() for name, value in given.items()}
@@ -52,6 +52,7 @@ def test_every_option(as_text: bool) -> None:
         guidance=2.5,
         seed=2**63 - 1,
         lossless=True,
+        live=True,
         label="corner",
         label_language="zh",
     )
@@ -79,7 +80,7 @@ def test_unsupported_size(size: Any) -> None:
         ("steps", 0), ("steps", 101), ("guidance", -0.1), ("guidance", 20.1), ("guidance", "nan"), ("guidance", "inf"),
         ("guidance", {}), ("seed", -1), ("seed", 2**63), ("seed", "9" * 5000), ("seed", 1.5), ("seed", float("inf")),
         ("lossless", "maybe"), ("lossless", 2), ("label", "top"), ("label", ["none"]), ("label_language", "fr"),
-        ("prompt", 7), ("prompt", "x" * 10_001), ("model", ["preview"]),
+        ("live", "now"), ("prompt", 7), ("prompt", "x" * 10_001), ("model", ["preview"]),
         ("model", "m" * 200), ("voice", "anna"), ("colour", "red"), ("metadata", "text"), ("metadata", {"k" * 65: "v"}),
         ("metadata", {"k": "v" * 513}), ("metadata", {"k": 1}), ("metadata", {str(n): "v" for n in range(17)}),
     ],

@@ -152,6 +152,7 @@ class EchoMimicEngine:
             fps=options.fps,
             window=self.window,
             overlap=self.overlap,
+            live=options.live,
             board=board,
             numbers=self.numbers,
             checkpoint=checkpoint,

@@ -12,8 +12,10 @@ from __future__ import annotations
 import math
 import platform
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils import convert_conv2d_weight_memory_format
@@ -27,12 +29,12 @@ from ..machine import processor
 from . import audio_features
 from .board import GRID, Order
 from .clip import Clip
-from .config import FPS, OVERLAP, VAE_FACTOR, WINDOW
+from .config import FPS, OVERLAP, SAMPLE_RATE, VAE_FACTOR, WINDOW
 from .pictures import NotFiniteError, all_finite, encode, pictures, to_mask, to_picture
 from .sampler import Likeness, Sampler, noise, schedule
 from .shelf import UnfitError
 from .weights import Models
-from .windows import Plan, wavefront
+from .windows import Plan, cheapest, wavefront
 
 
 class Audio2VideoPipeline:
@@ -82,12 +84,16 @@ class Audio2VideoPipeline:
         return Likeness(face, bank)
 
     @torch.inference_mode()
-    def hear(self, speech: Speech, checkpoint: Checkpoint = no_checkpoint) -> Tensor:
-        """Audio features (T, layers + 1, D) of a recording."""
+    def hear(self, speech: Speech, checkpoint: Checkpoint = no_checkpoint, *, silence: float = 0.0) -> Tensor:
+        """Audio features (T, layers + 1, D) of a recording, and of seconds of `silence` behind it."""
         chunks = math.ceil(speech.seconds / audio_features.CHUNK_SECONDS)
+        behind = np.zeros(max(0, round(silence * SAMPLE_RATE)), np.float32)
         checkpoint("audio", 0, chunks)
         features = audio_features.encode(
-            self.models.whisper, speech.blocks, self.dtype, lambda done: checkpoint("audio", min(done, chunks), chunks)
+            self.models.whisper,
+            lambda: chain(speech.blocks(), [behind]),
+            self.dtype,
+            lambda done: checkpoint("audio", min(done, chunks), chunks),
         )
         if not all_finite(features):
             raise NotFiniteError(f"the audio features are not finite in {self.dtype}; try another dtype")
@@ -105,6 +111,7 @@ class Audio2VideoPipeline:
         fps: int = FPS,
         window: int = WINDOW,
         overlap: int = OVERLAP,
+        live: bool = False,
         order: Order = wavefront,
         board: contract.Board | None = None,
         numbers: str | None = None,
@@ -113,12 +120,18 @@ class Audio2VideoPipeline:
         """The clip's frames, ceil(seconds * fps) of them, in batches as they become final.
 
         What has been computed lies on the `board`, if one is given: whoever is called with the same arguments after a
-        death goes on from there. `numbers` says more exactly what computes, such as which weights.
+        death goes on from there. `numbers` says more exactly what computes, such as which weights. With `live` the
+        frames are as many, and others: those of the plan with the fewest calls.
         Raises InputError (invalid_request), NotFiniteError and whatever `checkpoint` raises.
         """
         schedule(self.models.config.scheduler, steps)  # before anything is heard
-        audio, wanted = self.hear(speech, checkpoint), math.ceil(round(speech.seconds * fps, 6))
-        plan = Plan(audio_features.frame_count(len(audio), fps), steps, window, overlap)
+        wanted = math.ceil(round(speech.seconds * fps, 6))
+        if live:
+            plan = cheapest(wanted, steps, window, overlap, GRID)
+            audio = self.hear(speech, checkpoint, silence=plan.frames / fps - speech.seconds)
+        else:
+            audio = self.hear(speech, checkpoint)
+            plan = Plan(audio_features.frame_count(len(audio), fps), steps, window, overlap)
         clip = Clip(self.models, likeness, audio, plan, wanted, guidance, fps, numbers or self.numbers, checkpoint)
         yield from clip.frames(seed, board, order)
 

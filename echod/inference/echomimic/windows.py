@@ -8,7 +8,7 @@ from the step before. So instead of step by step the calls may run as a wavefron
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from itertools import islice
 from typing import Any, Protocol, TypeAlias
@@ -128,6 +128,26 @@ def wavefront(plan: Plan) -> Iterator[Call]:
         calls = _missing(plan, frame, done)
         done.update(calls)
         yield from calls
+
+
+def cheapest(wanted: int, steps: int, window: int, overlap: int, first: int) -> Plan:
+    """The plan that shows so many frames with the fewest calls, and of such the one whose `first` frames come soonest.
+
+    It may have more frames than are shown: where the loop closes in the middle of a window, the first frames wait for
+    more of the last ones.
+    """
+    plan = Plan(wanted, steps, window, overlap)
+    longest = plan.windows * plan.stride if plan.windows > 1 else wanted
+    plans = (replace(plan, frames=frames) for frames in range(wanted, longest + 1))
+    return min(plans, key=lambda plan: calls_before(plan, first))
+
+
+def calls_before(plan: Plan, frames: int) -> int:
+    """How many calls must run before the first `frames` are final."""
+    done: set[Call] = set()
+    for frame in range(min(frames, plan.frames)):
+        done.update(_missing(plan, frame, done))
+    return len(done)
 
 
 def _missing(plan: Plan, frame: int, done: set[Call]) -> list[Call]:

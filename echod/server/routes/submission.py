@@ -28,7 +28,7 @@ from echod.uploads.store import display_name
 
 REFERENCES = ("input_reference", "audio_reference")  # the portrait and the speech, by OpenAI's and vLLM-Omni's names
 FIELDS = (*REFERENCES, "prompt", "model", "size", "seed", "fps", "steps", "guidance", "voice", "seconds", "lossless",
-          "view", "crop", "dilation", "face", "label", "label_language", "metadata")  # fmt: skip
+          "live", "view", "crop", "dilation", "face", "label", "label_language", "metadata")  # fmt: skip
 
 KINDS: dict[str, Literal["portrait", "speech"]] = dict(zip(REFERENCES, ("portrait", "speech"), strict=True))
 

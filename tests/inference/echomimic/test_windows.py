@@ -7,7 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from echod.inference.echomimic.windows import Agenda, Plan, wavefront
+from echod.inference.echomimic.audio_features import frame_count
+from echod.inference.echomimic.board import GRID
+from echod.inference.echomimic.config import FEATURE_RATE, FPS, OVERLAP, WINDOW
+from echod.inference.echomimic.windows import Agenda, Plan, calls_before, cheapest, wavefront
 
 from .plain import step_by_step
 
@@ -48,6 +51,31 @@ def test_first_frame_is_final_early(frames: int, first: int, calls: int) -> None
     order = list(wavefront(plan))
     assert len(order) == plan.calls == calls
     assert 1 + max(map(order.index, plan.covering(5, 0))) == first
+
+
+@pytest.mark.parametrize(
+    ("steps", "calls_saved", "calls_sooner"), [(6, 192, 425), pytest.param(30, 960, 1260, marks=pytest.mark.long)]
+)
+def test_the_cheapest_plan(steps: int, calls_saved: int, calls_sooner: int) -> None:
+    """No length is dearer than with the frames that the model makes beside those shown; many are cheaper."""
+    saved, sooner = [], []
+    for wanted in range(1, 145):
+        usual = Plan(frame_count(wanted * FEATURE_RATE // FPS, FPS), steps)
+        plan = cheapest(wanted, steps, WINDOW, OVERLAP, GRID)
+        assert plan.frames >= wanted
+        saved.append(usual.calls - plan.calls)
+        sooner.append(calls_before(usual, GRID) - calls_before(plan, GRID))
+    assert min(saved) == 0 <= min(sooner)
+    assert (sum(saved), sum(sooner)) == (calls_saved, calls_sooner)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "frames", "first", "calls"), [(12, 12, 6, 6), (64, 68, 32, 48), (72, 72, 36, 48), (73, 77, 34, 54)]
+)
+def test_silence_behind(wanted: int, frames: int, first: int, calls: int) -> None:
+    """Where the last window is hardly used a few more frames make the first ones come sooner, for no more calls."""
+    plan = cheapest(wanted, 6, WINDOW, OVERLAP, GRID)
+    assert (plan.frames, calls_before(plan, GRID), plan.calls) == (frames, first, calls)
 
 
 def test_frames_are_final_in_a_steady_stream() -> None:
