@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from echod.errors import ConfigurationError
-from echod.inference import limits
+from echod.inference import limits, registry
 from echod.kinds import (
     COUNT,
     DEVICE,
     DEVICES,
     DURATION,
     DURATION_OR_AUTO,
+    ENGINE,
     HOST,
     NETWORKS,
     PATH,
@@ -41,7 +42,7 @@ from echod.kinds import (
     choice,
 )  # fmt: skip
 
-ENGINES = ("auto", *limits.ENGINES)
+ENGINES = f"{', '.join(('auto', *registry.BUILT_IN))}, or one of a package"
 DTYPES = limits.DTYPES
 BACKENDS = ("auto", "dashscope", "openai", "local")
 UNDERSTANDING = ("asr+reply", "omni")
@@ -78,7 +79,7 @@ class Config:
     url_lifetime: float = _setting("listen", DURATION, "how long the signed URLs in answers are good", "24h")
 
     devices: tuple[str, ...] = _setting("fleet", DEVICES, "auto, or one worker for each: cuda:0,cuda:1", ["auto"])
-    engine: str = _setting("fleet", choice(*ENGINES), f"what makes the frames: {', '.join(ENGINES)}", "auto")
+    engine: str = _setting("fleet", ENGINE, f"what makes the frames: {ENGINES}", "auto")
     dtype: str = _setting(
         "fleet", choice(*DTYPES), "what echomimic computes in; auto: what the device does best", "auto"
     )

@@ -36,6 +36,7 @@ from echod.host.redaction import redact
 from echod.host.systemd import notify, watchdog_interval
 from echod.host.terminal import plain
 from echod.inference.echomimic import layout
+from echod.inference.registry import find
 from echod.inspection.inspector import Inspector
 from echod.jobs.desk import Desk
 from echod.jobs.rows import JobRows
@@ -97,7 +98,10 @@ def check_bind(config: Config, accounts: Accounts) -> None:
 
 
 def choose_engines(config: Config, devices: tuple[str, ...]) -> tuple[str, ...]:
-    """What every worker loads, the main engine first. ConfigurationError if its weights are not there."""
+    """What every worker loads, the main engine first. ConfigurationError if its weights are not there.
+
+    What an engine of another package needs is known to nobody but its code, which only workers import.
+    """
     main = config.engine
     if main == "auto":
         main = "echomimic" if any(device.startswith("cuda") for device in devices) else "preview"
@@ -105,7 +109,7 @@ def choose_engines(config: Config, devices: tuple[str, ...]) -> tuple[str, ...]:
             log.info("engine auto: no CUDA device, so preview; --engine echomimic is the real one, slow on a CPU")
     if main == "preview":
         return ("preview",)
-    if lacking := layout.missing(config.weights_dir, main):
+    if find(main).built_in and (lacking := layout.missing(config.weights_dir, main)):
         raise ConfigurationError(
             f"engine {main} needs weights that {config.weights_dir} lacks: {', '.join(lacking)}. "
             f"`echod weights pull {main}` fetches them; --engine preview needs none.",

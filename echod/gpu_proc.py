@@ -145,11 +145,12 @@ class GpuProc:
         import echod.provenance.credentials  # noqa: F401  (now: an upgrade on disk must not mix versions later)
         from echod.inference.engines import load_engine
         from echod.inference.portraits import PortraitCache
+        from echod.inference.registry import find
 
         torch.set_num_threads(self.spec.threads)
         self.portraits = PortraitCache(self.spec.cache_bytes)
         for name in self.spec.engines:
-            self.doing = f"loading {name}"
+            self.doing = f"loading {find(name).where_from}"
             self.report(messages.Alive(self.doing))
             engine = self.engines[name] = load_engine(
                 name, Path(self.spec.weights), self.device, self.spec.dtype, self._tick
@@ -158,7 +159,12 @@ class GpuProc:
         load_ms = round(1000 * (time.monotonic() - began))
         numbers = {name: engine.numbers for name, engine in self.engines.items() if engine.numbers}
         computed = {name: dict(engine.computed) for name, engine in self.engines.items()}
-        self.report(messages.Ready(engines=list(self.engines), numbers=numbers, computed=computed, load_ms=load_ms))
+        exact = {name: engine.exact for name, engine in self.engines.items()}
+        self.report(
+            messages.Ready(
+                engines=list(self.engines), exact=exact, numbers=numbers, computed=computed, load_ms=load_ms
+            )
+        )
 
     def _tick(self) -> None:
         self.alive(messages.Alive(self.doing))
@@ -245,6 +251,7 @@ class GpuProc:
         self, engine: str, path: Path, sha256: str, options: ClipOptions, box: Any, checkpoint: Any
     ) -> tuple[Portrait, WholePicture | None]:
         """The portrait ready for an engine, and the picture if the clip shows all of it; from the cache if there."""
+        from echod.inference.conformance import portrait_of
         from echod.inference.framing import Framing
         from echod.inference.picture import WholePicture
         from echod.inference.portraits import read_portrait
@@ -253,7 +260,7 @@ class GpuProc:
         framing = Framing(options.crop, options.dilation, options.face)
         portrait = self.portraits.get(
             (sha256, size, engine, framing),
-            lambda: self.engines[engine].prepare(image(), size, box, checkpoint, framing),
+            lambda: portrait_of(engine, self.engines[engine].prepare(image(), size, box, checkpoint, framing), size),
         )
         if options.view == "face":
             return portrait, None

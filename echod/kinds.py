@@ -12,7 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 from echod.host.cards import UUID
-from echod.inference import limits
+from echod.inference import limits, registry
 
 Networks: TypeAlias = tuple[IPv4Network | IPv6Network, ...]
 
@@ -164,6 +164,12 @@ def _voices(value: Any) -> tuple[str, ...]:
     return tuple(_voice(name) for name in _names(value))
 
 
+def _engine(value: Any) -> str:
+    if value != "auto" and value not in tuple(registry.BUILT_IN) and value not in tuple(registry.installed()):
+        raise ValueError(f"must be one of {', '.join(('auto', *registry.installed()))}, which are installed")
+    return str(value)
+
+
 def choice(*words: str) -> Kind:
     def parse(value: Any) -> str:
         if value not in words:
@@ -189,6 +195,7 @@ RUNTIME_DIR = Kind(_runtime_dir, str)
 TEXT, SERVER, VOICE, VOICES = Kind(_text), Kind(_server), Kind(_voice), Kind(_voices, list)
 PATH_OR_NONE = Kind(lambda value: _path(value) if value else None, lambda value: str(value) if value else "")
 PORT, HOST, SWITCH, DEVICES, DEVICE = Kind(_port), Kind(_host), Kind(_switch), Kind(_devices, list), Kind(_device)
+ENGINE = Kind(_engine)
 NETWORKS = Kind(_networks, lambda value: [str(network) for network in value])
 URL = Kind(_url, lambda value: value or "")
 DURATION_OR_AUTO = Kind(

@@ -25,8 +25,8 @@ MAY: Mapping[str, str] = {
     "journal": "journal_file",
     "journal_file": "host",
     "client": "",
-    "kinds": "host.cards inference.limits",
-    "config": "inference.limits host kinds",
+    "kinds": "host.cards inference.limits inference.registry",
+    "config": "inference.limits inference.registry host kinds",
     "inspection": "config host",
     "sound": "inspection.facts",
     "uploads": "config host inspection journal",
@@ -35,11 +35,11 @@ MAY: Mapping[str, str] = {
     "workers": "config gpu_proc host jobs provenance",
     "gpu_proc": "config host jobs provenance workers inference",
     "provenance": "config host inference jobs.folder jobs.job",
-    "roles": "config host inspection jobs.options jobs.job",
+    "roles": "config host inference.registry inspection jobs.options jobs.job",
     "accounts": "host journal",
     "conversation": "config host inspection.facts jobs roles sound speech",
-    "server": "accounts config conversation host inference.framing inference.limits inspection jobs roles sound speech "
-    "uploads workers.state",
+    "server": "accounts config conversation host inference.framing inference.limits inference.registry inspection "
+    "jobs roles sound speech uploads workers.state",
     "daemon": "accounts config conversation host inspection jobs journal provenance roles server speech uploads "
     "workers",
     "commands": "client config daemon host inference kinds provenance roles.folder roles.examples sound "
@@ -53,7 +53,7 @@ BESIDES: Mapping[str, str] = {
     "inspection.recordings": "inference.room",
     "commands.checks": "speech.openai.neighbours speech.plan",
     "commands.weights": "speech.local.registry",
-    "daemon": "inference.echomimic.layout",
+    "daemon": "inference.echomimic.layout inference.registry",
     "jobs.speaking": "speech inference.room",
     "accounts.removal": "jobs uploads speech.usage",
 }

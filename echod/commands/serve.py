@@ -20,7 +20,7 @@ directory = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "--devices", metavar="LIST", help="One worker for each, such as cuda:0,cuda:1 or cpu,cpu. [default: auto]"
 )
-@click.option("--engine", metavar="NAME", help=f"What makes the frames: {', '.join(config.ENGINES)}. [default: auto]")
+@click.option("--engine", metavar="NAME", help=f"What makes the frames: {config.ENGINES}. [default: auto]")
 @click.option(
     "--dtype", metavar="NAME", help=f"What EchoMimic computes in: {', '.join(config.DTYPES)}. [default: auto]"
 )

@@ -16,7 +16,19 @@ from pathlib import Path
 from time import monotonic
 
 from .audio import Speech
-from .contract import Board, Checkpoint, Engine, Options, Portrait, Show, as_it_is, check_options, no_checkpoint
+from .conformance import check_progress, frames_of
+from .contract import (
+    Board,
+    Checkpoint,
+    Engine,
+    Options,
+    Portrait,
+    Show,
+    as_it_is,
+    check_options,
+    clip_frames,
+    no_checkpoint,
+)
 from .label import labelled
 from .picture import Blend, WholePicture
 from .room import Room
@@ -58,8 +70,8 @@ def make_clip(
     seed, and `tags` are further metadata. `on_first_fragment` is called in this thread, once the stream can be played
     from its beginning; `seal` with the finished clip and how many frames it has, before it gets its name.
 
-    Raises InputError, NoRoom and whatever the engine or `checkpoint` raises; then neither stream nor clip is left, but
-    perhaps `board`, with which the next call in this directory goes on.
+    Raises InputError, NoRoom, ContractError and what the engine or `checkpoint` raises; then neither stream nor clip is
+    left, but perhaps `board`, with which the next call in this directory goes on.
     """
     check_options(options)
     room = room or Room(directory)
@@ -79,9 +91,11 @@ def make_clip(
         tags=tags,
         room=room,
     )
-    clock = _StageClock(checkpoint, writer, on_first_fragment)
+    clock = _StageClock(engine.name, checkpoint, writer, on_first_fragment)
+    total = clip_frames(speech.seconds, options.fps)
     try:
-        for batch in engine.frames(portrait, speech, options, clock.checkpoint, Board(board, room)):
+        made = engine.frames(portrait, speech, options, clock.checkpoint, Board(board, room))
+        for batch in frames_of(engine.name, made, portrait.size, total):
             if writer.frames == 0:
                 clock.timings_ms["first_frame"] = clock.elapsed_ms()
                 thumbnail(_show(whole, options.fps, label)(batch[0]), directory / "thumbnail.jpg")
@@ -126,7 +140,10 @@ def _publish(stream: Path, clip: Path, room: Room, seal: Callable[[Path], None])
 class _StageClock:
     """Passes checkpoints on, times the stages between them and tells once that the stream can be played."""
 
-    def __init__(self, checkpoint: Checkpoint, writer: ClipWriter, on_first_fragment: Callable[[], None]) -> None:
+    def __init__(
+        self, engine: str, checkpoint: Checkpoint, writer: ClipWriter, on_first_fragment: Callable[[], None]
+    ) -> None:
+        self._engine = engine
         self._checkpoint = checkpoint
         self._writer = writer
         self._on_first_fragment = on_first_fragment
@@ -137,6 +154,7 @@ class _StageClock:
         self.timings_ms: dict[str, int] = {}
 
     def checkpoint(self, stage: str, done: int, total: int) -> None:
+        check_progress(self._engine, stage, done, total)
         self._enter(stage)
         self.announce()
         before = monotonic()

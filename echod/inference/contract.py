@@ -2,10 +2,12 @@
 
 Frames come as an iterator of batches in order, so that memory, encoding and streaming do not depend on the
 clip's length. Shapes: n frames of a batch, H and W height and width in pixels; pictures are RGB uint8.
+docs/engines.md tells more of it, for whoever writes an engine of their own.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +33,7 @@ Frames: TypeAlias = NDArray[np.uint8]  # (n, H, W, 3) RGB
 # (stage, done, total), called in the caller's thread between windows, steps and batches and before each stage. It may
 # raise (the job was cancelled) and may block for minutes (another job runs inside it): hold no lock across it.
 Checkpoint: TypeAlias = Callable[[str, int, int], None]
+STAGES = ("face", "audio", "reference", "denoise", "decode", "mux")  # the last is none of an engine's own
 WAITING = "wait"  # the stage of a checkpoint that is passed while others compute: no step of the work
 HELPING = "help"  # and of one that is passed for somebody else's clip
 
@@ -89,8 +92,26 @@ class Board:
     room: Room
 
 
+@dataclass(frozen=True)
+class Loading:
+    """What an engine is loaded with. An entry point of the group `echod.engines` names a function that takes it.
+
+    `name` is that of the entry point. `weights` is the directory of model files, `device` torch's name of the only one
+    to be used, `dtype` one of `limits.DTYPES`; auto leaves it to the engine. `tick` is to be called all the while, every
+    few seconds at least, as a sign of life.
+    """
+
+    name: str
+    weights: Path | None
+    device: str = "cpu"
+    dtype: str = "auto"
+    tick: Callable[[], None] = lambda: None
+
+
 class Engine(Protocol):
     """Loaded models that turn a prepared portrait and speech into frames.
+
+    `exact`: its frames are those of the model that it is named after, and no sketch or approximation of them.
 
     Two with equal `numbers` give the same bits, so that one may help the other; None: it takes no part in that.
 
@@ -100,6 +121,7 @@ class Engine(Protocol):
     """
 
     name: str
+    exact: bool
     shares: Mapping[str, float]
     windows: str
     mark: Mapping[str, str]
@@ -129,7 +151,7 @@ class Engine(Protocol):
     def frames(
         self, portrait: Any, speech: Speech, options: Options, checkpoint: Checkpoint, board: Board | None = None
     ) -> Iterator[Frames]:
-        """All frames of the clip in order, ceil(seconds * fps) of them, equal for equal arguments.
+        """All frames of the clip in order, `clip_frames` of them, equal for equal arguments.
 
         On `board` lies what is computed of them, so that a later call with the same arguments goes on from there. An
         engine whose clips take seconds, such as the preview, takes no notice of it.
@@ -153,6 +175,11 @@ def check_size(size: Size) -> None:
             f"size {size[0]}x{size[1]} cannot be made: width and height must be {MIN_SIDE} to {MAX_SIDE} pixels "
             f"in steps of {SIDE_STEP}",
         )
+
+
+def clip_frames(seconds: float, fps: int) -> int:
+    """How many frames a clip of so much speech has: the picture never ends before the sound."""
+    return math.ceil(round(seconds * fps, 6))
 
 
 def check_options(options: Options) -> None:

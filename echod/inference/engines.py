@@ -1,13 +1,15 @@
-"""Engines by name."""
+"""Engines by name: found, loaded, and looked at before they are trusted with a job."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-from .contract import Engine
+from .conformance import lacks
+from .contract import Engine, Loading
 from .errors import InputError
-from .limits import ENGINES
+from .registry import Registered, find
 
 
 def load_engine(
@@ -17,16 +19,28 @@ def load_engine(
 
     `weights` is the directory of model files; the preview needs none. `dtype` is one of
     `limits.DTYPES`; the preview has none. `tick` is called all the while, as a sign of life.
-    Raises InputError (model_not_loaded), naming what is missing or wrong.
+    Raises InputError (model_not_loaded), naming what is missing or wrong, and whatever the engine raises.
     """
-    if name == "preview":
-        from .preview import PreviewEngine
+    registered = find(name)
+    engine: Any = _loader(registered)(Loading(name, weights, device, dtype, tick))
+    if problems := list(lacks(engine, name)):
+        raise _unusable(registered, f"does not keep the contract of engines: {'; '.join(problems)}")
+    loaded: Engine = engine
+    return loaded
 
-        return PreviewEngine()
-    if name in ENGINES:
-        if weights is None:
-            raise InputError("model_not_loaded", f"{name} needs a directory of weights; `echod weights pull {name}`")
-        from .echomimic.engine import EchoMimicEngine
 
-        return EchoMimicEngine.load(name, weights, device, dtype, tick)
-    raise InputError("model_not_loaded", f"there is no engine {name!r}; engines: {', '.join(ENGINES)}")
+def _loader(registered: Registered) -> Callable[[Loading], Any]:
+    """Raises InputError where its code cannot be imported, which no restart would change."""
+    try:
+        loader: Callable[[Loading], Any] = registered.loading()
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise _unusable(registered, f"cannot be imported: {type(error).__name__}: {error}") from error
+    if not callable(loader):
+        raise _unusable(registered, f"cannot be loaded: {registered.loader} is no function")
+    return loader
+
+
+def _unusable(registered: Registered, problem: str) -> InputError:
+    return InputError("model_not_loaded", f"engine {registered.where_from} {problem}")

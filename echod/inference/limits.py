@@ -1,8 +1,7 @@
-"""What can be made at all: engines, sizes, frame rates."""
+"""What can be made at all: sizes, frame rates."""
 
 from __future__ import annotations
 
-ENGINES = ("preview", "echomimic", "echomimic-quality")
 DTYPES = ("auto", "float32", "float16", "bfloat16")  # torch's names; auto: `machine.dtypes`
 
 MIN_SIDE, MAX_SIDE, SIDE_STEP = 128, 1024, 8

@@ -6,7 +6,7 @@
     greeting = "Hello!"                 # its first words
     portrait = "portrait.jpg"           # a file beside role.toml
     voice = "..."                       # a voice of `echod voices`
-    engine = "preview"                  # auto, or an engine
+    engine = "preview"                  # auto, or an engine that is installed
     mode = "video"                      # how it answers: audio or video
     [options]                           # view, size, fps, steps, guidance, seed of its clips
 
@@ -26,8 +26,8 @@ from typing import Any, Literal
 
 import msgspec
 
-from echod.config import ENGINES
 from echod.errors import EchodError, invalid
+from echod.inference import registry
 from echod.jobs.options import check_options
 
 MAX_TITLE, MAX_PERSONALITY, MAX_GREETING, MAX_VOICE, MAX_PORTRAIT = 128, 20_000, 2_000, 128, 128  # characters
@@ -78,7 +78,7 @@ def check_role(table: Mapping[str, Any]) -> RoleFile:
         greeting=_text(table, "greeting", MAX_GREETING),
         portrait=_portrait(table),
         voice=_text(table, "voice", MAX_VOICE, lines=False) or None,
-        engine=_word(table, "engine", ENGINES, "auto"),
+        engine=_word(table, "engine", ("auto", *registry.installed()), "auto"),
         mode=_word(table, "mode", MODES, "video"),
         options=_options(table.get("options", {})),
     )

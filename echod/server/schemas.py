@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from echod.config import ENGINES
+from echod.inference import registry
 from echod.inference.framing import DILATION
 from echod.inference.limits import (
     DEFAULT_SEED,
@@ -190,7 +190,8 @@ ROLE: dict[str, Any] = {
     "portrait": BINARY | {"description": "A picture of a face."},
     "voice": line(rolefile.MAX_VOICE),
     "engine": {
-        "type": "string", "enum": list(ENGINES), "description": "Omitted or auto: the main engine of GET /v1/models.",
+        "type": "string", "enum": ["auto", *registry.installed()],
+        "description": "Omitted or auto: the main engine of GET /v1/models.",
     },
     "mode": {"type": "string", "enum": list(rolefile.MODES), "default": "video"},
 } | {f"options[{name}]": OPTIONS[name] for name in rolefile.OPTIONS}  # fmt: skip

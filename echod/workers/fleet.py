@@ -176,8 +176,8 @@ class Fleet:
                 self._prepared(worker, problem)
             case messages.Helped(calls=calls, over=over):
                 self._helped(worker, calls, over)
-            case messages.Alive():
-                pass
+            case messages.Alive(doing=doing):
+                worker.is_doing(doing)
 
     def _ready(self, worker: Worker, ready: messages.Ready) -> None:
         worker.is_ready(ready)

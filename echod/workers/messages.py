@@ -85,6 +85,7 @@ class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """
 
     engines: list[str]
+    exact: dict[str, bool]
     numbers: dict[str, str] = {}
     computed: dict[str, dict[str, str]] = {}
     load_ms: Count

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -27,8 +28,14 @@ class DeviceState(msgspec.Struct, frozen=True, kw_only=True):
     numbers: dict[str, str]  # by engine: what the last bits of its clips depend on; none where no clip is shared
     computed: dict[str, dict[str, str]]  # by engine: the device by name, the dtype where there is one
     engines: list[str]
+    exact: dict[str, bool]  # by engine: whether its frames are its model's own, and no sketch or approximation
     restarts: int
     loads: int
     reason: str | None
     cuda_visible_devices: str | None
     torch_imported_at_hello: bool | None
+
+
+def exactness(engine: str, devices: Iterable[DeviceState]) -> bool | None:
+    """Whether an engine's frames are its model's own; None before a worker has loaded it."""
+    return next((device.exact[engine] for device in devices if engine in device.exact), None)

@@ -59,6 +59,8 @@ class Worker:
         self.loads = 0
         self.hello: messages.Hello | None = None
         self.engines: list[str] = []
+        self.exact: dict[str, bool] = {}  # by engine
+        self.doing = ""  # on its way to being ready
         self.pidfd = -1
         self._process: SpawnProcess
         self._inbox: zmq.Socket[bytes]
@@ -88,6 +90,7 @@ class Worker:
         self.epoch += 1
         self.seat, self.over = Seat(), None
         self.hello, self.stalled, self.not_ready, self.step_s = None, False, None, None
+        self.doing = f"getting ready with {', '.join(self._template.engines)}"
         self.last_report = time.monotonic()
         path = Path(self._template.directory) / f"{self.index}.{self.epoch}"
         path.unlink(missing_ok=True)
@@ -112,11 +115,18 @@ class Worker:
         self.seat = self.seat.loaded()
         self.deaths_since_ready, self.reason = 0, None
         self.loads += 1
-        self.engines, self.numbers, self.computed = said.engines, said.numbers, said.computed
+        self.engines, self.exact, self.numbers, self.computed = said.engines, said.exact, said.numbers, said.computed
+        self.doing = ""
+
+    def is_doing(self, what: str) -> None:
+        if self.seat.state == "starting":
+            self.doing = what
 
     def has_died(self, ending: str) -> None:
         """It has failed if it died too often before it was ready, or has said that no restart would help."""
         self.deaths_since_ready += 1
+        if self.doing:
+            ending = f"{ending} while {self.doing}"
         self.reason = self.not_ready.reason if self.not_ready else f"stalled, {ending}" if self.stalled else ending
         if (self.not_ready and self.not_ready.final) or self.deaths_since_ready >= DEATHS_BEFORE_READY:
             self.over = "failed"
@@ -170,6 +180,7 @@ class Worker:
             numbers=self.numbers,
             computed=self.computed,
             engines=self.engines,
+            exact=self.exact,
             restarts=self.epoch - 1,
             loads=self.loads,
             reason=self.reason,

@@ -48,7 +48,7 @@ async def test_worker_that_exits_at_import(tmp_path: Path) -> None:
     async with bench(tmp_path, main=exiting.main) as made:
         waiting = await made.accept()
         (device,) = await made.devices(lambda devices: devices[0].state == "failed")
-        assert (device.restarts, device.reason) == (4, "exited with 3")
+        assert (device.restarts, device.reason) == (4, "exited with 3 while getting ready with preview")
         with pytest.raises(EchodError) as refused:
             await made.accept()
         assert refused.value.code == "no_device" and "exited with 3" in refused.value.message

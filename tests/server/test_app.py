@@ -13,8 +13,9 @@ from tests.stand_ins.daemon import Daemon, device_state
 
 
 async def test_models(daemon: Daemon) -> None:
-    """The models are the engines that workers load, the main one first."""
+    """The models are the engines that workers load, the main one first, and of what licence each is."""
     models = (await daemon.http.get("/v1/models")).json()
+    assert models["data"][0]["echod"] == {"exact": False, "licence": "Apache-2.0"}
     assert [row["id"] for row in models["data"]] == ["preview", "other"]
     assert {row["object"] for row in models["data"]} == {"model"}
 

@@ -35,7 +35,7 @@ async def test_what_is_there(daemon: Daemon) -> None:
         },
         "engines": [
             {"id": "preview", "exact": False, "devices": ["cpu"]},
-            {"id": "other", "exact": True, "devices": []},
+            {"id": "other", "exact": None, "devices": []},
         ],
         "sizes": {"min": 128, "max": 1024, "step": 8, "default": "512x512"},
         "limits": {

@@ -64,7 +64,7 @@ def test_the_present() -> None:
     """Queue, watchers, workers and version are what they are at this moment."""
     device = DeviceState(
         worker=1, device="cuda:0", state="busy", epoch=4, pid=7, job=None, suspended=None, helping=None,
-        helped=7, helps=[], shares=[], numbers={}, computed={}, engines=[], restarts=3,
+        helped=7, helps=[], shares=[], numbers={}, computed={}, engines=[], exact={}, restarts=3,
         loads=1, reason=None, cuda_visible_devices="0", torch_imported_at_hello=False,
     )  # fmt: skip
     text = metrics([device]).render().decode()

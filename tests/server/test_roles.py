@@ -292,10 +292,9 @@ async def test_no_such_role(daemon: Daemon, model: str) -> None:
     assert daemon.stored_files() == []
 
 
-async def test_role_of_an_engine_that_is_not_loaded(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_role_of_an_engine_that_is_not_loaded(daemon: Daemon) -> None:
     """A role may be of an engine this daemon has not loaded; a job of it is refused."""
-    monkeypatch.setattr("echod.roles.file.ENGINES", ("auto", "preview", "absent"))
-    await add(daemon, engine="absent")
+    await add(daemon, engine="echomimic")
     assert refusal(await submit(daemon, "role:ada")) == (400, "model_not_loaded", "model")
 
 

@@ -175,6 +175,6 @@ class Daemon:
 def device_state(state: Any = "idle") -> DeviceState:
     return DeviceState(
         worker=0, device="cpu", state=state, epoch=1, pid=1, job=None, suspended=None, helping=None, helped=0,
-        helps=[], shares=[], numbers={}, computed={},
-        engines=["preview"], restarts=3, loads=1, reason=None, cuda_visible_devices=None, torch_imported_at_hello=False,
+        helps=[], shares=[], numbers={}, computed={}, engines=["preview"], exact={"preview": False},
+        restarts=3, loads=1, reason=None, cuda_visible_devices=None, torch_imported_at_hello=False,
     )  # fmt: skip

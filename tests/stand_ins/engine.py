@@ -35,6 +35,7 @@ class ScriptedEngine:
     """Frames of one colour; before the last one the behaviour of the seed."""
 
     name = "preview"
+    exact = True
     shares: Mapping[str, float] = {"face": 0.1, "decode": 0.9}
     windows = "decode"
     mark: Mapping[str, str] = {}

@@ -21,12 +21,14 @@ from ..contract import (
     Checkpoint,
     Frames,
     Image,
+    Loading,
     Options,
     Portrait,
     Size,
     check_options,
     no_checkpoint,
 )
+from ..errors import InputError
 from ..framing import Framing
 from . import layout, weights
 from .config import OVERLAP, PRESETS, WINDOW
@@ -55,6 +57,7 @@ class EchoMimicEngine:
     """One row of the table of presets, with its models. `window` frames at a time, sharing `overlap` of them."""
 
     windows = "denoise"
+    exact = True
 
     def __init__(
         self,
@@ -176,3 +179,11 @@ def _shares(passes: int) -> Mapping[str, float]:
         "denoise": rest * denoise / (denoise + DECODE_COST),
         "decode": rest * DECODE_COST / (denoise + DECODE_COST),
     }
+
+
+def load(given: Loading) -> EchoMimicEngine:
+    """What the entry points name. Raises WeightsError, and InputError without a directory of weights."""
+    if given.weights is None:
+        name = given.name
+        raise InputError("model_not_loaded", f"{name} needs a directory of weights; `echod weights pull {name}`")
+    return EchoMimicEngine.load(given.name, given.weights, given.device, given.dtype, given.tick)

@@ -22,7 +22,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from .. import contract
 from ..audio import Speech
-from ..contract import Checkpoint, Frames, Image, Size, no_checkpoint
+from ..contract import Checkpoint, Frames, Image, Size, clip_frames, no_checkpoint
 from ..errors import InputError
 from ..limits import DEFAULT_SEED
 from ..machine import processor
@@ -117,7 +117,7 @@ class Audio2VideoPipeline:
         numbers: str | None = None,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> Iterator[Frames]:
-        """The clip's frames, ceil(seconds * fps) of them, in batches as they become final.
+        """The clip's frames, `clip_frames` of them, in batches as they become final.
 
         What has been computed lies on the `board`, if one is given: whoever is called with the same arguments after a
         death goes on from there. `numbers` says more exactly what computes, such as which weights. With `live` the
@@ -125,7 +125,7 @@ class Audio2VideoPipeline:
         Raises InputError (invalid_request), NotFiniteError and whatever `checkpoint` raises.
         """
         schedule(self.models.config.scheduler, steps)  # before anything is heard
-        wanted = math.ceil(round(speech.seconds * fps, 6))
+        wanted = clip_frames(speech.seconds, fps)
         if live:
             plan = cheapest(wanted, steps, window, overlap, GRID)
             audio = self.hear(speech, checkpoint, silence=plan.frames / fps - speech.seconds)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,11 +18,13 @@ from ..contract import (
     Checkpoint,
     Frames,
     Image,
+    Loading,
     Options,
     Portrait,
     Size,
     check_options,
     check_size,
+    clip_frames,
     no_checkpoint,
 )
 from ..framing import Framing, crop_rect
@@ -48,6 +49,7 @@ class PreviewEngine:
     """Warps the portrait to the speech's loudness and colour. Needs no weights, no GPU and nothing prepared."""
 
     name = "preview"
+    exact = False
     shares: Mapping[str, float] = {"face": 0.05, "audio": 0.02, "decode": 0.92, "mux": 0.01}
     windows = "decode"
     mark: Mapping[str, str] = MappingProxyType({})
@@ -95,10 +97,10 @@ class PreviewEngine:
         board: Board | None = None,
     ) -> Iterator[Frames]:
         check_options(options)
-        total = math.ceil(round(speech.seconds * options.fps, 6))
+        total = clip_frames(speech.seconds, options.fps)
         mouth = read_mouth(speech, options.fps, total, checkpoint)
         motion = Motion(options.seed, mouth.in_pause, options.fps, options.joins)
-        windows = math.ceil(total / BATCH)
+        windows = -(-total // BATCH)
         for window in range(windows):
             checkpoint("decode", window, windows)
             batch = range(window * BATCH, min(total, (window + 1) * BATCH))
@@ -116,3 +118,8 @@ def _pose(puppet: Puppet, mouth: MouthTrack, motion: Motion, frame: int, fps: in
         sway=motion.sway(time),
         shut=follows,
     )
+
+
+def load(given: Loading) -> PreviewEngine:
+    """What the entry point names."""
+    return PreviewEngine()

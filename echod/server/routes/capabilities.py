@@ -16,7 +16,7 @@ from echod.server.routes.submission import MAX_PROMPT
 from echod.server.schemas import json_answer
 from echod.server.services import Served, Services
 from echod.speech import capabilities as speech
-from echod.workers.state import READY
+from echod.workers.state import READY, exactness
 
 router = APIRouter(prefix="/v1", tags=["speech"])
 
@@ -24,11 +24,11 @@ router = APIRouter(prefix="/v1", tags=["speech"])
 class Engine(msgspec.Struct, frozen=True, kw_only=True):
     """An engine of /v1/models, the main one first. `devices` are those that are ready to use it.
 
-    `exact`: it makes EchoMimic's own frames, and no sketch of them.
+    `exact`: its frames are its model's own, and no sketch or approximation of them; null before a worker has loaded it.
     """
 
     id: str
-    exact: bool
+    exact: bool | None
     devices: list[str]
 
 
@@ -92,4 +92,4 @@ async def _look(served: Services) -> Capabilities:
 
 def _engine(name: str, served: Services) -> Engine:
     ready = [device.device for device in served.devices() if device.state in READY and name in device.engines]
-    return Engine(id=name, exact=name != "preview", devices=ready)
+    return Engine(id=name, exact=exactness(name, served.devices()), devices=ready)

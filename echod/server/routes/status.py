@@ -12,10 +12,11 @@ from starlette.requests import Request
 
 from echod import __version__
 from echod.errors import EchodError
+from echod.inference import registry
 from echod.server.answers import Responses, refusals
 from echod.server.routes import docs
 from echod.server.services import Calling, Served, Services
-from echod.workers.state import READY
+from echod.workers.state import READY, exactness
 
 router = APIRouter()
 TO_ALL = refusals(open_to_all=True)
@@ -24,14 +25,14 @@ NOT_READY: Responses = {503: {"description": "No worker is ready, or the daemon 
 
 @router.get("/v1/models", summary="Engines that every worker has loaded, and roles", responses=refusals())
 async def list_models(served: Served) -> dict[str, Any]:
-    return {"object": "list", "data": list(map(model_object, await _names(served)))}
+    return {"object": "list", "data": [model_object(name, served) for name in await _names(served)]}
 
 
 @router.get("/v1/models/{name}", summary="One engine or role", responses=refusals("not_found"))
 async def retrieve_model(name: str, served: Served) -> dict[str, Any]:
     if name not in await _names(served):
         raise EchodError("not_found", f"there is no model {name!r}; GET /v1/models lists those there are")
-    return model_object(name)
+    return model_object(name, served)
 
 
 async def _names(served: Services) -> list[str]:
@@ -39,8 +40,14 @@ async def _names(served: Services) -> list[str]:
     return [*served.desk.engines, *(f"role:{role.name}" for role in served.roles.loaded)]
 
 
-def model_object(name: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": 0, "owned_by": "echod"}
+def model_object(name: str, served: Services) -> dict[str, Any]:
+    """OpenAI's Model; of an engine also which package it is of, its licence, and whether its frames are exact."""
+    found = registry.installed().get(name)
+    shown = {"id": name, "object": "model", "created": 0, "owned_by": found.package if found else "echod"}
+    if name not in served.desk.engines:
+        return shown
+    licence = found.licence if found else None
+    return {**shown, "echod": {"exact": exactness(name, served.devices()), "licence": licence}}
 
 
 @router.get("/healthz", summary="The daemon is alive", responses=TO_ALL)
