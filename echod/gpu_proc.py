@@ -161,9 +161,7 @@ class GpuProc:
         computed = {name: dict(engine.computed) for name, engine in self.engines.items()}
         exact = {name: engine.exact for name, engine in self.engines.items()}
         self.report(
-            messages.Ready(
-                engines=list(self.engines), exact=exact, numbers=numbers, computed=computed, load_ms=load_ms
-            )
+            messages.Ready(engines=list(self.engines), exact=exact, numbers=numbers, computed=computed, load_ms=load_ms)
         )
 
     def _tick(self) -> None:

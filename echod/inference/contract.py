@@ -97,7 +97,7 @@ class Loading:
     """What an engine is loaded with. An entry point of the group `echod.engines` names a function that takes it.
 
     `name` is that of the entry point. `weights` is the directory of model files, `device` torch's name of the only one
-    to be used, `dtype` one of `limits.DTYPES`; auto leaves it to the engine. `tick` is to be called all the while, every
+    to be used, `dtype` one of `limits.DTYPES`; auto leaves it to the engine. `tick` is to be called meanwhile, every
     few seconds at least, as a sign of life.
     """
 

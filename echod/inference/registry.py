@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 GROUP = "echod.engines"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+AUTO = "auto"  # the daemon chooses; no engine's name
 OWN = "echod"  # the package whose engines these are
 # What pyproject.toml registers, for checkouts that were installed before it did, and so that the usual names cost no
 # look at what is installed. No other package may take these names.
@@ -90,7 +91,7 @@ def _others() -> Iterator[Registered]:
 
     for distribution in distributions():
         for entry in _registered(distribution):
-            if NAME.fullmatch(entry.name):
+            if NAME.fullmatch(entry.name) and entry.name != AUTO:
                 package, version = distribution.name, distribution.version
                 yield Registered(entry.name, entry.value, package, version, _licence(distribution))
 

@@ -23,6 +23,7 @@ from echod.inference import engines
 from echod.inference.audio import Speech
 from echod.inference.contract import Box, Checkpoint, Frames, Image, Options, Portrait, Size, no_checkpoint
 from echod.inference.errors import InputError
+from echod.inference.registry import BUILT_IN
 from echod.workers import messages
 from echod.workers.failures import describe
 
@@ -182,8 +183,9 @@ def work(spec: gpu_proc.Spec, load: Callable[..., Any]) -> None:
 
 
 def main(spec: gpu_proc.Spec) -> None:
-    """A worker with the scripted engine."""
-    work(spec, lambda *_, **__: ScriptedEngine())
+    """A worker with the scripted engine, beside those of packages that a test has installed."""
+    own = engines.load_engine
+    work(spec, lambda name, *rest, **more: ScriptedEngine() if name in BUILT_IN else own(name, *rest, **more))
 
 
 def helpful(spec: gpu_proc.Spec) -> None:
