@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from .errors import InputError
 from .framing import Box as Box
-from .framing import Framing
+from .framing import Framing as Framing
 from .framing import Rect as Rect
 from .framing import Size as Size
 from .limits import DEFAULT_SEED, MAX_FPS, MAX_SIDE, MIN_FPS, MIN_SIDE, SIDE_STEP
