@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import zmq
 
 from echod import __version__
-from echod.host import logs
+from echod.host import heap, logs
 from echod.host.process import die_with_parent, exit_at_once
 from echod.jobs import folder as job_files
 from echod.jobs import life
@@ -39,6 +39,7 @@ log = logging.getLogger("echod.gpu_proc")
 
 REPORT_INTERVAL = 0.05  # seconds between two progress reports of one stage
 WAITING = "wait"  # inference's own name for a checkpoint while others compute
+IDLE = 2000  # milliseconds without an order, after which memory that is free goes back to the system
 STEP_WEIGHT = 0.2  # of the newest step in the rolling step time
 
 
@@ -78,6 +79,7 @@ def main(spec: Spec) -> None:
         signal.signal(number, signal.SIG_IGN)  # what they mean is the daemon's to decide
     faulthandler.enable()  # SIGABRT from the stall watch dumps every stack
     logs.set_up(spec.log_level, spec.log_json)
+    heap.keep()
     worker = GpuProc(spec)
     try:
         worker.load()
@@ -172,6 +174,8 @@ class GpuProc:
 
     def serve(self) -> None:
         while True:
+            if not self._inbox.poll(IDLE):
+                heap.trim()
             self.obey(messages.decode_order(self._inbox.recv()))
 
     def obey(self, order: messages.Order) -> None:
