@@ -7,12 +7,12 @@ moves by tens of pixels.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
@@ -21,6 +21,9 @@ from numpy.typing import NDArray
 from .contract import Image
 from .errors import InputError
 from .framing import Box, Framing, Rect, Size, crop_rect, problem_of, rounded
+
+if TYPE_CHECKING:
+    from .detector import Detector
 
 MIN_PROBABILITY = 0.8
 MASK_PADDING = 0.1  # of the face box, on each side
@@ -42,15 +45,15 @@ class Face:
 
 
 @cache
-def _detector() -> Any:
-    # Loads torch, hence not at module level. Its weights come inside the package.
+def _detector() -> Detector:
+    # Loads torch, hence not at module level.
     try:
         with _without_compiler():
-            from facenet_pytorch import MTCNN
+            from .detector import Detector
     except ImportError:  # a torchvision that wants to know more of the compiler
-        from facenet_pytorch import MTCNN
+        from .detector import Detector
 
-    return MTCNN(min_face_size=20, thresholds=[0.6, 0.7, 0.7], factor=0.709, select_largest=True)
+    return Detector()
 
 
 @contextmanager
@@ -90,14 +93,12 @@ def glance(image: Image) -> list[Face]:
 
 
 def _detect(pixels: NDArray[np.uint8]) -> list[Face]:
-    boxes, probabilities = _detector().detect(np.ascontiguousarray(pixels))
-    if boxes is None:
-        return []
-    found = [Face(_as_box(box), float(p)) for box, p in zip(boxes, probabilities, strict=True) if p > MIN_PROBABILITY]
+    boxes = _detector().detect(np.ascontiguousarray(pixels)).numpy()
+    found = [Face(_as_box(box), float(p)) for *box, p in boxes if p > MIN_PROBABILITY]
     return sorted(found, key=lambda face: face.area, reverse=True)
 
 
-def _as_box(values: NDArray[Any]) -> Box:
+def _as_box(values: Iterable[Any]) -> Box:
     x0, y0, x1, y1 = (float(value) for value in values)
     return x0, y0, x1, y1
 
