@@ -90,6 +90,7 @@ def test_who_helps(visit: Visit) -> None:
         "engines": ["echomimic"],
         "job": None,
         "helping": None,
+        "shares": [],
         "restarts": 0,
         "reason": None,
     }
@@ -98,7 +99,7 @@ def test_who_helps(visit: Visit) -> None:
         idle
         | {"device": "cpu", "state": "busy", "job": made["id"], "helps": ["cpu#2"], "numbers": {"echomimic": "x2"}},
         idle | {"device": "cpu#2", "helping": made["id"], "helps": ["cpu"], "numbers": {"echomimic": "x2"}},
-        idle | {"device": "cuda:0", "helps": [], "numbers": {"echomimic": "H100"}},
+        idle | {"device": "cuda:0", "helps": [], "numbers": {"echomimic": "H100"}, "shares": ["speech"]},
         idle | {"device": "cuda:1", "helps": [], "numbers": {}, "computed": {}},
     ]
     ready = {"ready": True, "draining": False, "devices": rows}
@@ -109,6 +110,8 @@ def test_who_helps(visit: Visit) -> None:
         ["Can help cpu#2", "Helps with Good evening", "Helps nobody: other numbers than cpu"]
     )
     expect(workers.last).not_to_contain_text("elp")
+    expect(workers.nth(2)).to_contain_text("Shares its card with speech")
+    expect(workers.first).not_to_contain_text("Shares")
     expect(workers.first).to_contain_text("Computes in bfloat16")
     expect(workers.last).not_to_contain_text("Computes")
     assert page.evaluate("() => document.documentElement.scrollWidth") <= WIDTH

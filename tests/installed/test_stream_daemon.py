@@ -17,6 +17,7 @@ import pytest
 
 from tests.drivers.running import RunningDaemon
 from tests.making.media import EXAMPLES, write_wav
+from tests.making.playback import playable
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -58,15 +59,6 @@ def test_stream_is_the_clip(daemon: RunningDaemon, tmp_path: Path, lossless: str
     assert len(frames) == 12 * 24
     streamed.seek(0)
     assert frame_hashes(streamed) == frames
-
-
-def playable(data: bytes) -> bool:
-    """Whether a player would show a picture of this much of the clip."""
-    try:
-        with av.open(io.BytesIO(data), "r") as container:
-            return next(container.decode(video=0), None) is not None
-    except (av.FFmpegError, IndexError):
-        return False
 
 
 def test_the_readme_holds(daemon: RunningDaemon, local_voice: str, tmp_path: Path) -> None:

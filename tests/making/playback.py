@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import struct
 from dataclasses import dataclass
 from pathlib import Path
@@ -39,6 +40,15 @@ def play(path: Path) -> Playback:
         return Playback(
             np.stack(frames), times, np.concatenate(sound), audio.rate, ends[0], ends[1], dict(container.metadata)
         )
+
+
+def playable(data: bytes) -> bool:
+    """Whether a player would show a picture of this much of the clip."""
+    try:
+        with av.open(io.BytesIO(data), "r") as container:
+            return next(container.decode(video=0), None) is not None
+    except (av.FFmpegError, IndexError):
+        return False
 
 
 def packets(path: Path) -> list[tuple[int, int | None, int | None, bytes]]:

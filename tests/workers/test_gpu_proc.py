@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from echod.gpu_proc import Attempt, GpuProc, Spec
+from echod.gpu_proc import Attempt, GpuProc, Leaving, Spec
 from echod.inference.contract import Checkpoint
 from echod.inference.portraits import PortraitCache, read_portrait
 from echod.jobs.job import ClipOptions
@@ -53,28 +53,38 @@ def recorder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Record
     made.close()
 
 
-class OutOfMemory(ScriptedEngine):
-    """Fails as cuBLAS does where a card's memory is short, with all activations of a model in its hands."""
+class Failing(ScriptedEngine):
+    """Fails as libraries under torch do, with all activations of a model in its hands."""
 
-    def __init__(self) -> None:
+    def __init__(self, words: str) -> None:
         super().__init__()
+        self.words = words
         self.held: weakref.ref[torch.Tensor]
 
     def help(self, board: Path, checkpoint: Checkpoint) -> int:
         activations = torch.zeros(3)
         self.held = weakref.ref(activations)
-        raise RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`")
+        raise RuntimeError(self.words)
 
 
 def test_memory_is_let_go_before_the_cache_is_emptied(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     """What failed for want of a card's memory holds none when the allocator is told to give back what is free."""
-    engine = recorder.engines["preview"] = OutOfMemory()
+    engine = recorder.engines["preview"] = Failing(
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"
+    )
     recorder.device, recorder.portraits = "cuda:0", PortraitCache(0)
     kept: list[torch.Tensor | None] = []
     monkeypatch.setattr("torch.cuda.empty_cache", lambda: kept.append(engine.held()))
     recorder.help(messages.Help("video_1", "preview", "/nowhere"))
     assert kept == [None]
     assert recorder.reports == [messages.Helped("video_1", 0, over=True)]
+
+
+def test_a_lost_context_while_it_helps(recorder: Recorder) -> None:
+    """Whoever helps when CUDA fails for good leaves too, and is started again: each later call would fail."""
+    recorder.engines["preview"] = Failing("Triton Error [CUDA]: an illegal memory access was encountered")
+    with pytest.raises(Leaving):
+        recorder.help(messages.Help("video_1", "preview", "/nowhere"))
 
 
 def expected_step(worker: Recorder, options: ClipOptions) -> float:

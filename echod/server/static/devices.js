@@ -63,7 +63,7 @@ function render() {
   queue();
 }
 
-function worker({ device, state, engines, computed, job, helping, helps, numbers, restarts, reason }, devices) {
+function worker({ device, state, engines, computed, job, helping, helps, shares, numbers, restarts, reason }, devices) {
   const video = jobs.get(job);
   const helped = jobs.get(helping);
   const dtype = Object.values(computed).find((what) => what.dtype)?.dtype;
@@ -78,6 +78,8 @@ function worker({ device, state, engines, computed, job, helping, helps, numbers
       element("a", { href: `#/clip/${helping}` }, t("Helps with {title}", { title: helped ? titleOf(helped) : helping }))),
     job && video && element("progress", { max: 100, value: video.progress, "aria-label": t("Progress") }),
     help && element("p", { className: "soft" }, help),
+    shares.length > 0 &&
+      element("p", { className: "soft" }, t("Shares its card with {devices}", { devices: shares.join(", ") })),
     reason && element("p", { className: "problem" }, reason),
     restarts > 0 && element("p", { className: "soft" }, restarted(restarts)),
   );

@@ -168,6 +168,7 @@ export const chinese = {
   "None of your clips is waiting.": "你没有等待中的视频。",
   "Helps with {title}": "正在协助 {title}",
   "Can help {devices}": "可协助 {devices}",
+  "Shares its card with {devices}": "与 {devices} 共用显卡",
   "Computes in {dtype}": "计算精度：{dtype}",
   "Helps nobody: other numbers than {devices}": "不能协助：数值结果与 {devices} 不同",
   "restarted once": "重启过一次",
