@@ -96,10 +96,13 @@ def make_clip(
     try:
         made = engine.frames(portrait, speech, options, clock.checkpoint, Board(board, room))
         for batch in frames_of(engine.name, made, portrait.size, total):
-            if writer.frames == 0:
+            writer.write(batch)
+            if writer.frames == len(batch):
                 clock.timings_ms["first_frame"] = clock.elapsed_ms()
                 thumbnail(_show(whole, options.fps, label)(batch[0]), directory / "thumbnail.jpg")
-            writer.write(batch)
+                if options.live:  # else the next checkpoint does, which an engine may be long in coming to
+                    writer.wait_for_fragment()
+                    clock.announce()
         clock.checkpoint("mux", 0, 1)
         writer.close()
         clock.announce()

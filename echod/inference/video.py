@@ -31,6 +31,7 @@ AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 64000
 QUEUED_BATCHES = 2  # rendered ahead of the encoder; bounds memory
 THREADS = 4  # of the encoder: a fixed number, since both its output and its delay depend on it
 BT601 = 6  # the number of SMPTE 170M in H.273, of its primaries, curve and matrix alike: what swscale turns RGB into
+AHEAD = 3 * 1024  # samples of live sound before the picture's: no fragment is written without the next one's sound
 LOOKAHEAD = 8  # frames: each one delays the first fragment
 
 # Every fragment starts with a key frame (see `_video_stream`); at 1 fps sound alone cuts some between them.
@@ -85,6 +86,10 @@ class ClipWriter:
         """Whether the file holds its header and first fragment: the muxer hands over nothing before them."""
         return self._file.written > 0
 
+    def wait_for_fragment(self) -> None:
+        """Return once the stream can be played, or nothing more comes of the first frames that were written."""
+        self._file.begun.wait()
+
     def write(self, frames: Frames) -> None:
         self._check()
         self.frames += len(frames)
@@ -119,10 +124,12 @@ class ClipWriter:
                     if self._aborted:
                         break
                     encoder.encode(batch)
+                    self._file.begun.set()
                 else:
                     encoder.finish()
         except BaseException as error:
             self._error = error
+        self._file.begun.set()
         for _ in batches:
             pass  # after an error too, so that a caller in `write` is never stuck
 
@@ -138,6 +145,7 @@ class _AppendOnly:
         self._file = path.open("wb", buffering=0)
         self._room = room
         self.written = 0
+        self.begun = threading.Event()  # whoever waits for the first fragment has waited long enough
 
     def write(self, data: bytes) -> int:
         self._room.take(len(data))
@@ -167,12 +175,14 @@ class _Encoder:
     ) -> None:
         self._container: OutputContainer = av.open(file, "w", format="mp4", options=LIVE if live else FRAGMENTED)
         self._container.metadata.update(tags)
+        self._file = file
         self._video = _video_stream(self._container, size, fps, lossless, live)
         self._sound = _sound_stream(self._container, speech)
         self._show = show
         self._fps = fps
         self._frames = 0
         self._samples = 0
+        self._ahead = AHEAD if live else 0
         rate = self._sound.rate
         self._speech: Iterator[AudioFrame] = decode(speech.path, "fltp", self._sound.layout.name, rate)
 
@@ -183,6 +193,8 @@ class _Encoder:
             self._frames += 1
             self._container.mux(self._video.encode(frame))
             self._encode_sound()
+            if self._file.written:
+                self._file.begun.set()
 
     def finish(self) -> None:
         self._container.mux(self._video.encode(None))
@@ -198,8 +210,8 @@ class _Encoder:
             self._container.close()
 
     def _encode_sound(self) -> None:
-        """Up to the end of the newest picture, never beyond: sound and picture end together."""
-        end = self._frames * self._sound.rate // self._fps
+        """Up to the end of the newest picture; of what is live a little beyond, unless the speech ends before."""
+        end = self._frames * self._sound.rate // self._fps + self._ahead
         while self._samples < end and (frame := next(self._speech, None)) is not None:
             frame.pts, frame.time_base = self._samples, Fraction(1, self._sound.rate)
             self._samples += frame.samples

@@ -54,6 +54,24 @@ def test_the_stream_can_be_followed_by_its_attempt(
     assert frames > 0
 
 
+@pytest.mark.parametrize("live", [False, True])
+def test_a_live_stream_is_told_of_with_its_first_frames(
+    engine: PreviewEngine, small_portrait: PreviewPortrait, tone: Speech, tmp_path: Path, live: bool
+) -> None:
+    """Before the engine makes any more, which may take it long; others wait for half a second of frames."""
+    told: list[str] = []
+
+    def checkpoint(stage: str, done: int, total: int) -> None:
+        if stage == "decode":
+            told.append(f"{done}")
+
+    make_clip(
+        engine, small_portrait, tone, Options(live=live), tmp_path,
+        checkpoint=checkpoint, on_first_fragment=lambda: told.append("first"),
+    )  # fmt: skip
+    assert (told.index("first") == 1) == live
+
+
 @pytest.mark.parametrize("stage", ["audio", "decode", "mux"])
 def test_cancelled_at_a_checkpoint(
     engine: PreviewEngine, small_portrait: PreviewPortrait, tone: Speech, tmp_path: Path, stage: str

@@ -127,10 +127,27 @@ def test_live(tmp_path: Path, tone: Speech, fps: int) -> None:
         pictures = [(pts, dts) for index, dts, pts, _ in packets(tmp_path / f"{name}.mp4") if index == 0]
         assert all(pts == dts for pts, dts in pictures)
         np.testing.assert_allclose(play(tmp_path / f"{name}.mp4").times, np.arange(len(frames)) / fps, atol=1e-3)
+    clip = play(tmp_path / "clip.mp4")
+    assert clip.picture_end - 1 / fps <= clip.sound_end <= clip.picture_end + 1e-3
     found = complete_fragments((tmp_path / "stream.mp4").read_bytes())
     assert len(found) >= len(frames) - 1
     (tmp_path / "part.mp4").write_bytes(found[0])
     assert len(packets(tmp_path / "part.mp4")) <= 2
+
+
+@pytest.mark.parametrize("fps", [12, 24, 60])
+@pytest.mark.parametrize("rate", [16000, 24000])
+def test_two_live_frames_are_a_beginning(tmp_path: Path, fps: int, rate: int) -> None:
+    """Two frames at any rate make a stream that plays, which is what can be waited for; one does not, and none hang."""
+    speech = Speech.open(write_wav(tmp_path / "tone.wav", 1, rate))
+    for count, playable in ((1, False), (2, True)):
+        writer = ClipWriter(tmp_path / f"{count}.mp4", (WIDTH, HEIGHT), fps, speech, live=True, mark={})
+        writer.write(moving(count))
+        writer.wait_for_fragment()
+        assert writer.playable == playable
+        if playable:
+            assert [kind for kind, *_ in packets(tmp_path / "2.mp4")][:2] == [0, 1]
+        writer.abort()
 
 
 def test_can_be_played_while_it_grows(tmp_path: Path, tone: Speech) -> None:
