@@ -264,7 +264,7 @@ class Bench:
     def audio(self) -> Tensor:
         features = self.pipe.hear(self.speech)
         frames = range(WINDOW)
-        return audio_features.frame_audio(features, list(frames), FPS)
+        return audio_features.FrameAudio(features, WINDOW, FPS)(frames)
 
     def end_to_end(self, frames: int) -> None:
         """From a prepared portrait and a speech of so many frames to all its frames."""

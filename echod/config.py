@@ -44,6 +44,7 @@ from echod.kinds import (
 
 ENGINES = f"{', '.join(('auto', *registry.BUILT_IN))}, or one of a package"
 DTYPES = limits.DTYPES
+COMPILE = ("auto", "off")
 BACKENDS = ("auto", "dashscope", "openai", "local")
 UNDERSTANDING = ("asr+reply", "omni")
 Sounds: TypeAlias = Literal["base64", "data_uri", "none"]
@@ -82,6 +83,12 @@ class Config:
     engine: str = _setting("fleet", ENGINE, f"what makes the frames: {ENGINES}", "auto")
     dtype: str = _setting(
         "fleet", choice(*DTYPES), "what echomimic computes in; auto: what the device does best", "auto"
+    )
+    compile: str = _setting(
+        "fleet",
+        choice(*COMPILE),
+        "auto: kernels are compiled at the start, for cards that gain by it; off: none",
+        "auto",
     )
     drain_timeout: float = _setting("fleet", DURATION, "how long running jobs may go on after SIGTERM", "60s")
     stall_timeout: float = _setting("fleet", DURATION, "least time without progress that ends a worker", "60s")

@@ -27,6 +27,7 @@ from echod.jobs import life
 from echod.provenance import aigc
 from echod.provenance.digests import digests
 from echod.workers import messages
+from echod.workers.compiling import Compiling
 from echod.workers.devices import pin
 from echod.workers.failures import describe, is_out_of_memory, is_sticky, let_go, why_not_ready
 
@@ -54,6 +55,7 @@ class Spec:
     dtype: str = "auto"
     weights: str
     digests: str = ""  # the file where those of weights are kept
+    kernels: str = ""  # the directory for those that are compiled; empty: none are
     directory: str
     reports: str
     inbox: str = ""
@@ -140,6 +142,7 @@ class GpuProc:
         began = time.monotonic()
         pinned = pin(self.spec.device)
         self.report(messages.Hello(cuda_visible_devices=pinned, torch_imported="torch" in sys.modules))
+        compiling = Compiling.of(self.spec, lambda doing: self.report(messages.Alive(doing)))
         self.doing = "importing torch"
         import torch
 
@@ -155,15 +158,18 @@ class GpuProc:
             self.doing = f"loading {find(name).where_from}"
             self.report(messages.Alive(self.doing))
             engine = self.engines[name] = load_engine(
-                name, Path(self.spec.weights), self.device, self.spec.dtype, self._tick
+                name, Path(self.spec.weights), self.device, self.spec.dtype, self._tick, compiling=compiling
             )
             self.weights[name] = digests(engine.files, Path(self.spec.digests), self._reading)
-        load_ms = round(1000 * (time.monotonic() - began))
-        numbers = {name: engine.numbers for name, engine in self.engines.items() if engine.numbers}
-        computed = {name: dict(engine.computed) for name, engine in self.engines.items()}
-        exact = {name: engine.exact for name, engine in self.engines.items()}
         self.report(
-            messages.Ready(engines=list(self.engines), exact=exact, numbers=numbers, computed=computed, load_ms=load_ms)
+            messages.Ready(
+                engines=list(self.engines),
+                exact={name: engine.exact for name, engine in self.engines.items()},
+                numbers={name: engine.numbers for name, engine in self.engines.items() if engine.numbers},
+                computed={name: dict(engine.computed) for name, engine in self.engines.items()},
+                kernels=compiling.told if compiling else None,
+                load_ms=round(1000 * (time.monotonic() - began)),
+            )
         )
 
     def _tick(self) -> None:

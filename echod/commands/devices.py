@@ -27,7 +27,7 @@ def devices(as_json: bool, url: str | None, reconnect: float) -> None:
     rows = [
         (
             state["device"],
-            state["state"],
+            state["state"] if not state["doing"] else f"{state['state']}: {state['doing']}",
             str(state["pid"] or "-"),
             ",".join(state["engines"]) or "-",
             dtypes(state),
@@ -35,7 +35,7 @@ def devices(as_json: bool, url: str | None, reconnect: float) -> None:
             can_help(state, states),
             ", ".join(state.get("shares", ())) or "-",
             str(state["restarts"]),
-            state["reason"] or "",
+            state["reason"] or state["kernels"] or "",
         )
         for state in states
     ]

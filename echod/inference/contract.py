@@ -37,6 +37,9 @@ STAGES = ("face", "audio", "reference", "denoise", "decode", "mux")  # the last 
 WAITING = "wait"  # the stage of a checkpoint that is passed while others compute: no step of the work
 HELPING = "help"  # and of one that is passed for somebody else's clip
 
+# Is handed what compiles, runs it when and where that may be, and returns False if it failed, or nothing was compiled;
+# the engine then goes on without.
+Compiling: TypeAlias = Callable[[Callable[[], None]], bool]
 
 Show: TypeAlias = Callable[[Image], Image]  # what a clip shows of a frame; called once for each, in order
 
@@ -98,7 +101,7 @@ class Loading:
 
     `name` is that of the entry point. `weights` is the directory of model files, `device` torch's name of the only one
     to be used, `dtype` one of `limits.DTYPES`; auto leaves it to the engine. `tick` is to be called meanwhile, every
-    few seconds at least, as a sign of life.
+    few seconds at least, as a sign of life. What compiles kernels may be handed to `compiling`, if that is given.
     """
 
     name: str
@@ -106,6 +109,7 @@ class Loading:
     device: str = "cpu"
     dtype: str = "auto"
     tick: Callable[[], None] = lambda: None
+    compiling: Compiling | None = None
 
 
 class Engine(Protocol):

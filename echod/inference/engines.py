@@ -7,22 +7,28 @@ from pathlib import Path
 from typing import Any
 
 from .conformance import lacks
-from .contract import Engine, Loading
+from .contract import Compiling, Engine, Loading
 from .errors import InputError
 from .registry import Registered, find
 
 
 def load_engine(
-    name: str, weights: Path | None, device: str, dtype: str = "auto", tick: Callable[[], None] = lambda: None
+    name: str,
+    weights: Path | None,
+    device: str,
+    dtype: str = "auto",
+    tick: Callable[[], None] = lambda: None,
+    compiling: Compiling | None = None,
 ) -> Engine:
     """The engine `name` on a torch device, ready for its first job.
 
     `weights` is the directory of model files; the preview needs none. `dtype` is one of
-    `limits.DTYPES`; the preview has none. `tick` is called all the while, as a sign of life.
+    `limits.DTYPES`; the preview has none. `tick` is called all the while, as a sign of life. What can be compiled is
+    handed to `compiling`; without it nothing is.
     Raises InputError (model_not_loaded), naming what is missing or wrong, and whatever the engine raises.
     """
     registered = find(name)
-    engine: Any = _loader(registered)(Loading(name, weights, device, dtype, tick))
+    engine: Any = _loader(registered)(Loading(name, weights, device, dtype, tick, compiling))
     if problems := list(lacks(engine, name)):
         raise _unusable(registered, f"does not keep the contract of engines: {'; '.join(problems)}")
     loaded: Engine = engine

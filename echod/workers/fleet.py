@@ -54,6 +54,7 @@ def worker_spec(config: Config, devices: tuple[str, ...], engines: tuple[str, ..
         dtype=config.dtype,
         weights=str(config.weights_dir),
         digests=str(config.state_dir / "cache" / "weights.json"),
+        kernels=str(config.state_dir / "cache" / "kernels") if config.compile == "auto" else "",
         directory=str(directory),
         reports=str(directory / "reports"),
         parent=os.getpid(),
@@ -178,6 +179,7 @@ class Fleet:
                 self._helped(worker, calls, over)
             case messages.Alive(doing=doing):
                 worker.is_doing(doing)
+                self.on_change()
 
     def _ready(self, worker: Worker, ready: messages.Ready) -> None:
         worker.is_ready(ready)

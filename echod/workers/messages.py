@@ -81,13 +81,15 @@ class Hello(msgspec.Struct, frozen=True, kw_only=True, tag=True):
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     """Engines are loaded; the worker is idle. Whose `numbers` of an engine are the same may help each other.
 
-    `computed` is what computes, by engine: the device by name, the dtype where there is one.
+    `computed` is what computes, by engine: the device by name, the dtype where there is one. `kernels` is
+    what came of compiling them, None where none were to be.
     """
 
     engines: list[str]
     exact: dict[str, bool]
     numbers: dict[str, str] = {}
     computed: dict[str, dict[str, str]] = {}
+    kernels: str | None = None
     load_ms: Count
 
 
@@ -133,7 +135,7 @@ class Helped(msgspec.Struct, frozen=True, tag=True):
 
 
 class Alive(msgspec.Struct, frozen=True, tag=True):
-    """The worker passed a point outside any job (loading, warming up): it is not stalled."""
+    """The worker passed a point outside any job (loading, compiling, warming up): it is not stalled."""
 
     doing: str
 

@@ -34,6 +34,8 @@ class DeviceState(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None
     cuda_visible_devices: str | None
     torch_imported_at_hello: bool | None
+    kernels: str | None = None  # what came of compiling them; None where none were to be
+    doing: str | None = None  # what it is at while it starts
 
 
 def exactness(engine: str, devices: Iterable[DeviceState]) -> bool | None:

@@ -50,6 +50,7 @@ class Worker:
         self.left = 0  # windows of the running job
         self.numbers: dict[str, str] = {}  # by engine
         self.computed: dict[str, dict[str, str]] = {}  # by engine
+        self.kernels: str | None = None
         self.helped = 0  # calls and batches, since the daemon started
         self.rests_until = 0.0  # it found nothing to help with
         self.stalled = False
@@ -90,7 +91,7 @@ class Worker:
         self.epoch += 1
         self.seat, self.over = Seat(), None
         self.hello, self.stalled, self.not_ready, self.step_s = None, False, None, None
-        self.doing = f"getting ready with {', '.join(self._template.engines)}"
+        self.kernels, self.doing = None, f"getting ready with {', '.join(self._template.engines)}"
         self.last_report = time.monotonic()
         path = Path(self._template.directory) / f"{self.index}.{self.epoch}"
         path.unlink(missing_ok=True)
@@ -116,7 +117,7 @@ class Worker:
         self.deaths_since_ready, self.reason = 0, None
         self.loads += 1
         self.engines, self.exact, self.numbers, self.computed = said.engines, said.exact, said.numbers, said.computed
-        self.doing = ""
+        self.kernels, self.doing = said.kernels, ""
 
     def is_doing(self, what: str) -> None:
         if self.seat.state == "starting":
@@ -181,6 +182,8 @@ class Worker:
             computed=self.computed,
             engines=self.engines,
             exact=self.exact,
+            kernels=self.kernels,
+            doing=self.doing or None,
             restarts=self.epoch - 1,
             loads=self.loads,
             reason=self.reason,

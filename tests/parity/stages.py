@@ -182,7 +182,7 @@ class Comparison:
             ours = [audio_features.positions_of(frame, fps, len(features)) for frame in range(count)]
             wrong = int(count != facts["n_frames"]) + int(ours != facts["window_indices"])
             yield Row(f"{clip}: window positions at {fps} fps", wrong, EXACT)
-            heard = audio_features.frame_audio(features, range(count), fps)
+            heard = audio_features.FrameAudio(features, count, fps)(range(count))
             yield Row(f"{clip}: windows at {fps} fps", distance(heard, chunks), MODULE)
 
     def sound(self, clip: str, kept: Mapping[str, Tensor]) -> Callable[[], audio_features.Sound] | None:
@@ -258,7 +258,7 @@ class Comparison:
         latents = noise[0].transpose(0, 1).clamp(-NOISE_CLAMP, NOISE_CLAMP)
         sampler = Sampler(
             models.denoiser,
-            lambda frames: audio_features.frame_audio(features, frames, FPS),
+            audio_features.FrameAudio(features, plan.frames, FPS),
             Likeness(models.face_locator(mask), keys),
             schedule(self.golden.config.scheduler, plan.steps),
             plan,

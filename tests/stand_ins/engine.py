@@ -9,6 +9,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
@@ -209,6 +210,21 @@ def refusing(spec: gpu_proc.Spec) -> None:
         raise InputError("model_not_loaded", "the weights are missing")
 
     work(spec, load)
+
+
+def uncompiled(spec: gpu_proc.Spec) -> None:
+    """A worker with a card for which kernels cannot be compiled, which shows while `held` is in the state directory."""
+
+    def compile_kernels() -> None:
+        while (Path(spec.kernels).parents[1] / "held").exists():
+            time.sleep(0.002)
+        raise RuntimeError("Failed to find C compiler")
+
+    def load(*_: object, compiling: Any, **__: object) -> Any:
+        compiling(compile_kernels)
+        return ScriptedEngine()
+
+    work(replace(spec, device="cuda:0"), load)
 
 
 def out_of_memory(spec: gpu_proc.Spec) -> None:

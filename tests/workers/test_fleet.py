@@ -18,7 +18,7 @@ from echod.jobs.desk import Desk
 from echod.jobs.job import CONVERSATION, Job
 from echod.journal import Journal
 from echod.workers import reports
-from echod.workers.fleet import Fleet
+from echod.workers.fleet import Fleet, worker_spec
 from tests.drivers.bench import TIMEOUT, Bench, bench
 from tests.making.config import make_config
 from tests.making.media import write_picture, write_wav
@@ -54,6 +54,28 @@ async def test_first_report_and_one_load(one: Bench) -> None:
         assert (await one.ended(await one.accept())).status == "completed"
     (device,) = one.fleet.devices()
     assert (device.loads, device.epoch, device.restarts) == (1, 1, 0)
+
+
+async def test_kernels_that_cannot_be_compiled(tmp_path: Path) -> None:
+    """Compiling is shown while it lasts; a worker that cannot goes without, says why, and has not died."""
+    held = tmp_path / "state" / "held"
+    held.parent.mkdir()
+    held.touch()
+    async with bench(tmp_path, main=scripted.uncompiled) as one:
+        (device,) = await one.devices(lambda devices: "compiling" in (devices[0].doing or ""))
+        assert (device.state, device.kernels) == ("starting", None)
+        held.unlink()
+        (device,) = await one.ready()
+        assert device.kernels == "not compiled, clips take longer: RuntimeError: Failed to find C compiler"
+        assert (device.doing, device.restarts, device.reason) == (None, 0, None)
+        assert (await one.ended(await one.accept())).status == "completed"
+
+
+def test_compile_off(tmp_path: Path) -> None:
+    """Workers are given a place for kernels unless `compile` is off."""
+    config = make_config(tmp_path)
+    assert worker_spec(config, ("cpu",), ("preview",)).kernels == str(config.state_dir / "cache" / "kernels")
+    assert worker_spec(make_config(tmp_path, compile="off"), ("cpu",), ("preview",)).kernels == ""
 
 
 async def test_the_sockets_are_nobody_elses(tmp_path: Path) -> None:

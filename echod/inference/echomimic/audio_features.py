@@ -101,7 +101,18 @@ def positions_of(frame: int, fps: int, positions: int) -> list[int]:
     return [min(max(p, 0), positions - 1) for p in range(centre - BEFORE, centre + AFTER + 1)]
 
 
-def frame_audio(features: Tensor, frames: Sequence[int], fps: int) -> Tensor:
-    """What the given frames attend to, (len(frames), 50, D): positions first, layers within one position."""
-    index = torch.tensor([positions_of(frame, fps, len(features)) for frame in frames], device=features.device)
-    return features[index].flatten(1, 2)
+class FrameAudio:
+    """What frames of a clip of N attend to, by `features` (T, layers, D) of its whole sound.
+
+    Which positions those are lies on the device: a table made for every call would have the host wait for it.
+    """
+
+    def __init__(self, features: Tensor, frames: int, fps: int) -> None:
+        self._features = features
+        positions = [positions_of(frame, fps, len(features)) for frame in range(frames)]
+        self._positions = torch.tensor(positions, device=features.device)  # (N, 10)
+
+    def __call__(self, frames: Sequence[int]) -> Tensor:
+        """(len(frames), 50, D) of frames in a row, after the last the first: positions first, then layers of one."""
+        at = self._positions.roll(-frames[0], 0)[: len(frames)]
+        return self._features[at].flatten(1, 2)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .. import contract
 from ..contract import HELPING, WAITING, Checkpoint, Frames
-from .audio_features import frame_audio
+from .audio_features import FrameAudio
 from .board import Batch, Board, Order
 from .pictures import pictures
 from .sampler import Likeness, Sampler, noise, schedule
@@ -47,8 +47,8 @@ class Clip:
         self.models, self.audio, self.wanted, self.fps = models, audio, wanted, fps
         self.numbers, self.checkpoint = numbers, checkpoint
         scheduler = schedule(models.config.scheduler, plan.steps)
-        self.sampler = Sampler(models.denoiser, lambda at: frame_audio(audio, at, fps), likeness,
-                               scheduler, plan, guidance)  # fmt: skip
+        heard = FrameAudio(audio, plan.frames, fps)
+        self.sampler = Sampler(models.denoiser, heard, likeness, scheduler, plan, guidance)
 
     @torch.inference_mode()
     def frames(self, seed: int, place: contract.Board | None, order: Order = wavefront) -> Iterator[Frames]:

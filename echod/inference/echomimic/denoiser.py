@@ -31,7 +31,8 @@ Shifts: TypeAlias = Mapping[str, Tensor]  # path of a resnet -> what the step ad
 class Conditions:
     """What rows are denoised towards. The first `free` rows see neither audio, face nor portrait.
 
-    `audio` (n - free, 50, D), `face` (1, C, h, w), `frames` F of each window.
+    `audio` (n - free, 50, D), `face` (1, C, h, w), `frames` F of each window. `mask` is motion's `parting_mask`, where
+    a card computes several places together.
     """
 
     shifts: Shifts
@@ -40,6 +41,7 @@ class Conditions:
     bank: BankKeys | None
     frames: int
     free: int = 0
+    mask: Tensor | None = None
 
 
 class Resnet(nn.Module):
@@ -86,7 +88,7 @@ class TransformerBlock(nn.Module):
 
     def look(self, tokens: Tensor, given: Conditions) -> Tensor:
         """Each row attends to itself and, unless it is free, to the portrait."""
-        query, (key, value) = self.attn1.queries(tokens), self.attn1.keys(tokens)
+        query, key, value = self.attn1.own(tokens)
         if given.bank is None:
             return self.attn1.out(self.attn1.attend(query, key, value))
         free, rows = given.free, len(tokens) - given.free
@@ -144,7 +146,7 @@ class Block(nn.Module):
         x = self.resnets[i](x, given)
         if hasattr(self, "attentions"):
             x = self.attentions[i](x, given)
-        mixed: Tensor = self.motion_modules[i](x, given.frames)
+        mixed: Tensor = self.motion_modules[i](x, given.frames, given.mask)
         return mixed
 
 
@@ -197,6 +199,8 @@ class MidBlock(Block):
 
 class DenoisingUNet(nn.Module):
     """v-predictions (n, 4, h, w) for latents of the same shape; n = B F rows."""
+
+    places = 1  # that share a row of motion's attention
 
     def __init__(self, config: UNetConfig) -> None:
         super().__init__()

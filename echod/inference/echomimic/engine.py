@@ -19,6 +19,7 @@ from ..contract import (
     Board,
     Box,
     Checkpoint,
+    Compiling,
     Frames,
     Image,
     Loading,
@@ -74,45 +75,70 @@ class EchoMimicEngine:
         self.pipeline = Audio2VideoPipeline(models)
         self.window, self.overlap = window, overlap
         self.shares = _shares(self.preset.steps * (2 if self.preset.guidance > 1 else 1))
-        self.numbers: str | None = f"{self.pipeline.numbers} weights {models.fingerprint()}"
-        self.computed: Mapping[str, str] = self.pipeline.computed
+        self._fingerprint = models.fingerprint()
+        self._name_what_computes()
         self.mark: Mapping[str, str] = {"weights": "small random ones, not EchoMimic's"} if models.tiny else {}
+
+    def _name_what_computes(self) -> None:
+        self.numbers: str | None = f"{self.pipeline.numbers} weights {self._fingerprint}"
+        self.computed: Mapping[str, str] = self.pipeline.computed
 
     @classmethod
     def load(
-        cls, name: str, directory: Path, device: str, dtype: str = "auto", tick: Callable[[], None] = lambda: None
+        cls,
+        name: str,
+        directory: Path,
+        device: str,
+        dtype: str = "auto",
+        tick: Callable[[], None] = lambda: None,
+        compiling: Compiling | None = None,
     ) -> Self:
         """Load the models and run one window, in one of `limits.DTYPES`. Raises WeightsError, NotFiniteError."""
         if dtype != "auto":
-            return cls._load(name, directory, device, dtype, tick)
+            return cls._load(name, directory, device, dtype, tick, compiling)
         *narrow, widest = machine.dtypes(device)
         for each in narrow:
             try:
-                return cls._load(name, directory, device, each, tick)
+                return cls._load(name, directory, device, each, tick, compiling)
             except (NotFiniteError, layout.WeightsError) as error:
                 if error.code != NotFiniteError.code:
                     raise
                 log.warning("%s is not finite in %s here, and is tried in the next dtype: %s", name, each, error)
-        return cls._load(name, directory, device, widest, tick)
+        return cls._load(name, directory, device, widest, tick, compiling)
 
     @classmethod
-    def _load(cls, name: str, directory: Path, device: str, dtype: str, tick: Callable[[], None]) -> Self:
+    def _load(
+        cls,
+        name: str,
+        directory: Path,
+        device: str,
+        dtype: str,
+        tick: Callable[[], None],
+        compiling: Compiling | None,
+    ) -> Self:
         paths = layout.require(directory, name).values()
         files = {path.relative_to(directory).as_posix(): path for path in paths}
         engine = cls(name, weights.load(directory, name, device, getattr(torch, dtype), tick), files=files)
         try:
-            engine.warm_up()
+            engine.warm_up(compiling)
         except NotFiniteError as error:
             if dtype == "float32":
                 raise
             raise NotFiniteError(f"{name} is not finite with dtype {dtype} here ({error}); {REMEDY}") from error
         return engine
 
-    def warm_up(self) -> None:
-        """Run every model once: at the usual size on CUDA, where kernels are chosen by size, else at the smallest."""
+    def warm_up(self, compiling: Compiling | None = None) -> None:
+        """Run every model once: at the usual size on CUDA, where kernels are chosen by size, else at the smallest.
+
+        Where a card is good for it, `compiling` is then handed what compiles for that size.
+        """
         side = 512 if self.pipeline.device.type == "cuda" else 64
         blank = np.zeros((side, side, 3), np.uint8)
-        self.pipeline.try_out(self.pipeline.prepare(blank, blank[..., 0]))
+        likeness, guidance = self.pipeline.prepare(blank, blank[..., 0]), self.preset.guidance
+        self.pipeline.try_out(likeness, guidance)
+        if compiling and self.pipeline.ways.compiles:
+            compiling(lambda: self.pipeline.compile(likeness, guidance))
+            self._name_what_computes()
 
     def prepare(
         self,
@@ -186,4 +212,4 @@ def load(given: Loading) -> EchoMimicEngine:
     if given.weights is None:
         name = given.name
         raise InputError("model_not_loaded", f"{name} needs a directory of weights; `echod weights pull {name}`")
-    return EchoMimicEngine.load(given.name, given.weights, given.device, given.dtype, given.tick)
+    return EchoMimicEngine.load(given.name, given.weights, given.device, given.dtype, given.tick, given.compiling)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import gcd
+
 import torch
 from diffusers.models.attention import FeedForward
 from torch import Tensor, nn
@@ -22,6 +24,12 @@ def position_table(positions: int, channels: int) -> Tensor:
     return table
 
 
+def parting_mask(places: int, frames: int, like: Tensor) -> Tensor:
+    """(P F, P F) to add to what tokens give for each other: frames of one place see each other and no other's."""
+    place = torch.arange(places * frames, device=like.device) // frames
+    return torch.zeros_like(place[:, None] - place, dtype=like.dtype).masked_fill(place[:, None] != place, -torch.inf)
+
+
 class PositionEncoder(nn.Module):
     """A frame's place in its window, not in the clip."""
 
@@ -35,15 +43,19 @@ class PositionEncoder(nn.Module):
 
 
 class TemporalAttention(Attention):
-    """Self-attention over tokens (n, F, C)."""
+    """Self-attention over tokens (n, F, C); P places share a row where there is a mask (P F, P F) that parts them."""
 
     def __init__(self, channels: int, config: UNetConfig) -> None:
         super().__init__(channels, config.motion_heads)
         self.pos_encoder = PositionEncoder(config.motion_positions, channels)
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, mask: Tensor | None = None) -> Tensor:
+        n, frames, c = tokens.shape
         tokens = self.pos_encoder(tokens)
-        return self.out(self.attend(self.queries(tokens), *self.keys(tokens)))
+        if mask is not None:
+            places = gcd(n, len(mask) // frames)
+            tokens, mask = tokens.view(-1, places * frames, c), mask[: places * frames, : places * frames]
+        return self.out(self.attend(*self.own(tokens), mask)).view(n, frames, c)
 
 
 class TemporalBlock(nn.Module):
@@ -54,9 +66,9 @@ class TemporalBlock(nn.Module):
         self.ff = FeedForward(channels, activation_fn="geglu")
         self.ff_norm = nn.LayerNorm(channels)
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
         for norm, attention in zip(self.norms, self.attention_blocks, strict=True):
-            tokens = tokens + attention(norm(tokens))
+            tokens = tokens + attention(norm(tokens), mask)
         mixed: Tensor = tokens + self.ff(self.ff_norm(tokens))
         return mixed
 
@@ -69,10 +81,12 @@ class TemporalTransformer(nn.Module):
         self.transformer_blocks = nn.ModuleList([TemporalBlock(channels, config)])
         self.proj_out = nn.Linear(channels, channels)
 
-    def forward(self, x: Tensor, frames: int) -> Tensor:
+    def forward(self, x: Tensor, frames: int, mask: Tensor | None) -> Tensor:
         n, c, h, w = x.shape
         tokens = self.norm(x).view(-1, frames, c, h * w).permute(0, 3, 1, 2).flatten(0, 1)  # (B L, F, C)
-        tokens = self.proj_out(self.transformer_blocks[0](self.proj_in(tokens)))
+        # Of one window they are a view, with which the projection would be many small products instead of one.
+        tokens = self.proj_in(tokens.contiguous())
+        tokens = self.proj_out(self.transformer_blocks[0](tokens, mask))
         mixed: Tensor = tokens.view(-1, h * w, frames, c).permute(0, 2, 3, 1).reshape(n, c, h, w)
         return x + mixed
 
@@ -84,6 +98,6 @@ class MotionModule(nn.Module):
         super().__init__()
         self.temporal_transformer = TemporalTransformer(channels, config)
 
-    def forward(self, x: Tensor, frames: int) -> Tensor:
-        mixed: Tensor = self.temporal_transformer(x, frames)
+    def forward(self, x: Tensor, frames: int, mask: Tensor | None = None) -> Tensor:
+        mixed: Tensor = self.temporal_transformer(x, frames, mask)
         return mixed

@@ -18,7 +18,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from .. import contract
 from ..audio import Speech
@@ -28,7 +27,9 @@ from ..limits import DEFAULT_SEED
 from ..machine import processor
 from . import audio_features
 from .board import GRID, Order
+from .card import Ways
 from .clip import Clip
+from .compiled import compile_all
 from .config import FPS, OVERLAP, SAMPLE_RATE, VAE_FACTOR, WINDOW
 from .pictures import NotFiniteError, all_finite, encode, pictures, to_mask, to_picture
 from .sampler import Likeness, Sampler, noise, schedule
@@ -44,11 +45,9 @@ class Audio2VideoPipeline:
         self.models = models
         weight = models.denoiser.conv_in.weight
         self.device, self.dtype = weight.device, weight.dtype
-        if self.device.type == "cuda":
-            # Or one card's bits would depend on what else runs on it: on which algorithm was fast just then.
-            torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-            for module in (models.denoiser, models.vae, models.reference):
-                convert_conv2d_weight_memory_format(module, torch.channels_last)
+        self.ways = Ways.of(self.device)
+        self.ways.take(models)
+        self.compiled = False
 
     @property
     def numbers(self) -> str:
@@ -58,14 +57,16 @@ class Audio2VideoPipeline:
             name = f"{card.name} x{card.multi_processor_count}"  # parts of cards and kinds of one name have fewer
         else:
             name = f"{platform.machine()} x{torch.get_num_threads()}"
-        return f"{name} {self.dtype} torch {torch.__version__}"
+        how = [*self.ways.names, "compiled"] if self.compiled else self.ways.names
+        return " ".join([f"{name} {self.dtype} torch {torch.__version__}", *how])
 
     @property
     def computed(self) -> dict[str, str]:
         """What of that a clip's manifest names; the versions stand there too."""
         dtype = str(self.dtype).removeprefix("torch.")
         if self.device.type == "cuda":
-            return {"device": torch.cuda.get_device_name(self.device), "dtype": dtype}
+            kernels = {"kernels": "compiled"} if self.compiled else {}
+            return {"device": torch.cuda.get_device_name(self.device), "dtype": dtype, **kernels}
         return {"device": processor(), "dtype": dtype, "threads": str(torch.get_num_threads())}
 
     @torch.inference_mode()
@@ -81,7 +82,7 @@ class Audio2VideoPipeline:
             raise NotFiniteError(
                 f"the portrait's features are not finite in {self.dtype}; try another dtype or portrait"
             )
-        return Likeness(face, bank)
+        return Likeness(face.contiguous(), bank)  # as helpers read it, or what is compiled for one is not for the other
 
     @torch.inference_mode()
     def hear(self, speech: Speech, checkpoint: Checkpoint = no_checkpoint, *, silence: float = 0.0) -> Tensor:
@@ -145,16 +146,21 @@ class Audio2VideoPipeline:
         return clip.help(joined)
 
     @torch.inference_mode()
-    def try_out(self, likeness: Likeness) -> None:
+    def try_out(self, likeness: Likeness, guidance: float = 1.0) -> tuple[Tensor, Tensor]:
         """One window and one batch of pictures, from nothing: what is slow at the first time is slow now."""
         positions = torch.zeros(1, 1 + len(self.models.whisper.blocks), self.models.config.whisper.n_audio_state)
         audio = positions.to(self.device, self.dtype)
         latents, plan = noise(WINDOW, likeness.face.shape[2:], 0, self.dtype), Plan(WINDOW, 1)
         scheduler = schedule(self.models.config.scheduler, 1)
-        sampler = Sampler(self.models.denoiser, lambda at: audio_features.frame_audio(audio, at, FPS), likeness,
-                          scheduler, plan)  # fmt: skip
-        sampler((0, 0), latents)
-        pictures(self.models.vae, latents[:GRID])
+        heard = audio_features.FrameAudio(audio, WINDOW, FPS)
+        sampler = Sampler(self.models.denoiser, heard, likeness, scheduler, plan, guidance)
+        return sampler((0, 0), latents), pictures(self.models.vae, latents[:GRID])
+
+    def compile(self, likeness: Likeness, guidance: float) -> None:
+        """Compile for whole windows of this size, guided or not. Raises whatever prevents it; then all is as it was."""
+        modules = self.models.denoiser, self.models.vae.decoder
+        compile_all(modules, lambda: self.try_out(likeness, guidance))
+        self.compiled = True
 
 
 def check_sides(size: Size) -> None:

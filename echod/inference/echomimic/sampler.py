@@ -13,7 +13,8 @@ from torch import Tensor
 from ..errors import InputError
 from .config import NOISE_CLAMP
 from .denoiser import BankKeys, Conditions, DenoisingUNet
-from .pictures import NotFiniteError, all_finite
+from .motion import parting_mask
+from .pictures import NotFiniteError, all_finite, to_device, to_host
 from .windows import Call, Plan
 
 DRAWN = 256  # planes (h, w) of noise drawn at once; torch draws 16 numbers together, so a multiple of 16
@@ -91,14 +92,17 @@ class Sampler:
         self.device = denoiser.conv_in.weight.device
         self.timesteps = [int(timestep) for timestep in scheduler.timesteps]
         self.shifts = [denoiser.time_shifts(timestep) for timestep in self.timesteps]
+        places, frames = denoiser.places, min(plan.window, plan.frames)
+        self.mask = parting_mask(places, frames, likeness.face) if places > 1 else None
 
     @torch.inference_mode()
     def __call__(self, call: Call, latents: Tensor) -> Tensor:
         """The velocities of a call's frames, (F, 4, h, w) in fp32 on the CPU. Raises NotFiniteError."""
         step, window = call
         frames = self.plan.covered(call)
-        given = Conditions(self.shifts[step], self.audio(frames), self.likeness.face, self.likeness.bank, len(frames))
-        velocities = predict(self.denoiser, latents.to(self.device), given, self.guidance).cpu()
+        given = Conditions(self.shifts[step], self.audio(frames), self.likeness.face, self.likeness.bank, len(frames),
+                           mask=self.mask)  # fmt: skip
+        (velocities,) = to_host(predict(self.denoiser, to_device(latents, self.device), given, self.guidance))
         if not all_finite(velocities):
             raise NotFiniteError(f"step {step + 1} of {self.plan.steps}, window {window + 1}: latents are not finite")
         return velocities

@@ -63,7 +63,9 @@ function render() {
   queue();
 }
 
-function worker({ device, state, engines, computed, job, helping, helps, shares, numbers, restarts, reason }, devices) {
+function worker(it, devices) {
+  const { device, state, doing, engines, computed, kernels, job, helping, helps, shares, numbers } = it;
+  const { restarts, reason } = it;
   const video = jobs.get(job);
   const helped = jobs.get(helping);
   const dtype = Object.values(computed).find((what) => what.dtype)?.dtype;
@@ -71,8 +73,9 @@ function worker({ device, state, engines, computed, job, helping, helps, shares,
   return element("li", { className: "panel worker", "data-state": state },
     element("p", { className: "state", "data-state": state }, t(STATES[state])),
     element("h2", {}, device),
-    element("p", { className: "soft" }, engines.join(", ") || t("Nothing loaded yet")),
+    element("p", { className: "soft" }, engines.join(", ") || doing || t("Nothing loaded yet")),
     dtype && element("p", { className: "soft" }, t("Computes in {dtype}", { dtype })),
+    kernels && element("p", { className: "soft" }, kernels),
     job && element("p", {}, element("a", { href: `#/clip/${job}` }, video ? titleOf(video) : job)),
     !job && helping && element("p", {},
       element("a", { href: `#/clip/${helping}` }, t("Helps with {title}", { title: helped ? titleOf(helped) : helping }))),

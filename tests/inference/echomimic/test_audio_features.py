@@ -69,8 +69,14 @@ def test_frame_count(positions: int, fps: int) -> None:
 def test_frames_attend_to_what_is_near() -> None:
     """A frame hears 4 positions before and 5 after its own, all layers of one position first; ends are repeated."""
     features = torch.arange(20 * 5 * 2.0).view(20, 5, 2)
-    heard = audio_features.frame_audio(features, [0, 4, 9], 25)
+    heard = audio_features.FrameAudio(features, 10, 25)(range(10))[[0, 4, 9]]
     assert heard.shape == (3, 50, 2)
     assert torch.equal(heard[1], features[4:14].flatten(0, 1))
     assert torch.equal(heard[0], features[[0, 0, 0, 0, 0, 1, 2, 3, 4, 5]].flatten(0, 1))
     assert torch.equal(heard[2], features[[14, 15, 16, 17, 18, 19, 19, 19, 19, 19]].flatten(0, 1))
+
+
+def test_frames_of_a_window_that_wraps() -> None:
+    """Behind the clip's last frame comes its first."""
+    heard = audio_features.FrameAudio(torch.arange(20.0).view(20, 1, 1), 10, 25)
+    assert torch.equal(heard([8, 9, 0]), heard(range(10))[[8, 9, 0]])

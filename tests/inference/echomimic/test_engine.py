@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import contextlib
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -13,7 +16,8 @@ from echod.inference import machine
 from echod.inference.audio import Speech
 from echod.inference.clip import make_clip
 from echod.inference.contract import Image, Options, no_checkpoint
-from echod.inference.echomimic import tiny
+from echod.inference.echomimic import pipeline, tiny
+from echod.inference.echomimic.card import Ways
 from echod.inference.echomimic.config import PRESETS
 from echod.inference.echomimic.engine import EchoMimicEngine
 from echod.inference.echomimic.pictures import NotFiniteError
@@ -49,6 +53,42 @@ def test_what_a_manifest_needs_to_know(directory: Path) -> None:
     preset = PRESETS["echomimic"]
     assert engine.settle(Options(seed=3)) == Options(seed=3, steps=preset.steps, guidance=preset.guidance)
     assert engine.settle(Options(steps=2, guidance=0.0)) == Options(steps=2, guidance=0.0)
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_compiled_or_not(
+    echomimic: EchoMimicEngine, picture: Image, second: Speech, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """An engine hands on what compiles, and goes on where that fails; only if it did not do its numbers tell of it."""
+    engine, before = EchoMimicEngine("echomimic", echomimic.pipeline.models), echomimic.numbers
+    engine.pipeline.ways = Ways(compiles=True)
+    broken = RuntimeError("Failed to find C compiler")
+    asked: list[Any] = []
+
+    def compile_all(modules: Any, work: Callable[[], Any]) -> None:
+        asked.append([type(module).__name__ for module in modules])
+        if fails:
+            raise broken
+
+    def compiling(work: Callable[[], None]) -> bool:
+        with contextlib.suppress(RuntimeError):
+            work()
+        return not fails
+
+    monkeypatch.setattr(pipeline, "compile_all", compile_all)
+    engine.warm_up(compiling)
+    assert asked == [["DenoisingUNet", "Decoder"]]
+    assert (
+        engine.numbers
+        and before
+        and engine.numbers == (before if fails else before.replace("weights", "compiled weights"))
+    )
+    portrait = engine.prepare(picture, (64, 64))
+    assert len(np.concatenate(list(engine.frames(portrait, second, Options(steps=1), no_checkpoint)))) == 15
+
+
+def test_nothing_is_compiled_for_a_cpu(echomimic: EchoMimicEngine) -> None:
+    echomimic.warm_up(lambda work: pytest.fail("it was"))
 
 
 def test_prepare(echomimic: EchoMimicEngine, picture: Image) -> None:
