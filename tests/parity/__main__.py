@@ -1,4 +1,4 @@
-"""`python -m tests.parity DIRECTORY [--dtype float16]`: every stage against a directory of recorded tensors.
+"""`python -m tests.parity DIRECTORY [--dtype float16|bfloat16]`: every stage against a directory of recorded tensors.
 
 One line per stage with its error: relative L2, or how many differ, or the largest distance of pixel values. Exits with
 1 when one is over its limit. What the directory has no recording of is said to be absent.
@@ -19,7 +19,7 @@ from .stages import Comparison, Row
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.parity", description=__doc__)
     parser.add_argument("directory", type=Path)
-    parser.add_argument("--dtype", choices=["float32", "float16"], default="float32")
+    parser.add_argument("--dtype", choices=["float32", "float16", "bfloat16"], default="float32")
     given = parser.parse_args(arguments)
     dtype = getattr(torch, given.dtype)
     golden = Golden(given.directory)

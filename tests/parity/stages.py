@@ -23,7 +23,7 @@ from .golden import Golden
 
 MODULE = 1e-5  # relative L2
 END_TO_END = 1e-4
-HALF = 2e-2  # of modules in half precision
+HALF = {torch.float16: 2e-2, torch.bfloat16: 5e-2}  # of modules in half precision
 EXACT = 0.0  # how many differ
 ONE_OF_255 = 1.0
 FPS = 24
@@ -68,7 +68,7 @@ class Comparison:
 
     @property
     def limit(self) -> float:
-        return MODULE if self.dtype == torch.float32 else HALF
+        return HALF.get(self.dtype, MODULE)
 
     def rows(self) -> Rows:
         with torch.inference_mode():
