@@ -42,9 +42,8 @@ def main() -> None:
         began = time.perf_counter()
         frames = make(dtype, facts, recorded)
         first = frames if first is None else first
-        print(
-            f"{dtype}, {len(frames)} frames of {frames.shape[2]}x{frames.shape[1]} in {time.perf_counter() - began:.0f} s"
-        )
+        size = f"{frames.shape[2]}x{frames.shape[1]}"
+        print(f"{dtype}, {len(frames)} frames of {size} in {time.perf_counter() - began:.0f} s")
         print(f"    from the recorded frames   {apart(frames, theirs[: len(frames)])}")
         if frames is not first:
             print(f"    from {dtypes[0]:<21} {apart(frames, first)}")

@@ -1,10 +1,12 @@
 """Where EchoMimic's time goes: every stage in milliseconds and FLOP/s, beside what this box can do at all.
 
     python benchmarks/echomimic.py --width full --size 128x128 --plain
+    python benchmarks/echomimic.py --size 128x128,256x256 --dtype float32,bfloat16 --rows window,decode --frames 0
     python benchmarks/echomimic.py --weights weights --size 512x512 --device cuda --dtype float16
 
 Without --weights the models are random: their speed is that of the real ones. `--plain` adds rows that do the work the
-obvious way (nothing kept between windows, frames decoded one by one), interleaved with the others; rows are medians.
+obvious way (nothing kept between windows, frames decoded one by one). All rows of all sizes and dtypes are interleaved,
+and are medians; behind those of a further dtype stands how many times as fast they are as the first one's.
 """
 
 from __future__ import annotations
@@ -30,11 +32,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from echod.inference import face, framing
 from echod.inference.audio import Speech
-from echod.inference.echomimic import audio_features, weights
-from echod.inference.echomimic import pipeline as sampling
+from echod.inference.echomimic import audio_features, pictures, sampler, weights
 from echod.inference.echomimic.config import FPS, PRESETS, WINDOW, ModelConfig, UNetConfig
 from echod.inference.echomimic.denoiser import Conditions
 from echod.inference.echomimic.motion import PositionEncoder, position_table
+from echod.inference.echomimic.pipeline import Audio2VideoPipeline
 from echod.inference.echomimic.tiny import TINY
 from echod.inference.video import ClipWriter
 
@@ -59,8 +61,12 @@ class Row:
     seconds: list[float] | None = None
     flop: int = 0
 
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds or [1.0])
+
     def line(self) -> str:
-        median = statistics.median(self.seconds or [0.0]) / self.per
+        median = self.median / self.per
         giga = self.flop / self.per / 1e9
         rate = f"{giga / median:10.1f} GFLOP/s {giga:10.1f} GFLOP" if giga else ""
         return f"{self.name:34} {1000 * median:11.2f} ms {rate}"
@@ -71,24 +77,27 @@ def main() -> None:
     torch.manual_seed(0)
     if options.threads:
         torch.set_num_threads(options.threads)
-    dtype = getattr(torch, options.dtype)
     print(describe(options))
     with torch.inference_mode():
-        rates = machine_rates(options.device, dtype)
-        for name, rate in rates.items():
-            print(f"{name:34} {rate / 1e9:24.1f} GFLOP/s")
-        models = load(options, dtype)
-        pipe = sampling.Audio2VideoPipeline(models)
+        rates = machine_rates(options.device, options.dtype)
+        for dtype in options.dtype:
+            for row in rates[dtype]:
+                print(f"{f'{row.name}, {dtype}':34} {row.flop / row.median / 1e9:24.1f} GFLOP/s")
+        convolution = {dtype: rows[-1].flop / rows[-1].median for dtype, rows in rates.items()}
+        pipes = {dtype: Audio2VideoPipeline(load(options, getattr(torch, dtype))) for dtype in options.dtype}
         if options.compile:
-            models.denoiser.compile(dynamic=False)
-        bench = Bench(pipe, options)
-        measure(bench.rows(options.plain), options.repeats, options.device)
-        convolution = rates["convolution 3x3"]
-        for row in bench.measured:
-            share = row.flop / statistics.median(row.seconds or [1.0]) / convolution if row.flop else 0
-            print(row.line() + (f"  {share:6.0%} of the convolution rate" if share else ""))
-        if options.frames:
-            bench.end_to_end(options.frames)
+            for pipe in pipes.values():
+                pipe.models.denoiser.compile(dynamic=False)
+        benches = [Bench(pipes[dtype], size) for size in options.size for dtype in options.dtype]
+        for bench in benches:
+            bench.choose(options.rows, plain=options.plain)
+        measure([row for bench in benches for row in bench.measured], options.repeats, options.device)
+        for number, bench in enumerate(benches):
+            first = benches[number - number % len(options.dtype)]
+            print(f"{bench.size[0]}x{bench.size[1]}, {bench.dtype}")
+            bench.tell(convolution[bench.dtype], None if bench is first else first)
+            if options.frames:
+                bench.end_to_end(options.frames)
     print(peak_memory(options.device))
 
 
@@ -97,25 +106,26 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--width", choices=WIDTHS, default="full")
     parser.add_argument("--weights", type=Path, help="a directory in the published layout, instead of random models")
     parser.add_argument("--engine", choices=PRESETS, default="echomimic")
-    parser.add_argument("--size", default="128x128")
+    parser.add_argument("--size", default="128x128", help="or several: 128x128,256x256")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--dtype", choices=("float32", "float16", "bfloat16"))
+    parser.add_argument("--dtype", help="or several: float32,bfloat16")
+    parser.add_argument("--rows", default="", help="only those with one of these words in their name: window,decode")
     parser.add_argument("--plain", action="store_true", help="the obvious way too, interleaved")
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--frames", type=int, default=24, help="of the end-to-end run; 0: none")
     parser.add_argument("--threads", type=int)
     parser.add_argument("--compile", action="store_true", help="torch.compile the denoiser")
     options = parser.parse_args()
-    options.dtype = options.dtype or ("float16" if options.device.startswith("cuda") else "float32")
-    options.size = tuple(map(int, options.size.split("x")))
+    dtypes = options.dtype or ("float16" if options.device.startswith("cuda") else "float32")
+    options.dtype, options.rows = dtypes.split(","), options.rows.split(",")
+    options.size = [tuple(map(int, size.split("x"))) for size in options.size.split(",")]
     return options
 
 
 def describe(options: argparse.Namespace) -> str:
     device = torch.cuda.get_device_name() if options.device.startswith("cuda") else processor()
-    size = "x".join(map(str, options.size))
     models = options.weights or f"random, {options.width} width"
-    return f"torch {torch.__version__}, {device}, {options.dtype}, {size}, {models}, median of {options.repeats}"
+    return f"torch {torch.__version__}, {device}, {models}, median of {options.repeats}"
 
 
 def processor() -> str:
@@ -124,15 +134,19 @@ def processor() -> str:
     return f"{name}, {torch.get_num_threads()} threads"
 
 
-def machine_rates(device: str, dtype: torch.dtype) -> dict[str, float]:
-    """FLOP/s of a large matrix product and of a convolution like the networks' own."""
+def machine_rates(device: str, dtypes: list[str]) -> dict[str, list[Row]]:
+    """A large matrix product and a convolution like the networks' own, timed in each dtype."""
+    rows = {dtype: machine_rows(device, getattr(torch, dtype)) for dtype in dtypes}
+    measure([row for each in rows.values() for row in each], 5, device)
+    return rows
+
+
+def machine_rows(device: str, dtype: torch.dtype) -> list[Row]:
     side = 8192 if device.startswith("cuda") else 2048
     a, b = (torch.randn(side, side, device=device, dtype=dtype) for _ in range(2))
     image = torch.randn(WINDOW, 320, 64, 64, device=device, dtype=dtype)
     kernel = torch.randn(320, 320, 3, 3, device=device, dtype=dtype)
-    rows = [Row("matrix product", lambda: a @ b), Row("convolution 3x3", lambda: F.conv2d(image, kernel, padding=1))]
-    measure(rows, 5, device)
-    return {row.name: row.flop / statistics.median(row.seconds or [1.0]) for row in rows}
+    return [Row("matrix product", lambda: a @ b), Row("convolution 3x3", lambda: F.conv2d(image, kernel, padding=1))]
 
 
 def measure(rows: list[Row], repeats: int, device: str) -> None:
@@ -188,11 +202,12 @@ def randomise(net: Any, device: str, dtype: torch.dtype) -> Any:
 
 
 class Bench:
-    """The stages of one pipeline at one size."""
+    """The stages of one pipeline, which has one dtype, at one size."""
 
-    def __init__(self, pipe: sampling.Audio2VideoPipeline, options: argparse.Namespace) -> None:
+    def __init__(self, pipe: Audio2VideoPipeline, size: tuple[int, int]) -> None:
         self.pipe = pipe
-        self.size = options.size
+        self.size = size
+        self.dtype = str(pipe.dtype).removeprefix("torch.")
         self.image = np.asarray(Image.open(EXAMPLES / "portrait.png").convert("RGB"))
         self.speech = Speech.open(EXAMPLES / "speech.wav")
         box = face.find_faces(self.image)[0].box
@@ -202,8 +217,17 @@ class Bench:
         self.likeness = pipe.prepare(self.crop, self.mask)
         self.measured: list[Row] = []
 
+    def choose(self, words: list[str], *, plain: bool) -> None:
+        self.measured = [row for row in self.rows(plain) if any(word in row.name for word in words)]
+
+    def tell(self, convolution: float, first: Bench | None) -> None:
+        for number, row in enumerate(self.measured):
+            share = row.flop / row.median / convolution if row.flop else 0
+            times = f"  {first.measured[number].median / row.median:5.2f} x {first.dtype}" if first and row.flop else ""
+            print(row.line() + (f"  {share:6.0%} of the convolution rate" if share else "") + times)
+
     def rows(self, plain: bool) -> list[Row]:
-        batch = sampling.decode_batch(self.latents())
+        batch = pictures.decode_batch(self.latents())
         rows = [
             Row("face", lambda: face.find_faces(self.image)),
             Row("audio, 7.7 s", lambda: self.pipe.hear(self.speech)),
@@ -215,7 +239,6 @@ class Bench:
         if plain:
             rows.insert(4, Row("plain window call", self.plain_window()))
             rows.insert(6, Row("plain decode, a frame", self.decoding(1)))
-        self.measured = rows
         return rows
 
     def window(self) -> Work:
@@ -224,42 +247,42 @@ class Bench:
         shifts = denoiser.time_shifts(499)
         likeness = self.likeness
         given = Conditions(shifts, audio, likeness.face, likeness.bank, WINDOW)
-        return lambda: sampling.predict(denoiser, latents, given, 1.0)
+        return lambda: sampler.predict(denoiser, latents, given, 1.0)
 
     def plain_window(self) -> Work:
         """One window, everything computed on the spot: the step's shifts, and the bank's keys for every frame."""
         models, latents, audio = self.pipe.models, self.latents()[:WINDOW], self.audio()[:WINDOW]
-        picture = sampling.to_picture(self.crop).to(self.pipe.device)
-        bank = models.reference.bank(sampling.encode(models.vae, picture))
+        picture = pictures.to_picture(self.crop).to(self.pipe.device)
+        bank = models.reference.bank(pictures.encode(models.vae, picture))
         repeated = {path: tokens.repeat(WINDOW, 1, 1) for path, tokens in bank.items()}
 
         def work() -> Tensor:
             shifts = models.denoiser.time_shifts(499)
             keys = models.denoiser.bank_keys(repeated)
             given = Conditions(shifts, audio, self.likeness.face, keys, WINDOW)
-            return sampling.predict(models.denoiser, latents, given, 1.0)
+            return sampler.predict(models.denoiser, latents, given, 1.0)
 
         return work
 
     def decoding(self, frames: int) -> Work:
         latents = self.latents()[:frames]
-        return lambda: sampling.to_frames(sampling.decode(self.pipe.models.vae, latents))
+        return lambda: pictures.to_frames(pictures.decode(self.pipe.models.vae, latents))
 
     def encoding(self) -> Work:
-        pictures = np.repeat(self.crop[None], WINDOW, 0)
+        frames = np.repeat(self.crop[None], WINDOW, 0)
         speech = self.speech
 
         def work() -> None:
             with tempfile.TemporaryDirectory() as directory:
                 writer = ClipWriter(Path(directory) / "clip.mp4", self.size, 24, speech, lossless=False, mark={})
-                writer.write(pictures)
+                writer.write(frames)
                 writer.close()
 
         return work
 
     def latents(self) -> Tensor:
         rows = WINDOW
-        return sampling.noise(rows, self.likeness.face.shape[2:], 420).to(self.pipe.device, self.pipe.dtype)
+        return sampler.noise(rows, self.likeness.face.shape[2:], 420).to(self.pipe.device, self.pipe.dtype)
 
     def audio(self) -> Tensor:
         features = self.pipe.hear(self.speech)

@@ -32,26 +32,28 @@ def test_a_card(card: str, capability: tuple[int, int], first: str, last: str) -
 
 
 @pytest.mark.parametrize(
-    ("flags", "chosen"),
+    ("vendor", "flags", "chosen"),
     [
-        ("fpu avx2 avx512f avx512_bf16 amx_bf16 amx_tile", ("bfloat16", "float32")),
-        ("fpu avx2 avx512f avx512_bf16", ("bfloat16", "float32")),
-        ("fpu avx2 avx512f avx512_vnni", ("float32",)),
-        ("fpu avx2", ("float32",)),
-        ("", ("float32",)),
+        ("GenuineIntel", "fpu avx2 avx512f avx512_bf16 amx_bf16 amx_tile", ("bfloat16", "float32")),
+        ("GenuineIntel", "fpu avx2 avx512f avx512_bf16", ("float32",)),
+        ("GenuineIntel", "fpu avx2 avx512f avx512_vnni", ("float32",)),
+        ("AuthenticAMD", "fpu avx2 avx512f avx512_bf16", ("bfloat16", "float32")),
+        ("AuthenticAMD", "fpu avx2", ("float32",)),
+        ("", "", ("float32",)),
     ],
 )
-def test_a_processor(flags: str, chosen: tuple[str, ...]) -> None:
-    """bfloat16 only where it is an instruction."""
-    assert of_processor(frozenset(flags.split())) == chosen
+def test_a_processor(vendor: str, flags: str, chosen: tuple[str, ...]) -> None:
+    """bfloat16 only where it is an instruction, and a fast one."""
+    assert of_processor(vendor, frozenset(flags.split())) == chosen
 
 
 def test_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """What Linux says of the processor is what torch finds; a card is asked for its own capability."""
     if hasattr(torch.cpu, "get_capabilities") and Path("/proc/cpuinfo").exists():
         found = torch.cpu.get_capabilities()
-        native = bool(found.get("avx512_bf16") or found.get("amx_bf16"))
-        assert (dtypes("cpu")[0] == "bfloat16") == native
+        amd = "AuthenticAMD" in Path("/proc/cpuinfo").read_text()
+        fast = bool(found.get("amx_bf16") or (amd and found.get("avx512_bf16")))
+        assert (dtypes("cpu")[0] == "bfloat16") == fast
     asked: list[str] = []
 
     def capability(device: str) -> tuple[int, int]:
