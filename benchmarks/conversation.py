@@ -84,7 +84,11 @@ async def run(directory: Path, options: argparse.Namespace) -> None:
             await asyncio.to_thread(daemon.until_idle)
             async with (
                 AsyncOpenAI(base_url=f"{daemon.tcp}/v1", api_key="none") as client,
-                client.realtime.connect(model="role:ada") as connection,
+                client.realtime.connect(
+                    # Nobody reads its socket while a clip is watched, for minutes with EchoMimic on a CPU.
+                    model="role:ada",
+                    websocket_connection_options={"ping_interval": None},
+                ) as connection,
             ):
                 talk = Talk(connection)
                 print(f"{'milliseconds':48} {'p50':>8} {'p95':>8} {'max':>8}")

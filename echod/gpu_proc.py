@@ -176,7 +176,7 @@ class GpuProc:
         self.alive(messages.Alive(self.doing))
 
     def _reading(self, file: str) -> None:
-        self.report(messages.Alive(f"reading {file} for its sha256"))
+        self.alive(messages.Alive(f"reading {file} for its sha256"))
 
     def serve(self) -> None:
         while True:

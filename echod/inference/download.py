@@ -20,6 +20,8 @@ from .errors import InputError
 
 Tell = Callable[[str], None]
 
+PIECE = 1 << 22  # bytes read at once
+
 
 @dataclass(frozen=True)
 class Source:
@@ -105,10 +107,14 @@ def size_of(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def digest(path: Path) -> str:
-    """sha256 of a file of any size."""
+def digest(path: Path, tick: Callable[[], None] = lambda: None) -> str:
+    """sha256 of a file of any size; `tick` is called with every piece of it, as a sign of life."""
+    found = hashlib.sha256()
     with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+        while piece := file.read(PIECE):
+            found.update(piece)
+            tick()
+    return found.hexdigest()
 
 
 def check_space(directory: Path, needed: int) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
@@ -15,11 +16,12 @@ Known: TypeAlias = dict[str, list[int | str]]  # path -> size, mtime in ns, inod
 
 
 def digests(
-    files: Mapping[str, Path], record: Path, before: Callable[[str], None] = lambda name: None
+    files: Mapping[str, Path], record: Path, reading: Callable[[str], None] = lambda name: None
 ) -> dict[str, str]:
     """Name -> sha256. Only files that have changed since `record` was written, by size, time or inode, are read.
 
-    `before` hears the name of each that is. A record that cannot be read or written costs time, no more.
+    `reading` hears the name of each that is, with every piece of it. A record that cannot be read or written costs
+    time, no more.
     """
     known, found = _read(record), dict[str, str]()
     kept = dict(known)
@@ -27,8 +29,7 @@ def digests(
         status, key = path.stat(), str(path.resolve())
         look: list[int | str] = [status.st_size, status.st_mtime_ns, status.st_ino]
         if key not in kept or kept[key][:-1] != look:
-            before(name)
-            kept[key] = [*look, digest(path)]
+            kept[key] = [*look, digest(path, partial(reading, name))]
         found[name] = str(kept[key][-1])
     if kept != known:
         _write(record, kept)

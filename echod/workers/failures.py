@@ -58,7 +58,14 @@ UNFIT = {
 }
 # How the libraries under torch say it where they ask for memory themselves.
 NO_MEMORY = ("out of memory", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "cudaErrorMemoryAllocation")
-LOST = ("CUDA error", "cudaError", "Triton Error [CUDA]", "EXECUTION_FAILED", "CUDNN_STATUS_INTERNAL_ERROR")
+LOST = (
+    "CUDA error",
+    "CUDA driver error",
+    "cudaError",
+    "Triton Error [CUDA]",
+    "EXECUTION_FAILED",
+    "CUDNN_STATUS_INTERNAL_ERROR",
+)
 
 
 def is_sticky(error: Exception) -> bool:

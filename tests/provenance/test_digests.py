@@ -4,6 +4,8 @@ import hashlib
 import os
 from pathlib import Path
 
+import pytest
+
 from echod.provenance.digests import digests
 
 
@@ -23,6 +25,16 @@ def test_files_are_read_once(tmp_path: Path) -> None:
     os.utime(files["b.pth"], ns=(before.st_atime_ns, before.st_mtime_ns + 1))
     assert digests(files, record, read.append)["b.pth"] == hashlib.sha256(b"B.pth").hexdigest()
     assert read == ["a.pth", "b.pth", "b.pth"]
+
+
+def test_reading_shows_that_it_goes_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is a sign of life with every piece of a file: one alone may take longer than silence is borne."""
+    monkeypatch.setattr("echod.inference.download.PIECE", 4)
+    (tmp_path / "a.pth").write_bytes(b"0123456789")
+    read = list[str]()
+    found = digests({"a.pth": tmp_path / "a.pth"}, tmp_path / "record.json", read.append)
+    assert read == ["a.pth"] * 3
+    assert found == {"a.pth": hashlib.sha256(b"0123456789").hexdigest()}
 
 
 def test_a_record_that_is_of_no_use(tmp_path: Path) -> None:

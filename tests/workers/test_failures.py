@@ -25,7 +25,9 @@ from echod.workers.failures import describe, let_go, why_not_ready
         (RuntimeError("CUDA error: device-side assert triggered"), "internal", True, True),
         (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), "internal", True, True),
         (RuntimeError("Triton Error [CUDA]: an illegal memory access was encountered"), "internal", True, True),
+        (RuntimeError("CUDA driver error: device not ready"), "internal", True, True),
         (RuntimeError("CUDA error: out of memory"), "out_of_memory", False, False),
+        (RuntimeError("CUDA driver error: out of memory"), "out_of_memory", False, False),  # of expandable segments
         (RuntimeError("Triton Error [CUDA]: out of memory"), "out_of_memory", False, False),
         (
             RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
