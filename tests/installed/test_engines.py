@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -51,6 +52,15 @@ def test_the_example(tmp_path: Path, nutcracker: Path) -> None:
         assert json.loads((directory / "manifest.json").read_text())["engine"] == "nutcracker"
     dark = (frames == (40, 10, 10)).all(-1)
     assert dark[6].sum() > 100  # an open mouth; the tone is as loud as it opens
+
+
+def test_the_example_keeps_the_contract(nutcracker: Path) -> None:
+    """Whoever copies it begins with an engine that passes every check."""
+    environ = os.environ | {"PYTHONPATH": str(nutcracker)}
+    command = [sys.executable, "-m", "echod.inference.check", "nutcracker"]
+    run = subprocess.run(command, env=environ, capture_output=True, text=True)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert run.stdout.startswith("ok    loading      nutcracker (of the package echod-nutcracker 0.1)\n")
 
 
 def test_one_that_breaks(tmp_path: Path) -> None:
