@@ -12,7 +12,7 @@ import logging
 import signal
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -336,6 +336,9 @@ class Attempt:
         prepare_ms = round(1000 * (time.monotonic() - began)) if self._done else 0  # no stage was passed: it was ready
         speech = Speech.open(directory / job_files.SPEECH)
         chosen = Options(options.fps, options.steps, options.guidance, options.seed, options.joins, options.live)
+        if options.chained:
+            before = directory / job_files.BEFORE
+            chosen = replace(chosen, before=before if before.exists() else None, end=directory / job_files.END)
         room = Room(directory, order.most, order.spare)
         seal = Seal(order, self.engine, chosen, portrait, self.worker.weights.get(order.engine, {}), room)
         facts = clip.make_clip(

@@ -62,7 +62,8 @@ class Options:
 
     `joins`: whether the speech goes on from that of another clip, and into that of one. An engine that brings the mouth
     to rest at either end may leave it as it is there. `live`: somebody waits for the first frame, so that an engine may
-    make others if that one comes sooner, and encoding holds nothing back.
+    make others if that one comes sooner, and encoding holds nothing back. An engine that can go on from the clip
+    `before` does so by the file which that one left as its `end`; others leave none.
     """
 
     fps: int = 24
@@ -71,6 +72,8 @@ class Options:
     seed: int = DEFAULT_SEED
     joins: tuple[bool, bool] = (False, False)
     live: bool = False
+    before: Path | None = None
+    end: Path | None = None
 
 
 @dataclass(frozen=True)

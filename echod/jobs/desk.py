@@ -214,7 +214,8 @@ class Desk:
         directory = self.directory(job.id)
         self._accepting.append(job)
         try:
-            await asyncio.to_thread(folder.take_inputs, directory, draft.portrait_file, draft.speech_file)
+            inputs = draft.portrait_file, draft.speech_file, draft.before
+            await asyncio.to_thread(folder.take_inputs, directory, *inputs)
             added = await self.rows.add(job, key, draft.fingerprint, self.trusted())
         except BaseException as error:
             strays.discard(directory)

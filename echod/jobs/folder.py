@@ -11,15 +11,16 @@ from echod.host import strays
 from echod.host.directories import sync
 
 PORTRAIT, SPEECH = INPUTS = ("portrait.png", "speech.flac")
+BEFORE, END = "before.safetensors", "end.safetensors"  # the end of the clip it goes on from, and its own
 MANIFEST = "manifest.json"  # what decided the clip's frames
 BOARD = "board"  # a directory: the state of a clip in the making
 PROGRESS = f"{BOARD}/progress"  # as it was shown last
 
 
-def take_inputs(directory: Path, portrait: Path, speech: Path | None) -> None:
+def take_inputs(directory: Path, portrait: Path, speech: Path | None, before: Path | None = None) -> None:
     """Make the directory of a job and link its inputs into it, so that they are there after a power cut."""
     strays.make(directory)
-    for source, name in ((portrait, PORTRAIT), (speech, SPEECH)):
+    for source, name in ((portrait, PORTRAIT), (speech, SPEECH), (before, BEFORE)):
         if source is None:
             continue
         try:

@@ -46,6 +46,7 @@ class ClipOptions(msgspec.Struct, frozen=True, kw_only=True):
     lossless: bool = False
     live: bool = False  # somebody waits for the first frame: nothing is held back to encode it better
     joins: tuple[bool, bool] = (False, False)  # an avatar's speech goes on from the clip before, and into the next
+    chained: bool = False  # it goes on from the clip before where its engine can, and the next from it
     label: str | None = None  # of LABELS
     label_language: str | None = None
 
@@ -147,13 +148,14 @@ def face_box(options: ClipOptions, portrait: PortraitFacts) -> Box | None:
 
 
 class Draft(msgspec.Struct, frozen=True, kw_only=True):
-    """A request whose inputs have been inspected; `accept` makes it a job. The two files are linked, not moved."""
+    """A request whose inputs have been inspected; `accept` makes it a job. Files are linked, not moved."""
 
     account: str
     portrait: PortraitFacts
     portrait_file: Path
     speech: SpeechFacts | None = None  # None: the prompt is to be spoken
     speech_file: Path | None = None
+    before: Path | None = None  # the end of the clip that it goes on from
     engine: str | None = None
     options: ClipOptions = ClipOptions()
     prompt: str | None = None

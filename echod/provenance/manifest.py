@@ -109,7 +109,7 @@ def request(manifest: Manifest) -> dict[str, Any]:
     """
     try:
         options, engine = dict(manifest["options"]), manifest["engine"]
-        for name in ("max_picture", "joins"):  # which clients cannot choose
+        for name in ("max_picture", "joins", "chained"):  # which clients cannot choose
             options.pop(name, None)
         if unknown := sorted(options.keys() - set(ClipOptions.__struct_fields__)):
             raise invalid(f"echod {__version__} does not know the options {', '.join(unknown)} of this clip")

@@ -17,6 +17,7 @@ from websockets.exceptions import ConnectionClosed
 from echod.inference.audio import Speech
 from echod.inference.video import ClipWriter
 from echod.jobs import life
+from echod.jobs.folder import BEFORE, END
 from echod.jobs.job import CONVERSATION, Job
 from echod.server.avatar import outbox, session
 from echod.server.avatar.outbox import Outbox
@@ -179,6 +180,47 @@ async def test_a_segment_in_pieces(daemon: Daemon, clips: dict[int, bytes]) -> N
     assert avatar.sound() == sound(29) + sound(36)
 
 
+async def test_chained(daemon: Daemon, clips: dict[int, bytes]) -> None:
+    """A piece is a job when the one before is made, and has its end; then that goes. The next segment begins anew."""
+    async with resting(daemon, clips, chained=True) as avatar:
+        await avatar.socket.send(sound(29))
+        first = await begun(daemon)
+        await avatar.socket.send(sound(36))
+        await avatar.send("flush")
+        await avatar.socket.send(sound(30))
+        await avatar.send("flush")
+        await daemon.hands.grow(first, clips[29])
+        while len(avatar.of(H264)) < 29:
+            await avatar.step()
+        assert len(daemon.desk.queue) == 0
+        (daemon.desk.directory(first.id) / END).write_bytes(b"its end")
+        await daemon.hands.complete(first, clips[29])
+        second = await begun(daemon)
+        assert (daemon.desk.directory(second.id) / BEFORE).read_bytes() == b"its end"
+        await until(lambda: not daemon.desk.directory(first.id).exists())
+        await daemon.hands.grow(second, clips[36])
+        await daemon.hands.complete(second, clips[36])
+        third = await make(daemon, clips)
+        await avatar.until("segment.done")
+        await avatar.until("segment.done")
+        await until(lambda: not daemon.desk.directory(third.id).exists())
+    assert second.options.chained and third.options.joins == (False, False)
+    assert avatar.sound() == sound(29) + sound(36) + sound(30)
+
+
+async def test_chained_to_nothing(daemon: Daemon, clips: dict[int, bytes]) -> None:
+    """A piece goes without what the one before did not leave."""
+    async with resting(daemon, clips, chained=True) as avatar:
+        await avatar.socket.send(sound(29))
+        first = await begun(daemon)
+        await avatar.socket.send(sound(36))
+        await avatar.send("flush")
+        await daemon.hands.fail(first, "not_finite")
+        second = await make(daemon, clips)
+        await avatar.until("segment.done")
+    assert second.options.joins == (True, False)
+
+
 async def test_the_second_before_the_first(daemon: Daemon, clips: dict[int, bytes]) -> None:
     """A piece that was made before its turn came is shown in its turn; one that somebody removed is told and heard."""
     async with resting(daemon, clips) as avatar:
@@ -289,6 +331,7 @@ START = {"type": "start", "rate": 24_000}
         ({**START, "rate": 4_000}, "invalid_request", "rate"),
         ({**START, "rate": True}, "invalid_request", "rate"),
         ({**START, "video": "vp8"}, "invalid_request", "video"),
+        ({**START, "chained": "yes"}, "invalid_request", "chained"),
         ({**START, "fps": 29}, "invalid_request", "fps"),
         ({**START, "size": "1x1"}, "unsupported_size", "size"),
         ({**START, "colour": "red"}, "invalid_request", "colour"),

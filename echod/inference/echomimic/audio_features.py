@@ -104,15 +104,22 @@ def positions_of(frame: int, fps: int, positions: int) -> list[int]:
 class FrameAudio:
     """What frames of a clip of N attend to, by `features` (T, layers, D) of its whole sound.
 
-    Which positions those are lies on the device: a table made for every call would have the host wait for it.
+    Before them may stand frames of the clip `before`, with what those attended to, (n, 50, D). Which positions all
+    these are lies on the device: a table made for every call would have the host wait for it.
     """
 
-    def __init__(self, features: Tensor, frames: int, fps: int) -> None:
-        self._features = features
-        positions = [positions_of(frame, fps, len(features)) for frame in range(frames)]
+    def __init__(self, features: Tensor, frames: int, fps: int, before: Tensor | None = None) -> None:
+        self._features, self._before = features, before
+        first = 0 if before is None else -len(before)
+        positions = [positions_of(max(0, frame), fps, len(features)) for frame in range(first, frames + first)]
         self._positions = torch.tensor(positions, device=features.device)  # (N, 10)
 
     def __call__(self, frames: Sequence[int]) -> Tensor:
         """(len(frames), 50, D) of frames in a row, after the last the first: positions first, then layers of one."""
         at = self._positions.roll(-frames[0], 0)[: len(frames)]
-        return self._features[at].flatten(1, 2)
+        heard = self._features[at].flatten(1, 2)
+        if self._before is not None:
+            for place, frame in enumerate(frames):
+                if frame < len(self._before):
+                    heard[place] = self._before[frame]
+        return heard

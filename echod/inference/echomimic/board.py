@@ -28,7 +28,8 @@ from .windows import Agenda, Call, Plan, wavefront
 GRID = 4  # frames decoded together, counted from the first: in other batches their pixels would differ in the last bit
 AHEAD = 16  # batches decoded before they are wanted, at most
 
-Step = Callable[[int, Tensor, Tensor], Tensor]  # level, mean velocity, latents -> latents; (n, 4, h, w), fp32
+# level, n frames, their mean velocities, their latents -> latents; (n, 4, h, w), fp32
+Step = Callable[[int, list[int], Tensor, Tensor], Tensor]
 
 Order = Callable[[Plan], Iterator[Call]]
 
@@ -204,7 +205,7 @@ class Board:
         if frames:
             old, new = step % 2, (step + 1) % 2
             means = torch.stack([self._mean(step, frame) for frame in frames])
-            made = self._step(step, means, self.shelf.latents[old, frames].float()).to(self.shelf.latents.dtype)
+            made = self._step(step, frames, means, self.shelf.latents[old, frames].float()).to(self.shelf.latents.dtype)
             self.shelf.latents[new, frames] = made
             self.shelf.sums[new, frames] = _sums(made, step + 1)
             self.shelf.levels[frames] = step + 1
@@ -238,6 +239,10 @@ class Board:
         """The latents of a batch, (GRID, 4, h, w): after the clip's last frame, that once more."""
         frames = [min(batch.number * GRID + i, self.wanted - 1) for i in range(GRID)]
         return self.shelf.latents[self.plan.steps % 2, frames]
+
+    def ends(self, count: int) -> Tensor:
+        """The latents of the last frames of a clip that is complete, so many, (count, 4, h, w)."""
+        return self.shelf.latents[self.plan.steps % 2, self.wanted - count : self.wanted].clone()
 
     @property
     def frames_shown(self) -> int:

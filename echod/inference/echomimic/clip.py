@@ -16,6 +16,7 @@ from .. import contract
 from ..contract import HELPING, WAITING, Checkpoint, Frames
 from .audio_features import FrameAudio
 from .board import Batch, Board, Order
+from .chaining import KEPT, End
 from .pictures import pictures
 from .sampler import Likeness, Sampler, noise, schedule
 from .shelf import UnfitError, read
@@ -29,7 +30,8 @@ WAIT = 0.002  # seconds between two looks for something to do
 class Clip:
     """`wanted` frames of a plan; `audio` is what was heard, features (T, layers + 1, D).
 
-    `numbers` says what computes: whoever helps must compute with the same.
+    With the end of the clip `before` its frames are the first of the plan's, and are not shown. `numbers` says what
+    computes: whoever helps must compute with the same.
     """
 
     def __init__(
@@ -43,19 +45,31 @@ class Clip:
         fps: int,
         numbers: str,
         checkpoint: Checkpoint,
+        before: End | None = None,
     ) -> None:
         self.models, self.audio, self.wanted, self.fps = models, audio, wanted, fps
-        self.numbers, self.checkpoint = numbers, checkpoint
+        self.numbers, self.checkpoint, self.before = numbers, checkpoint, before
         scheduler = schedule(models.config.scheduler, plan.steps)
-        heard = FrameAudio(audio, plan.frames, fps)
-        self.sampler = Sampler(models.denoiser, heard, likeness, scheduler, plan, guidance)
+        heard = FrameAudio(audio, plan.frames, fps, None if before is None else before.audio)
+        known = None if before is None else before.latents
+        self.sampler = Sampler(models.denoiser, heard, likeness, scheduler, plan, guidance, known)
+
+    def frames(
+        self, seed: int, place: contract.Board | None, order: Order = wavefront, end: Path | None = None
+    ) -> Iterator[Frames]:
+        """All frames that are shown, in order, whoever computes them. Their end is left in the file `end`."""
+        passed = len(self.before or ())
+        for frames in self._frames(seed, place, order, end):
+            if len(frames) > passed:
+                yield frames[passed:]
+            passed = max(0, passed - len(frames))
 
     @torch.inference_mode()
-    def frames(self, seed: int, place: contract.Board | None, order: Order = wavefront) -> Iterator[Frames]:
-        """All frames in order, whoever computes them."""
+    def _frames(self, seed: int, place: contract.Board | None, order: Order, end: Path | None) -> Iterator[Frames]:
         sampler, plan, told = self.sampler, self.sampler.plan, False
         latents = noise(plan.frames, sampler.likeness.sides, seed, self.audio.dtype)
-        inputs = [each.double().sum().item() for each in (sampler.likeness.face, self.audio)]
+        given = [sampler.likeness.face, self.audio, *([self.before.latents, self.before.audio] if self.before else [])]
+        inputs = [each.double().sum().item() for each in given]
         identity = repr((self.numbers, inputs, sampler.guidance, seed, self.fps))
         board = Board.begin(plan, latents, self.wanted, sampler.step, place, identity, order)
         del latents
@@ -83,6 +97,9 @@ class Clip:
                     board.pass_over(task)
                 else:
                     self._do(board, task)
+            if end is not None and self.wanted >= KEPT:
+                last = list(range(self.wanted - KEPT, self.wanted))
+                End(board.ends(KEPT), sampler.audio(last)).write(end)
         self.checkpoint("decode", self.wanted, self.wanted)
 
     def _do(self, board: Board, task: Call | Batch | None) -> None:
@@ -107,9 +124,11 @@ class Clip:
         if facts["numbers"] != numbers:
             raise UnfitError(f"it is made with {facts['numbers']}, not {numbers}")
         device = models.denoiser.conv_in.weight.device
-        audio, likeness = tensors.pop("audio").to(device), Likeness.of(tensors, device)
+        audio = tensors.pop("audio").to(device)
+        before = End(tensors.pop("before"), tensors.pop("said").to(device)) if "before" in tensors else None
+        likeness = Likeness.of(tensors, device)
         plan, wanted = Plan(*facts["plan"]), facts["wanted"]
-        clip = cls(models, likeness, audio, plan, wanted, facts["guidance"], facts["fps"], numbers, checkpoint)
+        clip = cls(models, likeness, audio, plan, wanted, facts["guidance"], facts["fps"], numbers, checkpoint, before)
         size = torch.Size((plan.frames, 4, *likeness.sides))
         return clip, Board.join(plan, size, audio.dtype, wanted, clip.sampler.step, directory, facts["identity"])
 
@@ -124,7 +143,8 @@ class Clip:
             "fps": self.fps,
         }
         text = torch.frombuffer(bytearray(json.dumps(facts).encode()), dtype=torch.uint8)
-        return {"facts": text, "audio": self.audio.cpu(), **sampler.likeness.tensors()}
+        before = {"before": self.before.latents, "said": self.before.audio.cpu()} if self.before else {}
+        return {"facts": text, "audio": self.audio.cpu(), **before, **sampler.likeness.tensors()}
 
     def help(self, board: Board) -> int:
         """Compute for as long as the owner is there. Returns how many calls and batches."""

@@ -184,6 +184,8 @@ class EchoMimicEngine:
             live=options.live,
             board=board,
             numbers=self.numbers,
+            before=options.before,
+            end=options.end,
             checkpoint=checkpoint,
         )
 

@@ -28,6 +28,7 @@ from ..machine import processor
 from . import audio_features
 from .board import GRID, Order
 from .card import Ways
+from .chaining import End
 from .clip import Clip
 from .compiled import compile_all
 from .config import FPS, OVERLAP, SAMPLE_RATE, VAE_FACTOR, WINDOW
@@ -116,25 +117,31 @@ class Audio2VideoPipeline:
         order: Order = wavefront,
         board: contract.Board | None = None,
         numbers: str | None = None,
+        before: Path | None = None,
+        end: Path | None = None,
         checkpoint: Checkpoint = no_checkpoint,
     ) -> Iterator[Frames]:
         """The clip's frames, `clip_frames` of them, in batches as they become final.
 
         What has been computed lies on the `board`, if one is given: whoever is called with the same arguments after a
         death goes on from there. `numbers` says more exactly what computes, such as which weights. With `live` the
-        frames are as many, and others: those of the plan with the fewest calls.
+        frames are as many, and others: those of the plan with the fewest calls. A clip goes on from the one `before` by
+        the file that this one was asked to leave as its `end`.
         Raises InputError (invalid_request), NotFiniteError and whatever `checkpoint` raises.
         """
         schedule(self.models.config.scheduler, steps)  # before anything is heard
-        wanted = clip_frames(speech.seconds, fps)
+        earlier = None if before is None else End.read(before, likeness, self.dtype)
+        known = len(earlier or ())
+        wanted = clip_frames(speech.seconds, fps) + known
         if live:
             plan = cheapest(wanted, steps, window, overlap, GRID)
-            audio = self.hear(speech, checkpoint, silence=plan.frames / fps - speech.seconds)
+            audio = self.hear(speech, checkpoint, silence=(plan.frames - known) / fps - speech.seconds)
         else:
             audio = self.hear(speech, checkpoint)
-            plan = Plan(audio_features.frame_count(len(audio), fps), steps, window, overlap)
-        clip = Clip(self.models, likeness, audio, plan, wanted, guidance, fps, numbers or self.numbers, checkpoint)
-        yield from clip.frames(seed, board, order)
+            plan = Plan(audio_features.frame_count(len(audio), fps) + known, steps, window, overlap)
+        numbers = numbers or self.numbers
+        clip = Clip(self.models, likeness, audio, plan, wanted, guidance, fps, numbers, checkpoint, earlier)
+        yield from clip.frames(seed, board, order, end)
 
     @torch.inference_mode()
     def help(self, board: Path, checkpoint: Checkpoint = no_checkpoint, *, numbers: str | None = None) -> int:

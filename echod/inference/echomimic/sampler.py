@@ -76,7 +76,10 @@ def schedule(config: Any, steps: int) -> DDIMScheduler:
 
 
 class Sampler:
-    """What the calls of one plan need beside latents. `audio` gives what frames attend to, (len(frames), 50, D)."""
+    """What the calls of one plan need beside latents. `audio` gives what frames attend to, (len(frames), 50, D).
+
+    `before` are the latents (n, 4, h, w) that the first n frames are to end as.
+    """
 
     def __init__(
         self,
@@ -86,8 +89,10 @@ class Sampler:
         scheduler: DDIMScheduler,
         plan: Plan,
         guidance: float = 1.0,
+        before: Tensor | None = None,
     ) -> None:
         self.denoiser, self.audio, self.likeness, self.plan, self.guidance = denoiser, audio, likeness, plan, guidance
+        self.before = before
         self.scheduler = scheduler
         self.device = denoiser.conv_in.weight.device
         self.timesteps = [int(timestep) for timestep in scheduler.timesteps]
@@ -107,8 +112,22 @@ class Sampler:
             raise NotFiniteError(f"step {step + 1} of {self.plan.steps}, window {window + 1}: latents are not finite")
         return velocities
 
-    def step(self, level: int, velocities: Tensor, latents: Tensor) -> Tensor:
-        """Latents one level on; both (n, 4, h, w) in fp32 on the CPU."""
+    def step(self, level: int, frames: list[int], velocities: Tensor, latents: Tensor) -> Tensor:
+        """Latents of these frames one level on; all (n, 4, h, w) in fp32 on the CPU."""
+        known = [] if self.before is None else [at for at, frame in enumerate(frames) if frame < len(self.before)]
+        if self.before is None or not known:
+            return self._moved(level, velocities, latents)
+        # Frames whose end is known move straight to it, with the velocity of the noise that is left in them.
+        end = self.before[[frames[at] for at in known]].float()
+        share = self.scheduler.alphas_cumprod[self.timesteps[level]]
+        noise = (latents[known] - share.sqrt() * end) / (1 - share).sqrt()
+        towards = velocities.index_copy(0, torch.tensor(known), share.sqrt() * noise - (1 - share).sqrt() * end)
+        moved = self._moved(level, towards, latents)
+        if level + 1 == len(self.timesteps):  # where the schedule leaves a little noise
+            moved[known] = end
+        return moved
+
+    def _moved(self, level: int, velocities: Tensor, latents: Tensor) -> Tensor:
         moved: Tensor = self.scheduler.step(velocities, self.timesteps[level], latents, eta=0.0).prev_sample
         return moved
 

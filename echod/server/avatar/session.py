@@ -23,6 +23,7 @@ from echod.conversation.detector import WINDOW, Detector
 from echod.errors import EchodError, gone, invalid
 from echod.host.directories import unstorable
 from echod.inspection.facts import SpeechFacts
+from echod.jobs.folder import END
 from echod.jobs.job import Job
 from echod.server.avatar.cutting import SECOND, SHORTEST, Segment
 from echod.server.avatar.outbox import Outbox
@@ -55,6 +56,7 @@ class _Piece(NamedTuple):
     frame: int  # of the segment, that it begins with
     sound: bytes
     accepting: asyncio.Task[Job]
+    followed: asyncio.Event  # nothing goes on from it any more
 
 
 class _End(NamedTuple):
@@ -136,6 +138,7 @@ class Session:
         self._slots = asyncio.Semaphore(AHEAD)
         self._pieces: asyncio.Queue[_Piece | _End] = asyncio.Queue()
         self._accepting: set[asyncio.Task[Job]] = set()
+        self._last: _Piece | None = None  # from which another may go on
         self._tasks = [asyncio.create_task(self._guarded(work)) for work in (self._make, self._show)]
 
     async def _guarded(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -152,6 +155,7 @@ class Session:
         for task in self._tasks:
             task.cancel()
         await asyncio.wait(self._tasks)
+        self._follow(None)
 
     async def _cancel_jobs(self) -> None:
         for accepted in await asyncio.gather(*self._accepting, return_exceptions=True):
@@ -160,10 +164,12 @@ class Session:
                     await self._services.desk.cancel(accepted.id, None)
                 self._remove(accepted)
 
-    def _remove(self, job: Job) -> None:
+    def _remove(self, job: Job, followed: asyncio.Event | None = None) -> None:
         """What was shown is the client's, and nobody else's: nothing of it is kept."""
 
         async def remove() -> None:
+            if followed is not None:
+                await followed.wait()
             with gone():
                 await self._services.desk.remove(job.id, None)
 
@@ -186,6 +192,7 @@ class Session:
                 frame = segment.frames - len(sound) // self._frame
                 await self._add(segment.number, frame, sound, (frame > 0, not segment.done))
             if segment.done:
+                self._follow(None)
                 self._segments.popleft()
                 self._pieces.put_nowait(_End(segment.number, segment.frames))
 
@@ -204,17 +211,37 @@ class Session:
     async def _add(
         self, segment: int | None, frame: int, sound: bytes, joins: tuple[bool, bool] = (False, False)
     ) -> None:
-        accepting = asyncio.create_task(self._accept(sound, joins))
+        before = await self._end_before() if joins[0] else None
+        accepting = asyncio.create_task(self._accept(sound, joins, before))
         self._accepting.add(accepting)  # so that a job accepted while this is stopped is cancelled
         await asyncio.wait([accepting])  # one after another, as they are to be queued
-        self._pieces.put_nowait(_Piece(segment, frame, sound, accepting))
+        piece = _Piece(segment, frame, sound, accepting, asyncio.Event())
+        self._follow(piece if self._start.chained else None)
+        if not self._start.chained:
+            piece.followed.set()
+        self._pieces.put_nowait(piece)
 
-    async def _accept(self, sound: bytes, joins: tuple[bool, bool]) -> Job:
+    def _follow(self, piece: _Piece | None) -> None:
+        """From now on this one is the last, and what was before it may go."""
+        if self._last is not None:
+            self._last.followed.set()
+        self._last = piece
+
+    async def _end_before(self) -> Path | None:
+        """The end of the clip before, once that is made; None where it left none, or nothing is chained."""
+        if self._last is None or self._last.accepting.exception() is not None:
+            return None
+        job = self._last.accepting.result()
+        await self._services.desk.ended(job.id)
+        end = self._services.desk.directory(job.id) / END
+        return end if end.exists() else None
+
+    async def _accept(self, sound: bytes, joins: tuple[bool, bool], before: Path | None) -> Job:
         path = self._services.conversations.scratch / f"{secrets.token_hex(8)}.flac"
         try:
             speech = await asyncio.to_thread(_write, path, sound)
             with self._services.accounts.at_work(self._start.account):
-                return await self._services.desk.accept(self._start.draft(speech, path, joins))
+                return await self._services.desk.accept(self._start.draft(speech, path, joins, before))
         except OSError as error:
             raise unstorable("the speech", error) from error
         finally:
@@ -233,7 +260,7 @@ class Session:
                 await (self._rest(piece) if piece.segment is None else self._play(piece))
                 self._accepting.discard(piece.accepting)
                 if piece.accepting.exception() is None:
-                    self._remove(piece.accepting.result())
+                    self._remove(piece.accepting.result(), piece.followed)
 
     async def _rest(self, piece: _Piece) -> None:
         try:

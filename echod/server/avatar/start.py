@@ -20,7 +20,7 @@ from echod.sound.pcm import SPEAK_RATE
 Video: TypeAlias = Literal["h264", "rgb24"]
 
 OPTIONS = ("size", "fps", "view", "seed", "steps", "guidance")
-FIELDS = ("type", "role", "portrait", "model", "rate", "video", *OPTIONS)
+FIELDS = ("type", "role", "portrait", "model", "rate", "video", "chained", *OPTIONS)
 RATES = range(8_000, 48_001)
 
 
@@ -40,7 +40,12 @@ class Start:
     def size(self) -> tuple[int, int]:
         return clip_size(self.options, self.portrait)
 
-    def draft(self, speech: SpeechFacts, file: Path, joins: tuple[bool, bool]) -> Draft:
+    @property
+    def chained(self) -> bool:
+        """Whether a piece waits for the one before, to go on from its end."""
+        return self.options.chained
+
+    def draft(self, speech: SpeechFacts, file: Path, joins: tuple[bool, bool], before: Path | None) -> Draft:
         """A job that goes before all batch work. `joins`: more of the segment is said before, and after it."""
         return Draft(
             account=self.account,
@@ -48,6 +53,7 @@ class Start:
             portrait_file=self.portrait_file,
             speech=speech,
             speech_file=file,
+            before=before,
             engine=self.engine,
             options=msgspec.structs.replace(self.options, live=True, joins=joins),
             priority=CONVERSATION,
@@ -62,15 +68,17 @@ async def read_start(message: Mapping[str, Any], role: str | None, services: Ser
     for name in given:
         if name not in FIELDS:
             raise invalid(f"there is no field {name!r}; known are {', '.join(FIELDS)}", name)
-    rate, video = given.get("rate"), given.get("video", "h264")
+    rate, video, chained = given.get("rate"), given.get("video", "h264"), given.get("chained", False)
     if isinstance(rate, bool) or not isinstance(rate, int) or rate not in RATES:
         raise invalid(f"rate = {rate!r}: samples per second of the sound that comes, {RATES[0]} to {RATES[-1]}", "rate")
     if video not in get_args(Video):
         raise invalid(f"video = {video!r}: it must be one of {', '.join(get_args(Video))}", "video")
+    if not isinstance(chained, bool):
+        raise invalid(f"chained = {chained!r}: it must be true or false", "chained")
     portrait, file, engine, options = await _face(given, role, services, caller)
     if SPEAK_RATE % options.fps:
         raise invalid(f"fps = {options.fps}: it must divide {SPEAK_RATE}, such as 24, 25 or 30", "fps")
-    options = msgspec.structs.replace(options, max_picture=services.config.max_picture)
+    options = msgspec.structs.replace(options, max_picture=services.config.max_picture, chained=chained)
     return Start(caller.account, portrait, file, engine, options, rate, cast("Video", video))
 
 

@@ -30,7 +30,7 @@ def noise(plan: Plan) -> Tensor:
     return torch.randn(plan.frames, *SIDES, generator=torch.Generator().manual_seed(3))
 
 
-def step(level: int, velocities: Tensor, latents: Tensor) -> Tensor:
+def step(level: int, frames: list[int], velocities: Tensor, latents: Tensor) -> Tensor:
     return latents * 0.9 + velocities * (level + 1)
 
 
@@ -72,7 +72,7 @@ def plainly(plan: Plan) -> Tensor:
             frames = plan.covered((level, window))
             sums[frames] += compute((level, window), made[frames])
             counts[frames] += 1
-        made = step(level, sums / counts, made)
+        made = step(level, list(range(plan.frames)), sums / counts, made)
     return made
 
 
@@ -148,9 +148,9 @@ def killed_at(point: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         dying(self)
         real_drop(self, name)
 
-    def counted(level: int, velocities: Tensor, latents: Tensor) -> Tensor:
+    def counted(level: int, frames: list[int], velocities: Tensor, latents: Tensor) -> Tensor:
         dying(None)
-        return step(level, velocities, latents)
+        return step(level, frames, velocities, latents)
 
     with monkeypatch.context() as patch:
         patch.setattr(Directory, "keep", keep)
