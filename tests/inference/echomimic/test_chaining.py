@@ -18,7 +18,7 @@ from echod.inference.echomimic.sampler import Likeness, Sampler, schedule
 from echod.inference.echomimic.windows import Plan
 from echod.inference.errors import InputError
 from echod.inference.room import Room
-from tests.inference.echomimic.test_clip import helping
+from tests.drivers.helping import helping
 
 STEPS = 3
 FRAMES = 15

@@ -21,29 +21,10 @@ from echod.inference.echomimic.tiny import init_tiny
 from echod.inference.echomimic.weights import load
 from echod.inference.echomimic.windows import wavefront
 from echod.inference.room import NoRoom, Room
+from tests.drivers.helping import helping
 from tests.inference.echomimic.plain import draw, step_by_step
 
 STEPS = 2
-
-
-class Enough(Exception):
-    """Whoever helps has done what it was to do."""
-
-
-def helping(pipeline: Audio2VideoPipeline, board: Path, most: int, numbers: str | None = None) -> int:
-    """Help with so many calls and batches. Returns how many there were."""
-    done = 0
-
-    def checkpoint(stage: str, so_far: int, total: int) -> None:
-        nonlocal done
-        done = so_far
-        if so_far >= most:
-            raise Enough
-
-    try:
-        return pipeline.help(board, checkpoint, numbers=numbers)
-    except Enough:
-        return done
 
 
 def owned(
