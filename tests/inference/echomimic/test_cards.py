@@ -14,6 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from echod.inference.echomimic import attention
 from echod.inference.echomimic.attention import Attention
+from echod.inference.echomimic.card import Ways
 from echod.inference.echomimic.config import VAE_FACTOR
 from echod.inference.echomimic.denoiser import Conditions
 from echod.inference.echomimic.pipeline import Audio2VideoPipeline
@@ -28,9 +29,9 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many rows torch's attention got each time."""
     seen = list[int]()
 
-    def spy(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    def spy(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
         seen.append(len(query))
-        return F.scaled_dot_product_attention(query, key, value)
+        return F.scaled_dot_product_attention(query, key, value, mask)
 
     spied = SimpleNamespace(**{name: getattr(F, name) for name in dir(F) if not name.startswith("_")})
     spied.scaled_dot_product_attention = spy
@@ -79,6 +80,7 @@ class Net(nn.Module):
 
 def test_algorithms_are_not_chosen_by_the_clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """On CUDA convolutions take the same algorithm whatever else the card does, even if a program wanted otherwise."""
+    monkeypatch.setattr("torch.cuda.get_device_capability", lambda device: (9, 0))
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
     with FakeTensorMode():
@@ -93,7 +95,7 @@ def test_numbers_of_cards(monkeypatch: pytest.MonkeyPatch) -> None:
     def numbers(name: str, multiprocessors: int) -> str:
         card = SimpleNamespace(name=name, multi_processor_count=multiprocessors)
         monkeypatch.setattr("torch.cuda.get_device_properties", lambda device: card)
-        asked: Any = SimpleNamespace(device=torch.device("cuda"), dtype=torch.float16)
+        asked: Any = SimpleNamespace(device=torch.device("cuda"), dtype=torch.float16, ways=Ways(), compiled=False)
         return str(vars(Audio2VideoPipeline)["numbers"].fget(asked))
 
     assert numbers("H100", 132) == f"H100 x132 torch.float16 torch {torch.__version__}"
