@@ -84,11 +84,7 @@ async def run(directory: Path, options: argparse.Namespace) -> None:
             await asyncio.to_thread(daemon.until_idle)
             async with (
                 AsyncOpenAI(base_url=f"{daemon.tcp}/v1", api_key="none") as client,
-                client.realtime.connect(
-                    # Nobody reads its socket while a clip is watched, for minutes with EchoMimic on a CPU.
-                    model="role:ada",
-                    websocket_connection_options={"ping_interval": None},
-                ) as connection,
+                client.realtime.connect(model="role:ada") as connection,
             ):
                 talk = Talk(connection)
                 print(f"{'milliseconds':48} {'p50':>8} {'p95':>8} {'max':>8}")
@@ -120,7 +116,7 @@ def begin_long_clip(daemon: RunningDaemon, directory: Path) -> None:
 
 async def measure(name: str, count: int, once: Callable[[], Awaitable[float]], aim: float | None = None) -> None:
     """Print what it takes; `once` returns seconds."""
-    for _ in range(WARM_UP):
+    for _ in range(min(WARM_UP, count)):
         await once()
     taken = sorted([1000 * await once() for _ in range(count)])
     p50, p95 = (taken[math.ceil(share * count) - 1] for share in (0.5, 0.95))
@@ -150,16 +146,20 @@ async def first_sound(talk: Talk) -> float:
 
 async def first_picture(talk: Talk, http: httpx.AsyncClient) -> float:
     began = await say(talk)
-    address = (await talk.until("response.output_video.added")).stream_url
+    watching = asyncio.create_task(seen(http, (await talk.until("response.output_video.added")).stream_url))
+    await talk.done()  # whoever reads no events for long is sent away
+    return await watching - began
+
+
+async def seen(http: httpx.AsyncClient, address: str) -> float:
+    """When a player would have shown a picture."""
     async with http.stream("GET", address) as stream:
         streamed = b""
         async for piece in stream.aiter_raw():
             streamed += piece
             if playable(streamed):
                 break
-    taken = time.perf_counter() - began
-    await talk.done()
-    return taken
+    return time.perf_counter()
 
 
 async def say(talk: Talk) -> float:
