@@ -62,6 +62,13 @@ def test_the_seed_decides(engine: PreviewEngine, small_portrait: PreviewPortrait
     assert not np.array_equal(first, all_frames(engine, small_portrait, tone, Options(seed=2)))
 
 
+def test_a_live_beginning(engine: PreviewEngine, small_portrait: PreviewPortrait, tone: Speech) -> None:
+    """The first two frames of a live clip are given before any others are drawn; all are those of any clip."""
+    made = list(engine.frames(small_portrait, tone, Options(live=True), no_checkpoint))
+    assert [len(batch) for batch in made[:3]] == [2, BATCH - 2, BATCH]
+    np.testing.assert_array_equal(np.concatenate(made), all_frames(engine, small_portrait, tone, Options()))
+
+
 def test_rest_at_both_ends(engine: PreviewEngine, small_portrait: PreviewPortrait, tone: Speech) -> None:
     """A clip begins and ends with the same still face, whatever the speech: another clip can go on from there."""
     frames = all_frames(engine, small_portrait, tone, Options(seed=3))

@@ -36,6 +36,7 @@ from .mouth_track import MouthTrack, read_mouth
 from .puppet import Puppet
 
 BATCH = 8  # frames between two checkpoints: what this engine calls a window
+BEGINNING = 2  # frames of a live clip that are enough to play
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,9 @@ class PreviewEngine:
         for window in range(windows):
             checkpoint("decode", window, windows)
             batch = range(window * BATCH, min(total, (window + 1) * BATCH))
-            yield np.stack([_pose(portrait.puppet, mouth, motion, frame, options.fps) for frame in batch])
+            ahead = BEGINNING if options.live and window == 0 else 0
+            for frames in filter(None, (batch[:ahead], batch[ahead:])):
+                yield np.stack([_pose(portrait.puppet, mouth, motion, frame, options.fps) for frame in frames])
         checkpoint("decode", windows, windows)
 
 
