@@ -29,6 +29,7 @@ from .config import ModelConfig
 from .denoiser import DenoisingUNet
 from .face_locator import FaceLocator
 from .layout import WeightsError, made_for_trials, parts, read_record, remedy, require, sizes, wrong_size
+from .mapped import let_go
 from .motion import PositionEncoder, position_table
 from .pictures import NotFiniteError
 from .reference import ReferenceUNet
@@ -39,6 +40,8 @@ Shapes: TypeAlias = Mapping[str, torch.Size]
 log = logging.getLogger("echod.weights")
 
 NAMED = 4  # keys that a message names
+READ = 1 << 28  # bytes of mapped files that are held before they are let go
+PIECE = 1 << 16  # numbers that are summed at once: they stay in the processor's cache
 NET = ("denoising_unet", "motion_module")  # one net in two files
 # How files begin; before torch 1.6 torch.save wrote pickles, the first of them a number that stands for the format.
 ZIP, OLD, LFS = b"PK\x03\x04", b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", b"version https://git-lfs"
@@ -60,8 +63,14 @@ class Models:
     def fingerprint(self) -> str:
         """Other weights have another one, and so may the same in another dtype or on another kind of device."""
         nets = (self.reference, self.denoiser, self.face_locator, self.vae, self.whisper)
-        sums = [tensor.double().sum().item() for net in nets for tensor in net.state_dict().values()]
+        sums = [_sum(tensor) for net in nets for tensor in net.state_dict().values()]
         return blake2b(repr(sums).encode(), digest_size=8).hexdigest()
+
+
+def _sum(tensor: Tensor) -> float:
+    """In double precision, of which the CPU never holds a copy of all."""
+    pieces = torch.split(tensor.flatten(), PIECE) if tensor.device.type == "cpu" else (tensor,)
+    return sum(float(piece.double().sum()) for piece in pieces)
 
 
 def build(config: ModelConfig) -> dict[str, Any]:
@@ -99,8 +108,18 @@ def load(
     # Whichever of its two files has a tensor of the denoising net will do; where both do, its own goes first.
     own = found["denoising_unet"].keys()
     found["denoising_unet"] = {**found.pop("motion_module"), **found["denoising_unet"]}
+    read = 0
+
+    def filled(tensor: Tensor) -> None:
+        nonlocal read
+        read += tensor.nbytes
+        if read > READ:
+            let_go(paths.values())
+            read = 0
+        tick()
+
     for name, net in modules.items():
-        if unfit := fill(net, found.pop(name), device, torch.float32 if name == "whisper" else dtype, tick):
+        if unfit := fill(net, found.pop(name), device, torch.float32 if name == "whisper" else dtype, filled):
             file = "motion_module" if name == "denoising_unet" and unfit[0] not in own else name
             problem = f"not finite in {dtype}: {_some(unfit)}"
             raise _misfit(paths[file], [problem], source, engine, directory, code=NotFiniteError.code)
@@ -116,16 +135,23 @@ def load(
 
 
 def fill(
-    module: nn.Module, tensors: Tensors, device: str, dtype: torch.dtype, tick: Callable[[], None] = lambda: None
+    module: nn.Module,
+    tensors: Tensors,
+    device: str,
+    dtype: torch.dtype,
+    filled: Callable[[Tensor], None] = lambda tensor: None,
 ) -> list[str]:
-    """Give a module its tensors, as copies that no change of a file can reach. Returns the keys that are not finite."""
+    """Give a module its tensors, as copies that no change of a file can reach. Returns the keys that are not finite.
+
+    `filled` hears of every tensor of a file that has been copied.
+    """
     unfit: list[str] = []
     cast: dict[str, Tensor] = {}
     for key, tensor in tensors.items():
         cast[key] = tensor.to(device).to(dtype, copy=True)  # on a GPU it is cast there, which is faster
-        if not cast[key].isfinite().all():
+        if not is_finite(cast[key]):
             unfit.append(key)
-        tick()
+        filled(tensor)
     module.load_state_dict(cast, strict=False, assign=True)
     for part in module.modules():
         if isinstance(part, PositionEncoder):
@@ -135,6 +161,11 @@ def fill(
     assert not left, left
     module.eval().requires_grad_(False)
     return unfit
+
+
+def is_finite(tensor: Tensor) -> bool:
+    """Reads a tensor once and holds nothing of its size: a number that is not finite is among the extremes."""
+    return all(bool(extreme.isfinite()) for extreme in tensor.aminmax()) if tensor.numel() else True
 
 
 def is_position_table(key: str) -> bool:
@@ -310,7 +341,7 @@ def verify(directory: Path, engine: str) -> list[Verdict]:
         if entry and entry.size == size and (now := digest(path)) != entry.sha256:
             problems.append(f"sha256 is {now}, but {entry.sha256} was fetched")
         problems += misfits(part.module, found, modules) if part.module in found else ()
-        if unfit := [key for key, tensor in tensors.items() if not tensor.isfinite().all()]:
+        if unfit := [key for key, tensor in tensors.items() if not is_finite(tensor)]:
             problems.append(f"{len(unfit)} not finite: {_some(unfit)}")
         verdicts.append(Verdict(name, size, _dtypes(tensors), entry is not None, problems))
     return verdicts
