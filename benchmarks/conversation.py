@@ -1,7 +1,7 @@
 """What echod itself adds to a spoken turn: from the commit to the first sound, and to the first picture that plays.
 
     python -m benchmarks.conversation
-    python -m benchmarks.conversation --weights DIR --size 128x128 --seconds 3    # by EchoMimic, idle alone
+    python -m benchmarks.conversation --weights DIR --seconds 3    # by EchoMimic, idle alone; on a card
 
 A daemon with one CPU worker and the preview engine at 512x512, first idle, then while a long batch clip runs on that
 worker. It hears, replies and speaks by a server on the loopback interface that answers at once.
