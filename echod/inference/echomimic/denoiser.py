@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from .attention import Attention, KeyValue
 from .config import AUDIO_FACTOR, UNetConfig
+from .convolution import Convolution
 from .motion import MotionModule
 from .reference import Bank
 
@@ -50,12 +51,12 @@ class Resnet(nn.Module):
         self.path = path
         groups, eps = config.norm_num_groups, config.norm_eps
         self.norm1 = nn.GroupNorm(groups, incoming, eps=eps)
-        self.conv1 = nn.Conv2d(incoming, channels, 3, padding=1)
+        self.conv1 = Convolution(incoming, channels, 3, padding=1)
         self.time_emb_proj = nn.Linear(4 * config.block_out_channels[0], channels)
         self.norm2 = nn.GroupNorm(groups, channels, eps=eps)
-        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = Convolution(channels, channels, 3, padding=1)
         if incoming != channels:
-            self.conv_shortcut = nn.Conv2d(incoming, channels, 1)
+            self.conv_shortcut = Convolution(incoming, channels, 1)
 
     def shift(self, time: Tensor) -> Tensor:
         projected: Tensor = self.time_emb_proj(F.silu(time))[:, :, None, None]
