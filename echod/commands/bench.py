@@ -1,23 +1,26 @@
-"""`echod bench`: how fast the daemon makes a clip."""
+"""`echod bench`: how fast the daemon makes a clip, and how much of the device that is."""
 
 from __future__ import annotations
 
 import contextlib
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from echod.commands.common import as_json, connect, note, print_result, quiet, to_daemon
+from echod.commands.common import as_json, connect, note, print_line, print_result, quiet, to_daemon
 from echod.commands.making import outcome
-from echod.commands.tables import fact_lines
+from echod.commands.meter import Meter, UnknownError
+from echod.commands.tables import table_lines
 from echod.errors import EchodError
 
 if TYPE_CHECKING:
-    from echod.client.client import Client
+    from echod.client.client import Client, Video
 
 readable = click.Path(exists=True, dir_okay=False, readable=True, path_type=Path)
+SKETCH = "preview is no EchoMimic: `echod weights pull echomimic`, then `echod serve --engine echomimic`, to time that"
 
 
 @click.command()
@@ -42,22 +45,33 @@ def bench(
 
     Times count from handing in the job, so with upload,
     inspection and the wait for a worker; those of stages are the worker's own. Ctrl-C cancels the job.
+
+    On the daemon's machine, over its unix socket, memory and watts are told too, and for EchoMimic how much of the
+    device's peak its FLOP are: of a matrix product in the same dtype, timed after the clip. What cannot be had is said.
+    The last line is for issues.
     """
     from echod.roles import examples as example_roles
 
     portrait, speech = portrait or example_roles.PORTRAIT, speech or example_roles.SPEECH
     with connect(url, reconnect, quiet) as client:
+        meters = _meters(client)
         began = time.monotonic()
-        video = client.submit(portrait, speech, engine=engine, size=size)
+        video = client.submit(portrait, speech, engine=engine, size=size, view="face")
         try:
             note(f"{video['id']} accepted, engine {video['model']}", quiet)
-            report = _report(client, video["id"], began)
+            report = _timed(client, video["id"], began)
+            note(f"made; looking at what {report['device']} can do at most", quiet)
+            _examine(client, client.video(video["id"]), report, meters)
         finally:
             client.remove(video["id"])
-    print_result(report, fact_lines(report), as_json)
+    if report["engine"] == "preview":
+        note(SKETCH, quiet)
+    print_result(report, table_lines(("WHAT", "FIGURE"), list(_rows(report))), as_json)
+    if not as_json:
+        print_line(report["line"])
 
 
-def _report(client: Client, video_id: str, began: float) -> dict[str, Any]:
+def _timed(client: Client, video_id: str, began: float) -> dict[str, Any]:
     first: float | None = None
     with contextlib.suppress(EchodError):  # what became of the job, it tells itself
         for _ in client.stream(video_id):
@@ -77,3 +91,76 @@ def _report(client: Client, video_id: str, began: float) -> dict[str, Any]:
         "frames_per_s": round(extras["frames"] / total, 2),
         "timings_ms": extras["timings_ms"],
     }
+
+
+# Beyond time
+
+
+def _meters(client: Client) -> dict[str, tuple[Meter, dict[str, Any]]]:
+    """By device; none where the daemon is on another machine, or might be."""
+    if client.address.socket is None:
+        return {}
+    return {state["device"]: (Meter(state), state) for state in client.readiness()["devices"]}
+
+
+def _examine(
+    client: Client, video: Video, report: dict[str, Any], meters: dict[str, tuple[Meter, dict[str, Any]]]
+) -> None:
+    """Add to the report what else can be had, and why the rest cannot."""
+    from echod.commands.share import of_peak
+
+    manifest = client.manifest(video["id"])
+    computed, versions = manifest["computed"], manifest["versions"]
+    report |= {"processor": computed.get("device"), "dtype": computed.get("dtype"), "unknown": {}}
+
+    def ask(name: str, answer: Callable[[Meter, dict[str, Any]], Any]) -> None:
+        try:
+            if report["device"] not in meters:
+                raise UnknownError("only over the unix socket, on the daemon's machine")
+            report[name] = answer(*meters[report["device"]])
+        except UnknownError as error:
+            report[name], report["unknown"][name] = None, str(error)
+
+    ask("watts", lambda meter, _: round(meter.watts(), 1))
+    ask("host_memory", lambda meter, _: meter.host_memory())
+    ask("card_memory", lambda meter, _: meter.card().memory())
+    ask("driver", lambda meter, _: meter.card().driver())
+    ask("peak", lambda _, state: of_peak(video, computed, state["cuda_visible_devices"]))
+    report["versions"] = {name: versions[name] for name in ("echod", "torch") if name in versions}
+    report["line"] = ", ".join(_line(report))
+
+
+def _line(report: dict[str, Any]) -> Iterator[str]:
+    yield f"echod {report['versions'].get('echod', '?')}"
+    yield f"{report['engine']} {report['size']}"
+    yield report["dtype"] or "no dtype"
+    yield f"{report['device']} ({report['processor']})"
+    yield f"torch {report['versions'].get('torch', '?')}"
+    if report["driver"]:
+        yield f"driver {report['driver']}"
+    yield f"{report['frames_per_s']} frames/s"
+
+
+def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    def figure(name: str, text: Callable[[Any], str]) -> str:
+        return f"not known: {report['unknown'][name]}" if report[name] is None else text(report[name])
+
+    first = report["first_fragment_s"]
+    yield "engine", f"{report['engine']}, {report['size']}, {report['dtype'] or 'no dtype'}"
+    yield "device", f"{report['device']}, {report['processor']}"
+    yield "frames/s", f"{report['frames_per_s']}, {report['frames']} in {report['total_s']} s"
+    yield "first frame", "not known: the clip could not be read while it was made" if first is None else f"{first} s"
+    yield "stages", ", ".join(f"{stage} {ms / 1000:.2f} s" for stage, ms in report["timings_ms"].items())
+    yield "of the peak", figure("peak", _share)
+    yield "host memory", figure("host_memory", _gib)
+    yield "card memory", figure("card_memory", lambda held: f"{_gib(held)} in use on the card")
+    yield "watts", figure("watts", str)
+
+
+def _share(peak: dict[str, float]) -> str:
+    at_work, most = peak["flops"] / 1e12, peak["peak_flops"] / 1e12
+    return f"{peak['share']:.1%}: {at_work:.3g} of {most:.3g} TFLOP/s while it denoised and decoded"
+
+
+def _gib(held: int) -> str:
+    return f"{held / 2**30:.2f} GiB"

@@ -34,17 +34,23 @@ def test_json_of_several_of_which_one_is_refused(stub: Stub, command: click.Comm
 
 
 def test_bench(stub: Stub) -> None:
-    """One job is timed, from handing it in to its end, and removed again; a failed one too."""
+    """One job is timed, from handing it in to its end, and removed again; a failed one too. What cannot be known from
+    another machine is said to be unknown, and why."""
     command = ["--json", "-q", "--url", stub.url]
     made = video("completed") | {"size": "512x512"}
     made["echod"] = {"frames": 100, "device": "cpu", "timings_ms": {"decode": 7}}
     failed = video("failed") | {"error": {"code": "poison", "message": "died"}}
     stub.on("POST /v1/videos", says(video("queued")))
     stub.on("GET /v1/videos/video_1/stream", lambda handler: handler.answer(b"CLIP"), refuses("not_ready"))
-    stub.on("GET /v1/videos/video_1", says(made), says(failed))
+    stub.on("GET /v1/videos/video_1", says(made), says(made), says(failed))
     stub.on("DELETE /v1/videos/video_1", says({"object": "video.deleted"}))
+    manifest = {"computed": {"device": "H100", "dtype": "float16"}, "versions": {"echod": "1", "torch": "2.13"}}
+    stub.on("GET /v1/videos/video_1/manifest", says(manifest))
     done = CliRunner().invoke(bench.bench, command)
     told = json.loads(done.stdout)
+    for name in ("watts", "host_memory", "card_memory", "driver", "peak"):
+        assert told[name] is None and "unix socket" in told["unknown"][name]
+    assert told["line"].startswith("echod 1, preview 512x512, float16, cpu (H100), torch 2.13, ")
     assert 0 < told["first_fragment_s"] <= told["total_s"]
     assert (told["frames"], told["device"], told["timings_ms"]) == (100, "cpu", {"decode": 7})
     assert (EXAMPLES / "portrait.png").read_bytes() in stub.requests("POST /v1/videos")[0][2]

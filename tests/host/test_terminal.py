@@ -19,6 +19,7 @@ import pytest
 
 from echod import cli
 from echod.client import client
+from echod.client.address import Address
 from echod.commands import checks as doctor
 from echod.commands import playing
 from echod.commands.overview import Overview
@@ -86,6 +87,7 @@ TOKEN = {
 DEVICE = {
     "device": EVIL, "state": EVIL, "pid": 1, "engines": [EVIL], "job": EVIL, "restarts": 0, "reason": EVIL,
     "helping": EVIL, "helps": [EVIL], "numbers": {EVIL: EVIL}, "computed": {EVIL: {"dtype": EVIL}},
+    "doing": EVIL, "kernels": EVIL,
 }  # fmt: skip
 SUM = {
     "day": EVIL, "account": EVIL, "function": EVIL, "backend": EVIL, "model": EVIL, "voice": EVIL, "calls": EVIL,
@@ -119,7 +121,7 @@ class Daemon:
     status = "completed"
 
     def __init__(self, address: str, token: str | None, *, patience: float = 0, tell: Any = None) -> None:
-        self.address = EVIL
+        self.address = Address(EVIL)
         self.patience = patience
         self.tell = tell
         tell(EVIL)
@@ -170,6 +172,7 @@ class Daemon:
     capabilities = lambda self: {"speaks": {"reason": None}}  # noqa: E731
     health = lambda self: {"sign_in": True}  # noqa: E731
     readiness = lambda self: {"devices": [DEVICE]}  # noqa: E731
+    manifest = lambda self, _: {"computed": {"device": EVIL}, "versions": {"torch": EVIL}}  # noqa: E731
 
     @contextlib.contextmanager
     def talk(self, *_: object, **__: object) -> Iterator[Talk]:

@@ -16,6 +16,7 @@ from pathlib import Path
 import av
 import pytest
 
+from echod import __version__
 from tests.drivers.command import ECHOD, run_echod
 from tests.drivers.running import RunningDaemon
 from tests.drivers.terminal import PORTRAIT, Cli, accepted, duration, until
@@ -44,6 +45,20 @@ def long_speech(tmp_path: Path) -> Path:
 @pytest.fixture
 def cli(daemon: RunningDaemon, tmp_path: Path) -> Cli:
     return Cli(daemon.url, tmp_path / "cwd")
+
+
+def test_bench(cli: Cli, speech: Path) -> None:
+    """What a preview took, with the worker's memory; it has no FLOP, and no card to ask, and the last line says all."""
+    done = cli("bench", PORTRAIT, speech, "--size", "128x128")
+    lines = done.stdout.splitlines()
+    rows = {line[:12].strip(): line[13:].strip() for line in lines}
+    assert done.returncode == 0
+    assert float(rows["host memory"].removesuffix(" GiB")) > 0.01
+    assert "not counted" in rows["of the peak"]
+    assert rows["watts"] == rows["card memory"] == "not known: the device is no card"
+    assert lines[-1].startswith(f"echod {__version__}, preview 128x128, no dtype, cpu (")
+    assert lines[-1].endswith(" frames/s")
+    assert "weights pull echomimic" in done.stderr
 
 
 def test_submit(cli: Cli, speech: Path) -> None:
