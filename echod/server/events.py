@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from urllib.parse import parse_qs
 
@@ -10,7 +9,7 @@ import msgspec
 from websockets.exceptions import ConnectionClosed
 
 from echod.jobs.feed import FeedEvent, Watcher
-from echod.server.front.closing import POLICY_VIOLATION, TRY_AGAIN_LATER, dismiss, let_go
+from echod.server.front.closing import POLICY_VIOLATION, TRY_AGAIN_LATER, dismiss, let_go, until_first
 from echod.server.front.connection import Connection
 from echod.server.objects import video_object
 from echod.server.services import Addresses, Services
@@ -29,17 +28,10 @@ async def events(connection: Connection, services: Services) -> None:
 
 async def _tell(connection: Connection, services: Services, after: int | None) -> None:
     watcher = services.desk.feed.watch(connection.caller.sees, after)
-    work = _read(connection), _send(connection, watcher, services), dismiss(connection, services)
-    tasks = {asyncio.create_task(each) for each in work}
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            task.result()
+        await until_first(_read(connection), _send(connection, watcher, services), dismiss(connection, services))
     finally:
         watcher.close()
-        for task in tasks:
-            task.cancel()
-        await asyncio.wait(tasks)
 
 
 async def _read(connection: Connection) -> None:

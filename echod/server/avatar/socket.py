@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from urllib.parse import parse_qs
 
 from websockets.exceptions import ConnectionClosed
@@ -14,12 +13,10 @@ from echod.server.avatar.outbox import Outbox
 from echod.server.avatar.session import Session
 from echod.server.avatar.start import Start, read_start
 from echod.server.budget import Messages
-from echod.server.front.closing import INTERNAL_ERROR, POLICY_VIOLATION, TRY_AGAIN_LATER, dismiss, let_go
+from echod.server.front.closing import INTERNAL_ERROR, POLICY_VIOLATION, TRY_AGAIN_LATER, dismiss, let_go, until_first
 from echod.server.front.connection import Connection
 from echod.server.refusals import body, json_object
 from echod.server.services import Services
-
-log = logging.getLogger("echod.avatar")
 
 MAX_SOUND = 1 << 20  # bytes of one message: some 20 seconds
 MAX_EVENT = 16 * 1024  # bytes
@@ -57,22 +54,21 @@ async def _started(connection: Connection, services: Services) -> Start | None:
         except TimeoutError:
             raise invalid(f"nothing came within {START_SECONDS:g} s: the first message is to be a start") from None
         start = await read_start(_event(message), role, services, connection.caller)
-        _taken(connection)
+        connection.acted_on()
         return start
     return None
 
 
 async def _serve(connection: Connection, services: Services, outbox: Outbox, session: Session) -> None:
-    ends = outbox.stuck.wait(), session.broken.wait(), dismiss(connection, services)
-    tasks = [asyncio.create_task(each) for each in (_read(connection, session, outbox), outbox.run(), *ends)]
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await until_first(
+            _read(connection, session, outbox),
+            outbox.run(),
+            outbox.stuck.wait(),
+            session.broken.wait(),
+            dismiss(connection, services),
+        )
     finally:
-        for task in tasks:
-            task.cancel()
-        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(outcome, Exception):
-                log.error("an avatar broke", exc_info=outcome)
         await session.close()
     if outbox.stuck.is_set():
         await let_go(connection, TRY_AGAIN_LATER, "this client reads too slowly")
@@ -93,7 +89,7 @@ async def _read(connection: Connection, session: Session, outbox: Outbox) -> Non
             except EchodError as error:
                 outbox.tell("error", error=body(error)["error"])
                 await outbox.room()  # who does not read is not read
-            _taken(connection)
+            connection.acted_on()
 
 
 def _event(message: str | bytes) -> dict[str, object]:
@@ -102,9 +98,3 @@ def _event(message: str | bytes) -> dict[str, object]:
     if len(message) > MAX_EVENT:
         raise invalid(f"the event has {len(message)} characters; at most {MAX_EVENT} are accepted")
     return json_object("event", message)
-
-
-def _taken(connection: Connection) -> None:
-    if connection.messages is not None:
-        connection.messages.acted_on()
-        connection.messages.fit()

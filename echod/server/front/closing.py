@@ -1,9 +1,11 @@
-"""How a WebSocket is closed from this side."""
+"""How long a WebSocket is served, and how it is closed from this side."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Coroutine
+from typing import Any
 
 from echod.server.front.connection import Connection
 from echod.server.services import Services
@@ -11,6 +13,20 @@ from echod.server.services import Services
 POLICY_VIOLATION, INTERNAL_ERROR, TRY_AGAIN_LATER = 1008, 1011, 1013  # RFC 6455 and the IANA registry of close codes
 CLOSE_SECONDS = 5.0  # for a client to take leave
 LOOK_AGAIN = 60.0  # seconds until credentials are looked at again, for the clock may be set meanwhile
+
+
+async def until_first(*works: Coroutine[Any, Any, object]) -> None:
+    """Run them until one ends. What went wrong is raised once all have ended, and closes the socket with 1011."""
+    tasks = [asyncio.create_task(work) for work in works]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    for outcome in outcomes:
+        if isinstance(outcome, Exception):
+            raise outcome
 
 
 async def let_go(connection: Connection, code: int, reason: str) -> None:

@@ -80,6 +80,12 @@ class Connection(ServerConnection):
         limit = "max_message_size" if hasattr(self.protocol, "max_message_size") else "max_size"  # `websockets` 15
         setattr(self.protocol, limit, size)
 
+    def acted_on(self) -> None:
+        """The oldest message is done with."""
+        if self.messages is not None:
+            self.messages.acted_on()
+            self.messages.fit()
+
     def process_event(self, event: Event) -> None:
         """Bounds fragments: `websockets` has no limit in some versions, and another one in others."""
         if isinstance(event, Frame) and event.opcode in (Opcode.TEXT, Opcode.BINARY, Opcode.CONT):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import secrets
 from typing import Any
 from urllib.parse import parse_qs
@@ -17,15 +16,13 @@ from echod.conversation.store import Conversation, SessionSettings
 from echod.errors import EchodError, invalid
 from echod.roles.role import Role
 from echod.server.budget import Messages
-from echod.server.front.closing import POLICY_VIOLATION, TRY_AGAIN_LATER, dismiss, let_go
+from echod.server.front.closing import POLICY_VIOLATION, TRY_AGAIN_LATER, dismiss, let_go, until_first
 from echod.server.front.connection import Connection
 from echod.server.realtime.session import Session
 from echod.server.realtime.session_object import TRANSCRIPTION
 from echod.server.refusals import body, json_object
 from echod.server.services import Services
 from echod.speech.voices import default_voice
-
-log = logging.getLogger("echod.conversation")
 
 MAX_EVENT = 256 * 1024  # bytes of an event without sound: instructions, each character an escaped surrogate pair
 MAX_APPEND = 16 << 20  # bytes of one with sound, however long an utterance may last
@@ -56,16 +53,15 @@ async def _serve(connection: Connection, services: Services) -> None:
     session = Session(services, outbox.send, addresses, conversation, role, model, voice)
     taken = asyncio.Event()  # the conversation goes on over another connection
     conversation.leave = taken.set
-    ends = taken.wait(), outbox.full.wait(), dismiss(connection, services)
-    tasks = [asyncio.create_task(each) for each in (_read(connection, session, outbox), outbox.run(), *ends)]
     try:
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        await until_first(
+            _read(connection, session, outbox),
+            outbox.run(),
+            taken.wait(),
+            outbox.full.wait(),
+            dismiss(connection, services),
+        )
     finally:
-        for task in tasks:
-            task.cancel()
-        for outcome in await asyncio.gather(*tasks, return_exceptions=True):
-            if isinstance(outcome, Exception):
-                log.error("a conversation broke", exc_info=outcome)
         await session.close()
         if not taken.is_set():
             services.conversations.left(conversation)
@@ -85,9 +81,7 @@ async def _read(connection: Connection, session: Session, outbox: Outbox) -> Non
                 await session.handle(event)
             except EchodError as error:
                 outbox.send("error", error=body(error)["error"] | {"event_id": event.get("event_id")})
-            if connection.messages is not None:
-                connection.messages.acted_on()
-                connection.messages.fit()
+            connection.acted_on()
 
 
 def largest_event(max_utterance: float) -> int:
