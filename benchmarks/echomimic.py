@@ -30,6 +30,7 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from echod.host import heap
 from echod.inference import face, framing
 from echod.inference.audio import Speech
 from echod.inference.echomimic import audio_features, pictures, sampler, weights
@@ -74,6 +75,7 @@ class Row:
 
 def main() -> None:
     options = arguments()
+    heap.keep()  # as workers do
     torch.manual_seed(0)
     if options.threads:
         torch.set_num_threads(options.threads)
