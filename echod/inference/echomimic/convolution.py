@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-FEW = 4  # places of a picture
+FEW = range(2, 5)  # places of a picture; of a single one the library leaves out what lies beyond it
 
 
 class Convolution(nn.Conv2d):
@@ -16,7 +16,7 @@ class Convolution(nn.Conv2d):
 
     def forward(self, x: Tensor) -> Tensor:
         n, _, h, w = x.shape
-        if x.device.type != "cpu" or h * w > FEW:
+        if x.device.type != "cpu" or h * w not in FEW:
             return super().forward(x)
         size, margin = self.weight.shape[2:], self.weight.shape[2] // 2
         patches = F.unfold(x, size, padding=margin).transpose(1, 2).flatten(0, 1)  # (n L, C kh kw)
