@@ -18,7 +18,9 @@ from .denoiser import Conditions
 
 log = logging.getLogger("echod.compiled")
 
-APART = 0.05  # between what compiled and what other kernels make, relative; in float16 roundings alone give about 0.005
+# Between what compiled and what other kernels make, relative: roundings alone may give 0.03 in bfloat16, and twice
+# that with guidance; what is wrong is off by about 1.
+APART = 0.2
 
 Kind = Callable[..., Hashable]
 
