@@ -78,6 +78,7 @@ def main() -> None:
     parser.add_argument("--size", default="512x512")
     parser.add_argument("--small", action="store_true", help="few layers, to try this script")
     parser.add_argument("--eager", action="store_true", help="compile nothing")
+    parser.add_argument("--keep", type=Path, help="a directory for the programs that are generated")
     parser.add_argument("--assemble", type=int, nargs="*", default=[], help="compute capabilities, such as 80 90")
     options = parser.parse_args()
     width, height = map(int, options.size.split("x"))
@@ -100,6 +101,8 @@ def main() -> None:
                 print(
                     count.line(f"{work.name}, compiled"), f"  ({time.monotonic() - began:.0f} s of tracing)", flush=True
                 )
+                if options.keep:
+                    (options.keep / f"{make.__name__}.py").write_text(code)
                 for capability in options.assemble:
                     print(f"    {assembled(code, capability)}", flush=True)
 
@@ -218,19 +221,31 @@ def compiled(work: Work) -> tuple[Count, str]:
 
     def capture(graph: Any) -> Any:
         code, _ = graph.codegen()
-        found.extend((code.value, graph.count_bytes()[0]))
+        found.extend((code.value, {node: node.get_read_write_buffers_sizes() for node in graph.scheduler.nodes}))
         raise Captured
 
     with patch.object(GraphLowering, "compile_to_module", capture), suppress(Captured):
         torch.compile(work.module.forward, dynamic=False, fullgraph=True)(*work.given)
-    code, size = found
+    code, nodes = found
+    parts = Counter[str]()
+    for node, size in nodes.items():
+        parts[kernel_of(node)] += size
     calls = code[code.index("def call(") :]
     triton = re.findall(r"(triton_\w+)\.run\(", calls)
     others = re.findall(r"(?:extern_kernels\.\w+|torch\.ops\.aten\.\w+(?:\.default)?)\(", calls)
     # Names say what was fused: of those that move memory only, nothing else is in the name.
     moves = re.compile(r"triton_poi_fused_(?:clone|convolution|permute|transpose|view|_unsafe_view|_)*\d*$")
     copies = [name for name in triton if moves.match(name)]
-    return Count(len(triton) + len(others), len(copies), size / 1e9, 0.0, norm_copies(calls)), code
+    print("    GB:", ", ".join(f"{name} {size / 1e9:.1f}" for name, size in parts.most_common()))
+    print(
+        "    kernels:", ", ".join(f"{n} {name}" for name, n in Counter(["triton"] * len(triton) + others).most_common())
+    )
+    return Count(len(triton) + len(others), len(copies), parts.total() / 1e9, 0.0, norm_copies(calls)), code
+
+
+def kernel_of(node: Any) -> str:
+    extern = type(node).__name__ == "ExternKernelSchedulerNode"
+    return str(getattr(node.node, "python_kernel_name", None) or type(node.node).__name__) if extern else "triton"
 
 
 def norm_copies(calls: str) -> int:
@@ -248,8 +263,8 @@ def assembled(code: str, capability: int) -> str:
     good, bad, tuned = 0, list[str](), 0
     for name, source in sources:
         kernel: CachingAutotuner = getattr(PyCodeCache.load(source), name)
-        tuned += len(kernel.configs or ()) > 1
-        kernel.triton_meta["device"] = kernel.triton_meta["device"]._replace(cc=capability)
+        tuned += "triton_poi" not in name and len(kernel.configs or ()) > 1  # in which order others sum is their bits
+        kernel.device_props = kernel.device_props._replace(cc=capability)
         with patch("torch._inductor.runtime.triton_heuristics.GPUTarget", lambda *_: GPUTarget("cuda", capability, 32)):
             try:
                 for each in kernel.configs or ():
@@ -257,9 +272,8 @@ def assembled(code: str, capability: int) -> str:
                 good += 1
             except Exception as error:
                 bad.append(f"{name}: {type(error).__name__} {error}")
-    return (
-        f"sm_{capability}: {good} of {len(sources)} distinct kernels assembled, {tuned} tuned by timing {bad[:3] or ''}"
-    )
+    said = f"{good} of {len(sources)} distinct kernels assembled, {tuned} reductions tuned by timing"
+    return f"sm_{capability}: {said} {bad[:3] or ''}"
 
 
 # A card that is not there
@@ -297,6 +311,7 @@ def pretending() -> Iterator[None]:
         # Patterns that are looked for in what users write; filling the tables would need real tensors.
         patch.object(fuse_attention, "_sfdp_init", lambda *_, **__: None),
         patch.object(pad_mm, "_pad_mm_init", lambda *_, **__: None),
+        patch("torch._inductor.runtime.triton_helpers.set_driver_to_gpu", lambda: None),
         inductor.patch(fx_graph_cache=False, deterministic=True, compile_threads=1, joint_graph_constant_folding=False),
         FakeTensorMode(allow_non_fake_inputs=True),
         torch.no_grad(),

@@ -23,7 +23,7 @@ class Attention(nn.Module):
     """Queries from C wide tokens, keys and values from `context` wide ones (C if not given)."""
 
     cudnn_first = False
-    fused: Tensor | None = None  # the weights of q, k and v under each other, (3 C, C)
+    fused: Tensor | None = None  # the weights of q, k and v under each other, or of k and v where tokens are not own
 
     def __init__(self, channels: int, heads: int, context: int | None = None) -> None:
         super().__init__()
@@ -37,7 +37,15 @@ class Attention(nn.Module):
         return self._split(self.to_q(tokens))
 
     def keys(self, context: Tensor) -> KeyValue:
+        """Each by itself in memory, so that they can be kept."""
         return self._split(self.to_k(context)), self._split(self.to_v(context))
+
+    def heard(self, context: Tensor) -> KeyValue:
+        """Keys and values that are used at once."""
+        if self.fused is None:
+            return self.keys(context)
+        key, value = map(self._split, F.linear(context, self.fused).chunk(2, -1))
+        return key, value
 
     def own(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of the same tokens."""
@@ -46,11 +54,13 @@ class Attention(nn.Module):
         query, key, value = map(self._split, F.linear(tokens, self.fused).chunk(3, -1))
         return query, key, value
 
-    def fuse(self) -> None:
-        """From now on one matrix product makes q, k and v, in other last bits. Weights keep their names, and memory."""
-        layers = self.to_q, self.to_k, self.to_v
+    def fuse(self, *layers: nn.Linear) -> None:
+        """From now on one matrix product does the work of these, for `own` or for `heard`, in other last bits.
+
+        Weights keep their names, and the memory that they take.
+        """
         self.fused = torch.cat([layer.weight for layer in layers])
-        for layer, weight in zip(layers, self.fused.chunk(3), strict=True):
+        for layer, weight in zip(layers, self.fused.chunk(len(layers)), strict=True):
             layer.weight = nn.Parameter(weight, requires_grad=False)
 
     def attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None = None) -> Tensor:

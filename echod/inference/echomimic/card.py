@@ -58,11 +58,13 @@ class Ways:
         models.denoiser.places = TOGETHER if self.together else 1
         for part in models.denoiser.modules():
             if isinstance(part, TransformerBlock):
-                self._attend(part.attn1)
+                part.attn1.cudnn_first = self.cudnn_first
+                if self.fused:
+                    fuse_own(part.attn1)
+                    part.attn2.fuse(part.attn2.to_k, part.attn2.to_v)
             elif isinstance(part, TemporalAttention) and self.fused:
-                part.fuse()
+                fuse_own(part)
 
-    def _attend(self, own: Attention) -> None:
-        own.cudnn_first = self.cudnn_first
-        if self.fused:
-            own.fuse()
+
+def fuse_own(attention: Attention) -> None:
+    attention.fuse(attention.to_q, attention.to_k, attention.to_v)

@@ -103,7 +103,7 @@ class TransformerBlock(nn.Module):
 
     def listen(self, tokens: Tensor, given: Conditions) -> Tensor:
         """Each row attends to its own audio; of silence (no keys, no values) only the output's bias would be left."""
-        heard = self.attn2.attend(self.attn2.queries(tokens[given.free :]), *self.attn2.keys(given.audio))
+        heard = self.attn2.attend(self.attn2.queries(tokens[given.free :]), *self.attn2.heard(given.audio))
         if given.free:
             heard = torch.cat([heard.new_zeros(given.free, *heard.shape[1:]), heard])
         return self.attn2.out(heard)
