@@ -60,7 +60,6 @@ def bench(
         try:
             note(f"{video['id']} accepted, engine {video['model']}", quiet)
             report = _timed(client, video["id"], began)
-            note(f"made; looking at what {report['device']} can do at most", quiet)
             _examine(client, client.video(video["id"]), report, meters)
         finally:
             client.remove(video["id"])
@@ -158,8 +157,9 @@ def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
 
 
 def _share(peak: dict[str, float]) -> str:
-    at_work, most = peak["flops"] / 1e12, peak["peak_flops"] / 1e12
-    return f"{peak['share']:.1%}: {at_work:.3g} of {most:.3g} TFLOP/s while it denoised and decoded"
+    unit, per = ("TFLOP/s", 1e12) if peak["peak_flops"] >= 1e12 else ("GFLOP/s", 1e9)
+    at_work, most = peak["flops"] / per, peak["peak_flops"] / per
+    return f"{peak['share']:.1%}: {at_work:.1f} of {most:.1f} {unit} while it denoised and decoded"
 
 
 def _gib(held: int) -> str:
