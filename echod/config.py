@@ -84,6 +84,9 @@ class Config:
     dtype: str = _setting(
         "fleet", choice(*DTYPES), "what echomimic computes in; auto: what the device does best", "auto"
     )
+    decoder: str = _setting(
+        "fleet", choice(*limits.DECODERS), "what makes echomimic's pictures; taesd: an approximation, and faster", "vae"
+    )
     compile: str = _setting(
         "fleet",
         choice(*COMPILE),

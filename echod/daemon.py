@@ -107,6 +107,8 @@ def choose_engines(config: Config, devices: tuple[str, ...]) -> tuple[str, ...]:
         main = "echomimic" if any(device.startswith("cuda") for device in devices) else "preview"
         if main == "preview":
             log.info("engine auto: no CUDA device, so preview; --engine echomimic is the real one, slow on a CPU")
+    if config.decoder != "vae":
+        _check_decoder(config, main)
     if main == "preview":
         return ("preview",)
     if find(main).built_in and (lacking := layout.missing(config.weights_dir, main)):
@@ -116,6 +118,20 @@ def choose_engines(config: Config, devices: tuple[str, ...]) -> tuple[str, ...]:
             param="engine",
         )
     return (main, "preview")
+
+
+def _check_decoder(config: Config, engine: str) -> None:
+    decoder = config.decoder
+    if engine == "preview" or not find(engine).built_in:
+        problem = f"is for EchoMimic's engines, and {engine} is none: choose one with --engine, or --decoder vae"
+    elif lacking := layout.missing(config.weights_dir, decoder):
+        problem = (
+            f"needs {', '.join(lacking)}, which {config.weights_dir} lacks. "
+            f"`echod weights pull {decoder}` fetches it; --decoder vae needs no more than the engine does"
+        )
+    else:
+        return
+    raise ConfigurationError(f"decoder {decoder} {problem}.", param="decoder")
 
 
 @asynccontextmanager

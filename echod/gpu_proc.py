@@ -53,6 +53,7 @@ class Spec:
     device: str = "cpu"
     engines: tuple[str, ...]
     dtype: str = "auto"
+    decoder: str = "vae"
     weights: str
     digests: str = ""  # the file where those of weights are kept
     kernels: str = ""  # the directory for those that are compiled; empty: none are
@@ -158,7 +159,13 @@ class GpuProc:
             self.doing = f"loading {find(name).where_from}"
             self.report(messages.Alive(self.doing))
             engine = self.engines[name] = load_engine(
-                name, Path(self.spec.weights), self.device, self.spec.dtype, self._tick, compiling=compiling
+                name,
+                Path(self.spec.weights),
+                self.device,
+                self.spec.dtype,
+                self._tick,
+                compiling=compiling,
+                decoder=self.spec.decoder,
             )
             self.weights[name] = digests(engine.files, Path(self.spec.digests), self._reading)
         self.report(

@@ -76,6 +76,7 @@ class Extras(TypedDict, total=False):
     devices: list[str]
     helpers: list[str]
     dtype: str | None
+    approximation: str | None
     attempt: int
     engine: str
     spoken: bool

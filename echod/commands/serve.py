@@ -24,6 +24,7 @@ directory = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "--dtype", metavar="NAME", help=f"What EchoMimic computes in: {', '.join(config.DTYPES)}. [default: auto]"
 )
+@click.option("--decoder", metavar="NAME", help="What makes EchoMimic's pictures: vae, taesd. [default: vae]")
 @click.option("--compile", metavar="WHEN", help="Whether kernels are compiled for cards: auto, off. [default: auto]")
 @click.option("--state-dir", type=directory, help="Journal, uploads, jobs and their clips.")
 @click.option("--runtime-dir", type=directory, help="The unix socket and the workers' sockets.")

@@ -41,9 +41,10 @@ def weights() -> None:
 def pull(what: str, weights_dir: Path | None, quiet: bool) -> None:
     """Fetch model files, and print where they are.
 
-    WHAT is an engine (echomimic unless given); whisper:NAME, which hears (tiny.en, base, small ...); or voice:NAME, a
-    further voice of hibari's (emma ...). Only what is missing or damaged is fetched; a pull that broke off goes on
-    where it stood. HF_ENDPOINT names a mirror of the hub, where engines and voices are, HF_TOKEN a token.
+    WHAT is an engine (echomimic unless given); taesd, the other decoder; whisper:NAME, which hears (tiny.en, base,
+    small ...); or voice:NAME, a further voice of hibari's (emma ...). Only what is missing or damaged is fetched; a
+    pull that broke off goes on where it stood. HF_ENDPOINT names a mirror of the hub, where engines and voices are,
+    HF_TOKEN a token.
     """
     with _refusals():
         where = _directory(weights_dir)

@@ -105,6 +105,7 @@ class Loading:
     `name` is that of the entry point. `weights` is the directory of model files, `device` torch's name of the only one
     to be used, `dtype` one of `limits.DTYPES`; auto leaves it to the engine. `tick` is to be called meanwhile, every
     few seconds at least, as a sign of life. What compiles kernels may be handed to `compiling`, if that is given.
+    `decoder` is one of `limits.DECODERS`, and EchoMimic's alone.
     """
 
     name: str
@@ -113,6 +114,7 @@ class Loading:
     dtype: str = "auto"
     tick: Callable[[], None] = lambda: None
     compiling: Compiling | None = None
+    decoder: str = "vae"
 
 
 class Engine(Protocol):
@@ -124,7 +126,8 @@ class Engine(Protocol):
 
     `shares` is the share of all work per stage and sums to 1: progress = sum(share * done / total). `windows` names the
     stage whose (done, total) count windows. `mark` is what the metadata of its clips says beside its name. What else
-    decides the bits of a clip is `computed`, the kind of device with dtype and threads, and `files`, the weights.
+    decides the bits of a clip is `computed`, the kind of device with dtype and threads, and `files`, the weights;
+    `approximation` in `computed` says what is done otherwise than the model's authors do.
     """
 
     name: str

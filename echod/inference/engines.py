@@ -19,16 +19,17 @@ def load_engine(
     dtype: str = "auto",
     tick: Callable[[], None] = lambda: None,
     compiling: Compiling | None = None,
+    decoder: str = "vae",
 ) -> Engine:
     """The engine `name` on a torch device, ready for its first job.
 
     `weights` is the directory of model files; the preview needs none. `dtype` is one of
     `limits.DTYPES`; the preview has none. `tick` is called all the while, as a sign of life. What can be compiled is
-    handed to `compiling`; without it nothing is.
+    handed to `compiling`; without it nothing is. `decoder` is one of `limits.DECODERS`, for those of EchoMimic.
     Raises InputError (model_not_loaded), naming what is missing or wrong, and whatever the engine raises.
     """
     registered = find(name)
-    engine: Any = _loader(registered)(Loading(name, weights, device, dtype, tick, compiling))
+    engine: Any = _loader(registered)(Loading(name, weights, device, dtype, tick, compiling, decoder))
     if problems := list(lacks(engine, name)):
         raise _unusable(registered, f"does not keep the contract of engines: {'; '.join(problems)}")
     loaded: Engine = engine

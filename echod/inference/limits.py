@@ -4,6 +4,8 @@ from __future__ import annotations
 
 DTYPES = ("auto", "float32", "float16", "bfloat16")  # torch's names; auto: `machine.dtypes`
 
+DECODERS = ("vae", "taesd")  # of EchoMimic's frames: its own, or an approximation for a fraction of the work
+
 MIN_SIDE, MAX_SIDE, SIDE_STEP = 128, 1024, 8
 MIN_FPS, MAX_FPS = 1, 60
 DEFAULT_SEED = 420

@@ -29,6 +29,7 @@ BUILT_IN: Mapping[str, str] = MappingProxyType(
     {
         "preview": "echod.inference.preview.engine:load",
         "echomimic": "echod.inference.echomimic.engine:load",
+        "echomimic-fast": "echod.inference.echomimic.engine:load",
         "echomimic-quality": "echod.inference.echomimic.engine:load",
     }
 )

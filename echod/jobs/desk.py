@@ -314,12 +314,14 @@ class Desk:
 
     # The fleet's side
 
-    async def begin(self, job_id: str, device: str, dtype: str | None = None) -> Job | None:
+    async def begin(
+        self, job_id: str, device: str, dtype: str | None = None, approximation: str | None = None
+    ) -> Job | None:
         """Commit the next attempt of a job that was taken from the queue; None if it has ended.
 
         A cancel may have come meanwhile: look at `cancel_requested` before sending it anywhere.
         """
-        await self.apply(job_id, life.Dispatched(device, dtype))
+        await self.apply(job_id, life.Dispatched(device, dtype, approximation))
         entry = self._live.get(job_id)
         return entry.job if entry and not entry.job.terminal else None
 

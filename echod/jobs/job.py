@@ -92,6 +92,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     device: str | None = None
     devices: tuple[str, ...] = ()  # all that have computed some of it, in the order they came
     dtype: str | None = None  # in which `device` computes; None: the engine has no choice of it
+    approximation: str | None = None  # what is computed otherwise than the engine's authors do
     deaths: int = 0
     exceptions: int = 0
     out_of_memory: int = 0

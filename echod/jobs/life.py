@@ -46,6 +46,7 @@ class Dispatched(msgspec.Struct, frozen=True):
 
     device: str
     dtype: str | None = None
+    approximation: str | None = None
 
 
 class Progressed(msgspec.Struct, frozen=True, kw_only=True, tag=True):
@@ -170,7 +171,7 @@ def _dispatched(job: Job, event: Dispatched, now: float) -> Job:
     began = max(now, job.created_at)  # whatever the clock did meanwhile
     devices = tuple(dict.fromkeys((*job.devices, event.device)))
     job = replace(job, status="in_progress", attempt=job.attempt + 1, devices=devices, started_at=began)
-    job = replace(job, device=event.device, dtype=event.dtype)
+    job = replace(job, device=event.device, dtype=event.dtype, approximation=event.approximation)
     return replace(job, **_FRESH)
 
 

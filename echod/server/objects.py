@@ -59,6 +59,7 @@ def _extras(job: Job, desk: Desk, addresses: Addresses) -> dict[str, Any]:
         "devices": list(job.devices),
         "helpers": desk.helpers(job.id),
         "dtype": job.dtype,
+        "approximation": job.approximation,
         "attempt": job.attempt,
         "engine": job.engine,
         "spoken": job.spoken,

@@ -52,6 +52,7 @@ def worker_spec(config: Config, devices: tuple[str, ...], engines: tuple[str, ..
     return Spec(
         engines=engines,
         dtype=config.dtype,
+        decoder=config.decoder,
         weights=str(config.weights_dir),
         digests=str(config.state_dir / "cache" / "weights.json"),
         kernels=str(config.state_dir / "cache" / "kernels") if config.compile == "auto" else "",
@@ -300,7 +301,8 @@ class Fleet:
         self.on_change()
 
     async def _dispatch(self, worker: Worker, job: Job, epoch: int) -> None:
-        attempt = await self.desk.begin(job.id, worker.name, worker.computed.get(job.engine, {}).get("dtype"))
+        computed = worker.computed.get(job.engine, {})
+        attempt = await self.desk.begin(job.id, worker.name, computed.get("dtype"), computed.get("approximation"))
         if worker.epoch != epoch or not worker.alive or not worker.seat.holds(job.id):
             if attempt:
                 await self.desk.apply(job.id, life.Requeued(attempt.attempt))

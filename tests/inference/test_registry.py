@@ -69,7 +69,10 @@ def test_names(site: Path) -> None:
     assert list(installed()) == [*BUILT_IN, "fine"]
     assert find("preview").built_in
     assert re.search("several engines 'same', of the packages echod-d, echod-e; uninstall", refusal("same"))
-    assert refusal("sora") == "there is no engine 'sora'; installed are preview, echomimic, echomimic-quality, fine"
+    assert (
+        refusal("sora")
+        == "there is no engine 'sora'; installed are preview, echomimic, echomimic-fast, echomimic-quality, fine"
+    )
 
 
 def test_nothing_is_imported(site: Path) -> None:

@@ -101,4 +101,7 @@ def test_one_that_is_not_there(tmp_path: Path) -> None:
     write_package(tmp_path / "site", "odd", "")
     refused = run_echod("serve", "--engine", "wan", env={"PYTHONPATH": str(tmp_path / "site")})
     assert refused.returncode == 78
-    assert "must be one of auto, preview, echomimic, echomimic-quality, odd, which are installed" in refused.stderr
+    assert (
+        "must be one of auto, preview, echomimic, echomimic-fast, echomimic-quality, odd, which are installed"
+        in refused.stderr
+    )

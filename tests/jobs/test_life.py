@@ -35,8 +35,8 @@ def test_completes() -> None:
 @pytest.mark.parametrize("event", [DONE, failed(1), lost(1), life.Requeued(1), life.FirstFrame(1)])
 def test_stale_attempt_changes_nothing(event: life.Event) -> None:
     """An event of an earlier attempt is dropped."""
-    second = after(running(), lost(1), life.Dispatched("cpu", "bfloat16"))
-    assert (running().dtype, second.dtype) == (None, "bfloat16")
+    second = after(running(), lost(1), life.Dispatched("cpu", "bfloat16", "taesd"))
+    assert (running().dtype, second.dtype, second.approximation) == (None, "bfloat16", "taesd")
     assert advance(second, event, 300.0) is second
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,21 @@ def test_without_weights(tmp_path: Path, engine: str, main: str) -> None:
     ) as caught:
         choose_engines(config, ("cuda:0",))
     assert caught.value.exit_code == 78
+
+
+def test_the_other_decoder(tmp_path: Path, weights: Path) -> None:
+    """It is refused with what to do where its file is missing, and for engines that have no such choice."""
+    config = make_config(tmp_path, engine="echomimic", decoder="taesd", weights_dir=weights)
+    with pytest.raises(ConfigurationError, match=r"taesd/diffusion_pytorch_model\.safetensors.*weights pull taesd"):
+        choose_engines(config, ("cpu",))
+    (weights / "taesd").mkdir()
+    (weights / "taesd" / "diffusion_pytorch_model.safetensors").touch()
+    assert choose_engines(config, ("cpu",)) == ("echomimic", "preview")
+    assert choose_engines(replace(config, engine="echomimic-fast"), ("cpu",)) == ("echomimic-fast", "preview")
+    for engine in ("preview", "auto"):
+        with pytest.raises(ConfigurationError, match="is for EchoMimic's engines, and preview is none") as caught:
+            choose_engines(replace(config, engine=engine), ("cpu",))
+        assert (caught.value.exit_code, caught.value.param) == (78, "decoder")
 
 
 def test_files_of_the_other_engine_do_not_do(tmp_path: Path, weights: Path) -> None:

@@ -53,7 +53,7 @@ class Ways:
         if self.channels_last:
             # Or one card's bits would depend on what else runs on it: on which algorithm was fast just then.
             torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-            for module in (models.denoiser, models.vae, models.reference):
+            for module in (models.denoiser, models.vae, models.decodes, models.reference):
                 convert_conv2d_weight_memory_format(module, torch.channels_last)
         models.denoiser.places = TOGETHER if self.together else 1
         for part in models.denoiser.modules():

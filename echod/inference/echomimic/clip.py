@@ -112,7 +112,7 @@ class Clip:
                 time.sleep(WAIT)
 
     def _pictures(self, board: Board, batch: Batch) -> Tensor:
-        return pictures(self.models.vae, board.final(batch))
+        return pictures(self.models.decodes, board.final(batch))
 
     # Help
 

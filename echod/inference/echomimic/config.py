@@ -94,7 +94,7 @@ SCHEDULER: Mapping[str, Any] = {
 class ModelConfig:
     """All sizes, by default the published ones.
 
-    `vae` and `scheduler` are keyword arguments of diffusers' AutoencoderKL and DDIMScheduler.
+    `vae`, `taesd` and `scheduler` are keyword arguments of diffusers' AutoencoderKL, AutoencoderTiny and DDIMScheduler.
     """
 
     unet: UNetConfig = UNetConfig()
@@ -102,6 +102,7 @@ class ModelConfig:
     whisper: WhisperConfig = WhisperConfig()
     vae: Mapping[str, Any] = field(default_factory=lambda: dict(VAE))
     scheduler: Mapping[str, Any] = field(default_factory=lambda: dict(SCHEDULER))
+    taesd: Mapping[str, Any] = field(default_factory=dict)  # diffusers' defaults are TAESD's sizes
 
     @classmethod
     def read(cls, path: Path) -> Self:
@@ -124,6 +125,7 @@ class ModelConfig:
                 whisper=_fill(WhisperConfig, given["whisper"]),
                 vae=_public(given["vae"]),
                 scheduler=_public(given["scheduler"]),
+                taesd=_public(given.get("taesd", {})),
             )
         except (KeyError, TypeError, json.JSONDecodeError) as error:
             raise ValueError(f"{path} does not describe EchoMimic models: {type(error).__name__} {error}") from error
@@ -143,6 +145,7 @@ class ModelConfig:
             "whisper": asdict(self.whisper),
             "vae": dict(self.vae),
             "scheduler": dict(self.scheduler),
+            "taesd": dict(self.taesd),
         }
 
 
@@ -158,15 +161,20 @@ def _public(given: Mapping[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Preset:
-    """A released engine: what it does unless told otherwise, and the two files that only it uses."""
+    """A row of the engines: what it does unless told otherwise, and the files of the denoiser.
+
+    `approximates` says what it does otherwise than the authors' code with these files; empty: nothing.
+    """
 
     steps: int
     guidance: float  # 1 = off; above, every window is computed twice
     denoising: str
     motion: str
+    approximates: str = ""
 
 
 PRESETS: Mapping[str, Preset] = {
     "echomimic": Preset(6, 1.0, "denoising_unet_acc.pth", "motion_module_acc.pth"),
+    "echomimic-fast": Preset(4, 1.0, "denoising_unet_acc.pth", "motion_module_acc.pth", "4 steps"),
     "echomimic-quality": Preset(30, 2.5, "denoising_unet.pth", "motion_module.pth"),
 }

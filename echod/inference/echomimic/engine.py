@@ -42,7 +42,7 @@ log = logging.getLogger("echod.engine")
 
 # TFLOP per frame at 512x512: a step of the denoiser, with what windows share computed twice; decoding.
 STEP_COST = 1.25 * WINDOW / (WINDOW - OVERLAP)
-DECODE_COST = 2.5
+DECODE_COST = {"vae": 2.5, "taesd": 0.14}
 REMEDY = "set dtype to auto or float32 (`echod serve --dtype`)"
 FIXED = {"face": 0.01, "reference": 0.01, "audio": 0.01, "mux": 0.01}  # shares of all work
 
@@ -58,7 +58,6 @@ class EchoMimicEngine:
     """One row of the table of presets, with its models. `window` frames at a time, sharing `overlap` of them."""
 
     windows = "denoise"
-    exact = True
 
     def __init__(
         self,
@@ -74,14 +73,22 @@ class EchoMimicEngine:
         self.preset = PRESETS[name]
         self.pipeline = Audio2VideoPipeline(models)
         self.window, self.overlap = window, overlap
-        self.shares = _shares(self.preset.steps * (2 if self.preset.guidance > 1 else 1))
+        decoder = "vae" if models.taesd is None else "taesd"
+        self.shares = _shares(self.preset.steps * (2 if self.preset.guidance > 1 else 1), DECODE_COST[decoder])
+        self.approximates = ", ".join(filter(None, (self.preset.approximates, "taesd" if models.taesd else "")))
+        self.exact = not self.approximates
         self._fingerprint = models.fingerprint()
         self._name_what_computes()
-        self.mark: Mapping[str, str] = {"weights": "small random ones, not EchoMimic's"} if models.tiny else {}
+        weights_are = {"weights": "small random ones, not EchoMimic's"} if models.tiny else {}
+        self.mark: Mapping[str, str] = weights_are | self._approximation
 
     def _name_what_computes(self) -> None:
         self.numbers: str | None = f"{self.pipeline.numbers} weights {self._fingerprint}"
-        self.computed: Mapping[str, str] = self.pipeline.computed
+        self.computed: Mapping[str, str] = self.pipeline.computed | self._approximation
+
+    @property
+    def _approximation(self) -> dict[str, str]:
+        return {"approximation": self.approximates} if self.approximates else {}
 
     @classmethod
     def load(
@@ -92,19 +99,23 @@ class EchoMimicEngine:
         dtype: str = "auto",
         tick: Callable[[], None] = lambda: None,
         compiling: Compiling | None = None,
+        decoder: str = "vae",
     ) -> Self:
-        """Load the models and run one window, in one of `limits.DTYPES`. Raises WeightsError, NotFiniteError."""
+        """Load the models and run one window, in one of `limits.DTYPES`, with one of `limits.DECODERS`.
+
+        Raises WeightsError, NotFiniteError.
+        """
         if dtype != "auto":
-            return cls._load(name, directory, device, dtype, tick, compiling)
+            return cls._load(name, directory, device, dtype, tick, compiling, decoder)
         *narrow, widest = machine.dtypes(device)
         for each in narrow:
             try:
-                return cls._load(name, directory, device, each, tick, compiling)
+                return cls._load(name, directory, device, each, tick, compiling, decoder)
             except (NotFiniteError, layout.WeightsError) as error:
                 if error.code != NotFiniteError.code:
                     raise
                 log.warning("%s is not finite in %s here, and is tried in the next dtype: %s", name, each, error)
-        return cls._load(name, directory, device, widest, tick, compiling)
+        return cls._load(name, directory, device, widest, tick, compiling, decoder)
 
     @classmethod
     def _load(
@@ -115,10 +126,13 @@ class EchoMimicEngine:
         dtype: str,
         tick: Callable[[], None],
         compiling: Compiling | None,
+        decoder: str,
     ) -> Self:
-        paths = layout.require(directory, name).values()
+        sets = (name, decoder) if decoder == layout.TAESD.module else (name,)
+        paths = [path for each in sets for path in layout.require(directory, each).values()]
         files = {path.relative_to(directory).as_posix(): path for path in paths}
-        engine = cls(name, weights.load(directory, name, device, getattr(torch, dtype), tick), files=files)
+        models = weights.load(directory, name, device, getattr(torch, dtype), tick, decoder)
+        engine = cls(name, models, files=files)
         try:
             engine.warm_up(compiling)
         except NotFiniteError as error:
@@ -200,12 +214,12 @@ class EchoMimicEngine:
         return self.pipeline.help(board, checkpoint, numbers=self.numbers)
 
 
-def _shares(passes: int) -> Mapping[str, float]:
-    """Share of all work per stage, for a number of passes of the denoiser."""
+def _shares(passes: int, decode: float) -> Mapping[str, float]:
+    """Share of all work per stage, for a number of passes of the denoiser and the cost of decoding."""
     denoise, rest = passes * STEP_COST, 1 - sum(FIXED.values())
     return FIXED | {
-        "denoise": rest * denoise / (denoise + DECODE_COST),
-        "decode": rest * DECODE_COST / (denoise + DECODE_COST),
+        "denoise": rest * denoise / (denoise + decode),
+        "decode": rest * decode / (denoise + decode),
     }
 
 
@@ -214,4 +228,6 @@ def load(given: Loading) -> EchoMimicEngine:
     if given.weights is None:
         name = given.name
         raise InputError("model_not_loaded", f"{name} needs a directory of weights; `echod weights pull {name}`")
-    return EchoMimicEngine.load(given.name, given.weights, given.device, given.dtype, given.tick, given.compiling)
+    return EchoMimicEngine.load(
+        given.name, given.weights, given.device, given.dtype, given.tick, given.compiling, given.decoder
+    )

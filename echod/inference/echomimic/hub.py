@@ -14,7 +14,7 @@ from typing import Any
 
 from ..download import Source, Tell, alone, check_space, digest, failures, fetch, partial_of, size_of
 from ..errors import InputError
-from .layout import CONFIG, REPOSITORY, Entry, Part, WeightsError, parts, read_record, write_record
+from .layout import CONFIG, Entry, Part, WeightsError, on_hub, parts, read_record, write_record
 
 
 @dataclass(frozen=True)
@@ -130,16 +130,17 @@ def _source(name: str, revision: str, tag: str = "", **known: Any) -> Source:
     from huggingface_hub import hf_hub_url
     from huggingface_hub.constants import ENDPOINT
 
+    repository, file = on_hub(name)
     return Source(
         name,
-        hf_hub_url(REPOSITORY, name, revision=revision),
+        hf_hub_url(repository, file, revision=revision),
         ENDPOINT,
         tag,
         denied=(
             "A token in HF_TOKEN or from `hf auth login` must be valid and have access to "
-            f"{REPOSITORY}; without one, unset HF_ENDPOINT or name another mirror with it"
+            f"{repository}; without one, unset HF_ENDPOINT or name another mirror with it"
         ),
-        absent=f"it is not in {REPOSITORY} there; HF_ENDPOINT chooses another mirror",
+        absent=f"it is not in {repository} there; HF_ENDPOINT chooses another mirror",
         elsewhere=f"pull again later, or name another mirror than {ENDPOINT} with HF_ENDPOINT",
         **known,
     )
@@ -149,7 +150,7 @@ def _from_cache(remote: Remote, partial: Path, tell: Tell) -> bool:
     """Whether another program has fetched this file into the hub's cache (HF_HOME) before."""
     from huggingface_hub import try_to_load_from_cache
 
-    cached = try_to_load_from_cache(REPOSITORY, remote.name, revision=remote.revision)
+    cached = try_to_load_from_cache(*on_hub(remote.name), revision=remote.revision)
     if not isinstance(cached, str) or size_of(Path(cached)) != remote.size:
         return False
     tell(f"{remote.name}: copied from {cached}")

@@ -18,6 +18,7 @@ from ..errors import InputError
 from .config import PRESETS, ModelConfig
 
 REPOSITORY = "BadToBest/EchoMimic"
+TAESD_REPOSITORY = "madebyollin/taesd"
 CONFIG = "config.json"
 RECORD = "echod-weights.json"
 
@@ -54,8 +55,21 @@ SHARED = (
 )
 
 
+# By itself, for every engine: what decodes in place of the VAE, which encodes the portrait all the same.
+TAESD = Part("taesd", ("taesd/diffusion_pytorch_model.safetensors",))
+SETS = (*PRESETS, TAESD.module)  # what can be pulled, listed and verified
+
+
+def on_hub(name: str) -> tuple[str, str]:
+    """Repository and name there of a file."""
+    folder, _, rest = name.partition("/")
+    return (TAESD_REPOSITORY, rest) if folder == TAESD.module else (REPOSITORY, name)
+
+
 def parts(engine: str) -> tuple[Part, ...]:
-    """The files that an engine needs, all of them. Raises WeightsError for an engine that is none of the table's."""
+    """The files of one of SETS, all of them. Raises WeightsError for an engine that is none of the table's."""
+    if engine == TAESD.module:
+        return (TAESD,)
     if engine not in PRESETS:
         raise WeightsError(f"there are no weights for an engine {engine!r}; engines with weights: {', '.join(PRESETS)}")
     preset = PRESETS[engine]
@@ -155,7 +169,7 @@ class Row(NamedTuple):
     state: str
 
 
-def inventory(directory: Path, engines: tuple[str, ...] = tuple(PRESETS)) -> Iterator[Row]:
+def inventory(directory: Path, engines: tuple[str, ...] = SETS) -> Iterator[Row]:
     """What is there for each engine, looked at from outside: names and sizes."""
     record = read_record(directory)
     for engine in engines:

@@ -1,4 +1,4 @@
-"""Pictures to latents and back, through the VAE."""
+"""Pictures to latents, through the VAE, and back, through it or TAESD."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from diffusers import AutoencoderTiny
 from torch import Tensor
 
 from ..contract import Image
@@ -34,7 +35,7 @@ def to_mask(mask: Image) -> Tensor:
 def pictures(vae: Any, latents: Tensor) -> Tensor:
     """(n, 4, h, w) on the CPU to (n, H, W, 3) uint8, in pieces whose size depends on the frames' alone."""
     pieces = torch.split(to_device(latents, vae.device), decode_batch(latents))
-    made = [vae.decode(piece / LATENT_SCALE).sample for piece in pieces]
+    made = [vae.decode(unscaled(vae, piece)).sample for piece in pieces]
     frames, fine = to_host(torch.cat([to_frames(each) for each in made]), torch.stack([finite(each) for each in made]))
     if fine.all():
         return frames
@@ -53,7 +54,12 @@ def encode(vae: Any, picture: Tensor) -> Tensor:
 
 def decode(vae: Any, latents: Tensor) -> Tensor:
     """(n, 4, h, w) to pictures (n, 3, H, W), about -1 to 1."""
-    return in_range(vae, lambda given: vae.decode(given / LATENT_SCALE).sample, latents, "decoding frames")
+    return in_range(vae, lambda given: vae.decode(unscaled(vae, given)).sample, latents, "decoding frames")
+
+
+def unscaled(vae: Any, latents: Tensor) -> Tensor:
+    """As the decoder takes them: TAESD was trained on latents as the denoiser has them."""
+    return latents if isinstance(vae, AutoencoderTiny) else latents / LATENT_SCALE
 
 
 def decode_batch(latents: Tensor) -> int:

@@ -161,11 +161,11 @@ class Audio2VideoPipeline:
         scheduler = schedule(self.models.config.scheduler, 1)
         heard = audio_features.FrameAudio(audio, WINDOW, FPS)
         sampler = Sampler(self.models.denoiser, heard, likeness, scheduler, plan, guidance)
-        return sampler((0, 0), latents), pictures(self.models.vae, latents[:GRID])
+        return sampler((0, 0), latents), pictures(self.models.decodes, latents[:GRID])
 
     def compile(self, likeness: Likeness, guidance: float) -> None:
         """Compile for whole windows of this size, guided or not. Raises whatever prevents it; then all is as it was."""
-        modules = self.models.denoiser, self.models.vae.decoder
+        modules = self.models.denoiser, self.models.decodes.decoder
         compile_all(modules, lambda: self.try_out(likeness, guidance))
         self.compiled = True
 

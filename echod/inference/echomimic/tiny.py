@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from whisper.model import sinusoids
 
 from .config import PRESETS, VAE, FaceLocatorConfig, ModelConfig, UNetConfig, WhisperConfig
-from .layout import CONFIG, SHARED, WeightsError
+from .layout import CONFIG, SHARED, TAESD, WeightsError
 from .motion import position_table
 from .weights import LEGACY_ATTENTION, build, is_motion, is_position_table
 
@@ -27,6 +27,7 @@ TINY = ModelConfig(
     unet=UNetConfig(block_out_channels=(32, 64, 64, 64), cross_attention_dim=48),
     face_locator=FaceLocatorConfig(conditioning_embedding_channels=32, block_out_channels=(16, 32, 48, 64)),
     whisper=WhisperConfig(n_audio_state=48),
+    taesd={"encoder_block_out_channels": [16] * 4, "decoder_block_out_channels": [16] * 4},
     vae={**VAE, "block_out_channels": [32, 32, 64, 64], "layers_per_block": 1, "sample_size": 128},
 )
 
@@ -52,13 +53,13 @@ def init_tiny(directory: Path, seed: int = 0) -> None:
 
 def write(directory: Path, config: ModelConfig, name: str, seed: int = 0) -> None:
     """Write models of the given sizes. The set's name in `config.json` marks them as not the published ones."""
-    states = {module: dict(tensors(module, net, seed)) for module, net in build(config).items()}
+    states = {module: dict(tensors(module, net, seed)) for module, net in build(config, taesd=True).items()}
     denoising = states.pop("denoising_unet")
-    for preset in PRESETS.values():
+    for preset in {preset.denoising: preset for preset in PRESETS.values()}.values():
         _save(directory / preset.motion, {key: value for key, value in denoising.items() if is_motion(key)})
         _save(directory / preset.denoising, {key: value for key, value in denoising.items() if not is_motion(key)})
     encoder = {f"encoder.{key}": value for key, value in states.pop("whisper").items()}
-    paths = {part.module: directory / part.names[0] for part in SHARED}
+    paths = {part.module: directory / part.names[0] for part in (*SHARED, TAESD)}
     _save(paths["whisper"], {"dims": asdict(config.whisper), "model_state_dict": encoder})
     _save(paths["vae"], {_legacy(key): value for key, value in states.pop("vae").items()})
     for module, state in states.items():

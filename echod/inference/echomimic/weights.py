@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeAlias
 
 import torch
-from diffusers import AutoencoderKL
+from diffusers import AutoencoderKL, AutoencoderTiny
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from whisper.model import AudioEncoder
@@ -28,7 +28,7 @@ from ..download import digest
 from .config import ModelConfig
 from .denoiser import DenoisingUNet
 from .face_locator import FaceLocator
-from .layout import WeightsError, made_for_trials, parts, read_record, remedy, require, sizes, wrong_size
+from .layout import TAESD, WeightsError, made_for_trials, parts, read_record, remedy, require, sizes, wrong_size
 from .mapped import let_go
 from .motion import PositionEncoder, position_table
 from .pictures import NotFiniteError
@@ -50,7 +50,10 @@ LEGACY_ATTENTION = {"query": "to_q", "key": "to_k", "value": "to_v", "proj_attn"
 
 @dataclass(frozen=True)
 class Models:
-    """The loaded modules. `tiny`: these are not the published weights, and clips made with them have to say so."""
+    """The loaded modules. `tiny`: these are not the published weights, and clips made with them have to say so.
+
+    With `taesd` that one decodes, and the VAE encodes only.
+    """
 
     reference: ReferenceUNet
     denoiser: DenoisingUNet
@@ -59,10 +62,17 @@ class Models:
     whisper: AudioEncoder
     config: ModelConfig
     tiny: bool
+    taesd: AutoencoderTiny | None = None
+
+    @property
+    def decodes(self) -> AutoencoderKL | AutoencoderTiny:
+        """What makes pictures of latents."""
+        return self.vae if self.taesd is None else self.taesd
 
     def fingerprint(self) -> str:
         """Other weights have another one, and so may the same in another dtype or on another kind of device."""
-        nets = (self.reference, self.denoiser, self.face_locator, self.vae, self.whisper)
+        tiny = () if self.taesd is None else (self.taesd,)
+        nets = (self.reference, self.denoiser, self.face_locator, self.vae, self.whisper, *tiny)
         sums = [_sum(tensor) for net in nets for tensor in net.state_dict().values()]
         return blake2b(repr(sums).encode(), digest_size=8).hexdigest()
 
@@ -73,10 +83,11 @@ def _sum(tensor: Tensor) -> float:
     return sum(float(piece.double().sum()) for piece in pieces)
 
 
-def build(config: ModelConfig) -> dict[str, Any]:
+def build(config: ModelConfig, *, taesd: bool = False) -> dict[str, Any]:
     """All modules, without memory for their tensors."""
     with torch.device("meta"):
         return {
+            **({"taesd": AutoencoderTiny(**config.taesd)} if taesd else {}),
             "reference_unet": ReferenceUNet(config.unet),
             "denoising_unet": DenoisingUNet(config.unet),
             "face_locator": FaceLocator(config.face_locator),
@@ -91,16 +102,18 @@ def load(
     device: str = "cpu",
     dtype: torch.dtype = torch.float32,
     tick: Callable[[], None] = lambda: None,
+    decoder: str = "vae",
 ) -> Models:
     """The models of an engine, on a device and in a dtype; the audio encoder stays fp32 and casts on the fly.
 
-    `tick` is called after every tensor: from a slow disk all of them may take minutes.
+    `decoder` is one of `limits.DECODERS`. `tick` is called after every tensor: from a slow disk all of them may take
+    minutes.
     Raises WeightsError naming the file, the first keys at fault with their shapes, and what to do.
     """
-    paths = require(directory, engine)
+    paths = require(directory, engine) | (require(directory, TAESD.module) if decoder == TAESD.module else {})
     config, source = sizes(directory)
     found = {module: _read_or_refuse(module, path, config, engine, directory) for module, path in paths.items()}
-    modules = build(config)
+    modules = build(config, taesd=TAESD.module in paths)
     leave_out(found, paths, modules)
     for module in found:
         if problems := list(misfits(module, found, modules)):
@@ -131,6 +144,7 @@ def load(
         whisper=modules["whisper"],
         config=config,
         tiny=made_for_trials(directory),
+        taesd=modules.get("taesd"),
     )
 
 
@@ -327,7 +341,7 @@ def verify(directory: Path, engine: str) -> list[Verdict]:
                 found[part.module] = read(part.module, path, config)
         except ValueError as error:
             unreadable[part.module] = str(error)
-    modules = build(config)
+    modules = build(config, taesd=TAESD.module in found)
     leave_out(found, paths, modules)
     verdicts = []
     for part in parts(engine):

@@ -113,7 +113,7 @@ export function doing(video) {
 }
 
 function facts(video) {
-  const { engine, voice, seed, frames, devices, dtype, timings_ms: timings } = video.echod;
+  const { engine, voice, seed, frames, devices, dtype, approximation, timings_ms: timings } = video.echod;
   const { windows_resumed: resumed, windows_total: total } = video.echod;
   const rows = {
     [t("Engine")]: engine,
@@ -125,6 +125,7 @@ function facts(video) {
     [t("Made in")]: timings?.total && t("{n} s", { n: (timings.total / 1000).toFixed(1) }),
     [t("Made on")]: devices?.length > 1 ? devices.join(", ") : null,
     [t("Computed in")]: dtype,
+    [t("Approximation")]: approximation,
     [t("Resumed at")]: resumed ? t("window {done} of {total}", { done: resumed, total }) : null,
     [t("Not signed")]: video.echod.unsigned,
     [t("Submitted")]: moment(video.created_at),

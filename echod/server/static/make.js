@@ -14,6 +14,7 @@ import { locale, t } from "./words.js";
 const ENGINES = {
   preview: "preview – quick, a puppet of the picture",
   echomimic: "EchoMimic – 6 steps",
+  "echomimic-fast": "EchoMimic fast – 4 steps",
   "echomimic-quality": "EchoMimic quality – 30 steps, slow",
 };
 const DEFAULTS = { engine: "", view: "picture", size: "512x512", seed: "420", label: "" };
@@ -144,12 +145,18 @@ async function offerWays() {
 /** Fill the list of engines and choose the `wanted` one, else as before. */
 async function listEngines(wanted) {
   const { data } = await call("GET", "v1/models");
-  const engines = data.map((model) => model.id).filter((id) => !id.startsWith("role:"));
-  const options = engines.map((id) => element("option", { value: id }, t(ENGINES[id] ?? id)));
+  const models = data.filter((model) => model.echod);
+  const engines = models.map((model) => model.id);
+  const options = models.map(({ id, echod }) => element("option", { value: id }, labelOf(id, echod.exact)));
   const chosen = wanted ?? $("engine").value;
   $("engine").replaceChildren(element("option", { value: "" }, t("Automatic")), ...options);
   $("engine").value = engines.includes(chosen) ? chosen : "";
   summarise();
+}
+
+function labelOf(engine, exact) {
+  const label = t(ENGINES[engine] ?? engine);
+  return exact === false && engine !== "preview" ? t("{engine}, an approximation", { engine: label }) : label;
 }
 
 function summarise() {

@@ -84,7 +84,7 @@ def test_algorithms_are_not_chosen_by_the_clock(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(torch.backends.cudnn, "deterministic", False)
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
     with FakeTensorMode():
-        models: Any = SimpleNamespace(denoiser=Net(), vae=Net(), reference=Net())
+        models: Any = SimpleNamespace(denoiser=Net(), vae=Net(), decodes=Net(), reference=Net())
         Audio2VideoPipeline(models)
     assert (torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark) == (True, False)
 

@@ -389,7 +389,7 @@ def test_a_broken_config(directory: Path, content: str) -> None:
 
 def test_unknown_engine(directory: Path) -> None:
     """An engine without weights is refused with the names of those that have some."""
-    assert "echomimic, echomimic-quality" in refusal(directory, "preview")
+    assert "echomimic, echomimic-fast, echomimic-quality" in refusal(directory, "preview")
 
 
 def test_seeds(written: Path, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from echod.inference.echomimic.config import PRESETS
-from echod.inference.echomimic.layout import RECORD, REPOSITORY, parts
+from echod.inference.echomimic.layout import RECORD, REPOSITORY, TAESD, TAESD_REPOSITORY, parts
 from tests.drivers.command import ECHOD
 from tests.stand_ins.hub import COMMIT, File, Hub
 
@@ -31,6 +31,18 @@ def hub() -> Iterator[Hub]:
     with Hub(REPOSITORY, {**contents, "reference_unet_pose.pth": File(b"of no use here")}) as hub:
         hub.files["face_locator.pth"].large = False
         yield hub
+
+
+def test_the_other_decoder(tmp_path: Path) -> None:
+    """TAESD is of a repository of its own, and lies beside the files of all engines."""
+    content = os.urandom(5000)
+    with Hub(TAESD_REPOSITORY, {"diffusion_pytorch_model.safetensors": File(content)}) as hub:
+        place = Place(tmp_path, hub.url)
+        place.run("pull", "taesd")
+    name = TAESD.names[0]
+    assert (place.directory / name).read_bytes() == content
+    assert list(json.loads((place.directory / RECORD).read_text())["files"]) == [name]
+    assert json.loads(place.run("list", "--json"))["engines"]["taesd"]["complete"] is True
 
 
 class Place:
