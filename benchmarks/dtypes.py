@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--dtype", default=",".join(DTYPES[1:]), help="one after the other, the first is the measure")
     dtypes = parser.parse_args().dtype.split(",")
     print(machine())
-    facts, recorded = json.loads((WITNESS / "witness.json").read_text()), load_file(WITNESS / "expected.safetensors")
+    facts, recorded = recording()
     theirs = recorded["video_uint8"][0].permute(1, 2, 3, 0).numpy()
     first: Frames | None = None
     for dtype in dtypes:
@@ -47,6 +47,11 @@ def main() -> None:
         print(f"    from the recorded frames   {apart(frames, theirs[: len(frames)])}")
         if frames is not first:
             print(f"    from {dtypes[0]:<21} {apart(frames, first)}")
+
+
+def recording() -> tuple[dict[str, Any], dict[str, Any]]:
+    """The options that the clip was recorded with, and what was recorded."""
+    return json.loads((WITNESS / "witness.json").read_text()), load_file(WITNESS / "expected.safetensors")
 
 
 def make(dtype: str, facts: dict[str, Any], recorded: dict[str, Any]) -> Frames:
