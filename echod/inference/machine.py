@@ -33,8 +33,8 @@ def of_processor(vendor: str, flags: frozenset[str]) -> tuple[str, ...]:
     """By /proc/cpuinfo: bfloat16 where it is an instruction, and a fast one.
 
     Intel's avx512_bf16 alone, without AMX, takes twice as long as float32 (measured on an Emerald Rapids whose AMX the
-    hypervisor hides); AMD's does twice as much. A trial at each start would fall out otherwise on a busy machine, and
-    workers of one machine with different dtypes cannot help each other.
+    hypervisor hides); AMD's does twice as much, by its data sheet. A trial at each start would fall out otherwise on a
+    busy machine, and workers of one machine with different dtypes cannot help each other.
     """
     fast = "amx_bf16" in flags or ("avx512_bf16" in flags and vendor == "AuthenticAMD")
     return ("bfloat16", "float32") if fast else ("float32",)
