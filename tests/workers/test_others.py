@@ -12,6 +12,7 @@ from tests.drivers.bench import bench
 from tests.making.packages import scripted, write_package
 
 BOTH = ("odd", "preview")
+APPROXIMATE = "exact = False\ncomputed = {'approximation': 'one colour'}"
 
 
 async def test_one_that_cannot_be_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,7 +33,7 @@ async def test_one_that_kills_its_process(tmp_path: Path, monkeypatch: pytest.Mo
     code = (
         "import os, signal\nif not os.path.exists('{0}'):\n open('{0}', 'w')\n os.kill(os.getpid(), signal.SIGSEGV)\n"
     )
-    write_package(tmp_path / "site", "odd", code.format(tmp_path / "crashed") + scripted("odd"))
+    write_package(tmp_path / "site", "odd", code.format(tmp_path / "crashed") + scripted("odd", APPROXIMATE))
     monkeypatch.syspath_prepend(tmp_path / "site")
     async with bench(tmp_path, engines=BOTH) as made:
         (device,) = await made.devices(lambda devices: devices[0].reason is not None)
@@ -40,8 +41,10 @@ async def test_one_that_kills_its_process(tmp_path: Path, monkeypatch: pytest.Mo
         loading = r"loading odd \(of the package echod-odd 1.0\)|getting ready with odd, preview"
         assert re.fullmatch(f"killed by SIGSEGV while ({loading})", device.reason or "")
         (device,) = await made.ready()
-        assert (device.epoch, device.exact) == (2, {"odd": True, "preview": True})
-        assert (await made.ended(await made.accept(engine="odd"))).status == "completed"
+        assert (device.epoch, device.exact) == (2, {"odd": False, "preview": True})
+        ended = await made.ended(await made.accept(engine="odd"))
+        assert (ended.status, ended.approximation) == ("completed", "one colour")
+        assert (await made.ended(await made.accept())).approximation is None
 
 
 async def test_one_that_breaks_the_contract_at_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
