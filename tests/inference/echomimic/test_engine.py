@@ -16,10 +16,11 @@ from echod.inference import machine
 from echod.inference.audio import Speech
 from echod.inference.clip import make_clip
 from echod.inference.contract import Image, Options, no_checkpoint
-from echod.inference.echomimic import pipeline, tiny
+from echod.inference.echomimic import layout, pipeline, tiny, weights
 from echod.inference.echomimic.card import Ways
 from echod.inference.echomimic.config import PRESETS
 from echod.inference.echomimic.engine import EchoMimicEngine
+from echod.inference.echomimic.layout import WeightsError
 from echod.inference.echomimic.pictures import NotFiniteError
 from echod.inference.engines import load_engine
 from echod.inference.errors import InputError
@@ -53,6 +54,17 @@ def test_what_a_manifest_needs_to_know(directory: Path) -> None:
     preset = PRESETS["echomimic"]
     assert engine.settle(Options(seed=3)) == Options(seed=3, steps=preset.steps, guidance=preset.guidance)
     assert engine.settle(Options(steps=2, guidance=0.0)) == Options(steps=2, guidance=0.0)
+
+
+def test_another_decoder(directory: Path, tmp_path: Path) -> None:
+    """It is loaded where it is asked for, from a file beside the engine's, which counts among those of its clips."""
+    engine = load_engine("echomimic-fast", directory, "cpu", "float32", decoder="taesd")
+    assert (engine.exact, engine.computed["approximation"]) == (False, "4 steps, taesd")
+    name = layout.TAESD.names[0]
+    assert engine.files[name] == directory / name
+    assert weights.verify(directory, "taesd")[0].problems == []
+    with pytest.raises(WeightsError, match=f"lacks {name}.*weights pull taesd"):
+        layout.require(tmp_path, "taesd")
 
 
 @pytest.mark.parametrize("fails", [True, False])

@@ -12,14 +12,12 @@ from diffusers import AutoencoderTiny
 
 from echod.inference.audio import Speech
 from echod.inference.contract import Board, Options, no_checkpoint
-from echod.inference.echomimic import layout, tiny, weights
+from echod.inference.echomimic import layout
 from echod.inference.echomimic.config import PRESETS
 from echod.inference.echomimic.engine import EchoMimicEngine, EchoMimicPortrait
-from echod.inference.echomimic.layout import WeightsError
 from echod.inference.echomimic.pictures import pictures
 from echod.inference.echomimic.sampler import Likeness
 from echod.inference.echomimic.weights import Models
-from echod.inference.engines import load_engine
 from echod.inference.room import Room
 
 
@@ -80,17 +78,3 @@ def test_fast_needs_no_files_of_its_own() -> None:
     """Four steps of the accelerated files, which `echomimic` has."""
     assert layout.parts("echomimic-fast") == layout.parts("echomimic")
     assert (PRESETS["echomimic-fast"].steps, PRESETS["echomimic-fast"].guidance) == (4, 1.0)
-
-
-def test_loading(tmp_path: Path) -> None:
-    """It is loaded where it is asked for, from a file beside the engine's, and counts among those of its clips."""
-    tiny.init_tiny(tmp_path / "weights")
-    engine = load_engine("echomimic-fast", tmp_path / "weights", "cpu", "float32", decoder="taesd")
-    assert (engine.exact, engine.computed["approximation"]) == (False, "4 steps, taesd")
-    name = layout.TAESD.names[0]
-    assert engine.files[name] == tmp_path / "weights" / name
-    assert weights.verify(tmp_path / "weights", "taesd")[0].problems == []
-    (tmp_path / "weights" / name).unlink()
-    assert load_engine("echomimic", tmp_path / "weights", "cpu", "float32").exact
-    with pytest.raises(WeightsError, match=f"lacks {name}"):
-        load_engine("echomimic", tmp_path / "weights", "cpu", "float32", decoder="taesd")
