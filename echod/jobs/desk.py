@@ -22,7 +22,8 @@ from echod.errors import EchodError
 from echod.host import removal, strays
 from echod.host.directories import create_private, unstorable
 from echod.jobs import folder, life
-from echod.jobs.feed import PROGRESS, Feed
+from echod.jobs.entry import EVENT_TYPES, Entry, told
+from echod.jobs.feed import Feed
 from echod.jobs.job import BATCH, CONVERSATION, Draft, Job
 from echod.jobs.queue import JobQueue, Lane
 from echod.jobs.rows import JobRows
@@ -32,14 +33,6 @@ from echod.uploads.quota import Quota
 log = logging.getLogger("echod.desk")
 
 COMMIT_RETRY = 1.0  # seconds between two tries to write a step that must not be lost
-
-EVENT_TYPES: dict[type, str] = {
-    life.Dispatched: "job.started",
-    life.Progressed: PROGRESS,
-    life.FirstFrame: "job.first_frame",
-    life.CancelRequested: PROGRESS,
-    life.Helped: PROGRESS,
-}
 
 
 class Dispatcher(Protocol):
@@ -56,17 +49,6 @@ class Dispatcher(Protocol):
 
     def refusal(self) -> EchodError | None:
         """Why no job can ever run at present, if so."""
-
-
-class Entry:
-    """A job that has not ended, or whose end is being committed."""
-
-    def __init__(self, job: Job, place: int) -> None:
-        self.job = self.shown = job
-        self.place = place  # in the order of acceptance: a wall clock may jump
-        self.began: float | None = None  # its running attempt, in the desk's ticks
-        self.ended = asyncio.Event()
-        self.turn = asyncio.Lock()  # steps are committed one after another: an old one must not undo a newer one
 
 
 class Desk:
@@ -366,8 +348,8 @@ class Desk:
             entry.ended.set()
         type_ = f"job.{job.status}" if job.status != "in_progress" else EVENT_TYPES[type(event)]
         self.feed.publish(type_, job)
-        told = _told(event, job, self.ticks() - entry.began if entry.began else 0.0)  # a clock may have been set
-        log.info(told, extra={"job": job.id, "device": job.device, "attempt": job.attempt, **self._reason(job)})
+        step = told(event, job, self.ticks() - entry.began if entry.began else 0.0)  # a clock may have been set
+        log.info(step, extra={"job": job.id, "device": job.device, "attempt": job.attempt, **self._reason(job)})
         self._dispatcher.wake()
         if job.terminal:
             await self.tidy(job)
@@ -401,15 +383,6 @@ class Desk:
             if self.closing:
                 return False
             await asyncio.sleep(COMMIT_RETRY)
-
-
-def _told(event: life.Event, job: Job, seconds: float) -> str:
-    """A step in the words of the log."""
-    if isinstance(event, life.Helped):
-        return f"helped by {event.device}"
-    if job.status == "completed" and job.frames:
-        return f"completed in {seconds:.1f} s, {job.frames / max(seconds, 0.001):.1f} frames/s"
-    return "cancelling" if job.status == "in_progress" and job.cancel_requested else job.status
 
 
 def _no_job(job_id: str) -> EchodError:

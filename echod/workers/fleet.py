@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import os
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
@@ -21,10 +20,8 @@ import zmq
 import zmq.asyncio
 
 from echod import gpu_proc
-from echod.config import Config, Settings
+from echod.config import Settings
 from echod.errors import EchodError
-from echod.gpu_proc import Spec
-from echod.host.cores import cores
 from echod.host.directories import create_private
 from echod.jobs import life
 from echod.jobs.desk import Desk
@@ -34,6 +31,7 @@ from echod.workers import messages
 from echod.workers.devices import names, sharing
 from echod.workers.reports import Reports
 from echod.workers.seat import Seat
+from echod.workers.spec import worker_spec
 from echod.workers.stalls import StallWatch
 from echod.workers.state import DeviceState
 from echod.workers.worker import Main, Worker
@@ -44,25 +42,6 @@ STOP_SECONDS = 3.0  # an idle worker's time to leave
 HELPERS_LOST = 2  # then a job runs alone
 REST = 1.0  # seconds for a worker that found nothing to help with
 GIVE_UP_SECONDS = 10.0  # then even one that SIGKILL does not end is left behind
-
-
-def worker_spec(config: Config, devices: tuple[str, ...], engines: tuple[str, ...]) -> Spec:
-    """What all workers have in common. The cores are shared out among them: CUDA's prepare portraits on the CPU."""
-    directory = config.runtime_dir / "workers"
-    return Spec(
-        engines=engines,
-        dtype=config.dtype,
-        decoder=config.decoder,
-        weights=str(config.weights_dir),
-        digests=str(config.state_dir / "cache" / "weights.json"),
-        kernels=str(config.state_dir / "cache" / "kernels") if config.compile == "auto" else "",
-        directory=str(directory),
-        reports=str(directory / "reports"),
-        parent=os.getpid(),
-        threads=max(1, cores() // max(1, len(devices))),
-        log_level=config.log_level,
-        log_json=config.log_json,
-    )
 
 
 class Fleet:

@@ -18,7 +18,8 @@ from echod.jobs.desk import Desk
 from echod.jobs.job import CONVERSATION, Job
 from echod.journal import Journal
 from echod.workers import reports
-from echod.workers.fleet import Fleet, worker_spec
+from echod.workers.fleet import Fleet
+from echod.workers.spec import worker_spec
 from tests.drivers.bench import TIMEOUT, Bench, bench
 from tests.making.config import make_config
 from tests.making.media import write_picture, write_wav

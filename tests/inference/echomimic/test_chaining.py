@@ -20,7 +20,7 @@ from echod.inference.errors import InputError
 from echod.inference.room import Room
 from tests.drivers.helping import helping
 
-STEPS = 3
+STEPS = 2
 FRAMES = 15
 
 
