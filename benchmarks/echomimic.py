@@ -34,7 +34,7 @@ from echod.host import heap
 from echod.inference import face, framing
 from echod.inference.audio import Speech
 from echod.inference.echomimic import audio_features, pictures, sampler, weights
-from echod.inference.echomimic.config import FPS, PRESETS, WINDOW, ModelConfig, UNetConfig
+from echod.inference.echomimic.config import FPS, PRESETS, WINDOW, FaceLocatorConfig, ModelConfig, UNetConfig
 from echod.inference.echomimic.denoiser import Conditions
 from echod.inference.echomimic.motion import PositionEncoder, parting_mask, position_table
 from echod.inference.echomimic.pipeline import Audio2VideoPipeline
@@ -45,7 +45,10 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 FULL = ModelConfig()
 WIDTHS = {
     "full": FULL,
-    "half": ModelConfig(unet=UNetConfig(block_out_channels=(160, 320, 640, 640))),
+    "half": ModelConfig(
+        unet=UNetConfig(block_out_channels=(160, 320, 640, 640)),
+        face_locator=FaceLocatorConfig(conditioning_embedding_channels=160),
+    ),
     "tiny": TINY,
 }
 

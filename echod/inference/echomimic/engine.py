@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -114,7 +115,8 @@ class EchoMimicEngine:
             except (NotFiniteError, layout.WeightsError) as error:
                 if error.code != NotFiniteError.code:
                     raise
-                log.warning("%s is not finite in %s here, and is tried in the next dtype: %s", name, each, error)
+                log.warning("%s is not finite in %s here, and is tried in the next dtype: %s", name, each, str(error))
+            gc.collect()  # a card that has room for the models once is to have it for them again
         return cls._load(name, directory, device, widest, tick, compiling, decoder)
 
     @classmethod

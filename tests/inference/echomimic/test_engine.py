@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import math
 import shutil
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from torch import nn
 
 from echod.inference import machine
 from echod.inference.audio import Speech
@@ -249,11 +252,23 @@ def test_too_large_for_float16(
     tensors["conv_out.weight"] *= gain
     torch.save(tensors, path)
     monkeypatch.setattr(machine, "dtypes", lambda device: ("float16", "bfloat16", "float32"))
+    kept, load = list[weakref.ref[nn.Module]](), weights.load
+
+    def noted(*given: Any) -> weights.Models:
+        assert not any(each() for each in kept)  # there may be no room for the models twice
+        models = load(*given)
+        kept.append(weakref.ref(models.denoiser))
+        return models
+
+    monkeypatch.setattr(weights, "load", noted)
     engine = load_engine("echomimic", large, "cpu")
     assert engine.computed["dtype"] == "bfloat16"
+    assert kept[-1]() is not None
     (line,) = [record.getMessage() for record in caplog.records if record.name == "echod.engine"]
     assert "float16" in line and "not finite" in line
     if gain < 1e6:
+        del engine
+        gc.collect()
         with pytest.raises(NotFiniteError, match=r"with dtype float16.*set dtype to auto or float32"):
             load_engine("echomimic", large, "cpu", "float16")
 
