@@ -79,6 +79,15 @@ def test_one_product_for_q_k_and_v(own_models: Models, models: Models) -> None:
     assert 0 < distance(*made) < 1e-5
 
 
+def test_a_likeness_lies_alike_for_helpers(likeness: Likeness) -> None:
+    """What helpers read back lies in memory as what was prepared: nothing would have to be compiled for it again."""
+    read = {name: tensor.contiguous() for name, tensor in likeness.tensors().items()}
+    lent = Likeness.of(read, likeness.face.device)
+    assert lent.face.stride() == likeness.face.stride()
+    for path, pair in likeness.bank.items():
+        assert [each.stride() for each in lent.bank[path]] == [each.stride() for each in pair]
+
+
 @torch.inference_mode()
 def test_cudnn_first(own_models: Models, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only self-attention with the portrait asks for it, and the order of before is back afterwards."""
