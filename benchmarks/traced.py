@@ -215,6 +215,7 @@ class Captured(BaseException):
 
 def compiled(work: Work) -> tuple[Count, str]:
     """Count, and the program that torch's compiler writes."""
+    import torch._inductor.config as inductor
     from torch._inductor.graph import GraphLowering
 
     found: list[Any] = []
@@ -224,7 +225,11 @@ def compiled(work: Work) -> tuple[Count, str]:
         found.extend((code.value, {node: node.get_read_write_buffers_sizes() for node in graph.scheduler.nodes}))
         raise Captured
 
-    with patch.object(GraphLowering, "compile_to_module", capture), suppress(Captured):
+    # As workers set it; what is folded would be computed, for which there is nothing here.
+    workers = inductor.patch(
+        fx_graph_cache=False, deterministic=True, compile_threads=1, joint_graph_constant_folding=False
+    )
+    with workers, patch.object(GraphLowering, "compile_to_module", capture), suppress(Captured):
         torch.compile(work.module.forward, dynamic=False, fullgraph=True)(*work.given)
     code, nodes = found
     parts = Counter[str]()
@@ -282,7 +287,6 @@ def assembled(code: str, capability: int) -> str:
 @contextmanager
 def pretending() -> Iterator[None]:
     """Have a torch without CUDA trace what one with an H100 would be given."""
-    import torch._inductor.config as inductor
     from torch._inductor.fx_passes import fuse_attention, pad_mm
     from triton.backends.compiler import GPUTarget
     from triton.runtime import driver
@@ -312,7 +316,6 @@ def pretending() -> Iterator[None]:
         patch.object(fuse_attention, "_sfdp_init", lambda *_, **__: None),
         patch.object(pad_mm, "_pad_mm_init", lambda *_, **__: None),
         patch("torch._inductor.runtime.triton_helpers.set_driver_to_gpu", lambda: None),
-        inductor.patch(fx_graph_cache=False, deterministic=True, compile_threads=1, joint_graph_constant_folding=False),
         FakeTensorMode(allow_non_fake_inputs=True),
         torch.no_grad(),
     ]
