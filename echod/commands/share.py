@@ -45,7 +45,8 @@ def _measured(
     environ = without_secrets(os.environ) | {"CUDA_VISIBLE_DEVICES": visible or ""}
     if threads := computed.get("threads"):
         environ["OMP_NUM_THREADS"] = threads
-    command = [sys.executable, "-m", "echod.inference.peak", computed["dtype"], engine, directory, size]
+    decoder = "taesd" if "taesd" in computed.get("approximation", "").split(", ") else "vae"
+    command = [sys.executable, "-m", "echod.inference.peak", computed["dtype"], engine, directory, size, decoder]
     try:
         child = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, env=environ)
     except subprocess.TimeoutExpired:

@@ -1,4 +1,4 @@
-"""`python -m echod.inference.peak DTYPE ENGINE WEIGHTS WxH`: what a device can do at most, what an engine asks of it.
+"""`python -m echod.inference.peak DTYPE ENGINE WEIGHTS WxH DECODER`: what a device can do, what an engine asks of it.
 
 A matrix product in a dtype, timed on the only device that CUDA_VISIBLE_DEVICES shows, or on the CPU; and the FLOP of a
 window call and of a decoded frame. Prints JSON.
@@ -41,10 +41,10 @@ def _seconds(a: torch.Tensor, b: torch.Tensor) -> float:
     return float(start.elapsed_time(end)) / 1000
 
 
-def main(dtype: str, engine: str, weights: str, size: str) -> None:
+def main(dtype: str, engine: str, weights: str, size: str, decoder: str) -> None:
     width, height = map(int, size.split("x"))
     config, _ = layout.sizes(Path(weights))
-    counted = cost.count(config, (width, height), PRESETS[engine].guidance)
+    counted = cost.count(config, (width, height), PRESETS[engine].guidance, decoder)
     most = gemm(getattr(torch, dtype), "cuda" if torch.cuda.is_available() else "cpu")
     print(json.dumps(counted._asdict() | {"gemm": most}))
 

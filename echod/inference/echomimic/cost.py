@@ -22,10 +22,10 @@ class Cost(NamedTuple):
     frame: int
 
 
-def count(config: ModelConfig, size: Size, guidance: float = 1.0) -> Cost:
-    """Of frames of this size; with a guidance above 1 every window is computed twice."""
-    nets, (width, height) = build(config), size
-    denoiser, vae = nets["denoising_unet"], nets["vae"]
+def count(config: ModelConfig, size: Size, guidance: float = 1.0, decoder: str = "vae") -> Cost:
+    """By size and one of `limits.DECODERS`; with a guidance above 1 every window is computed twice."""
+    nets, (width, height) = build(config, taesd=decoder == "taesd"), size
+    denoiser = nets["denoising_unet"]
     with torch.device("meta"), torch.inference_mode():
         latents = torch.empty(WINDOW, 4, height // VAE_FACTOR, width // VAE_FACTOR)
         face = nets["face_locator"](torch.empty(1, 1, height, width))
@@ -36,5 +36,5 @@ def count(config: ModelConfig, size: Size, guidance: float = 1.0) -> Cost:
         with FlopCounterMode(display=False) as calling:
             predict(denoiser, latents, given, guidance)
         with FlopCounterMode(display=False) as decoding:
-            vae.decode(latents[:1] / LATENT_SCALE)
+            nets[decoder].decode(latents[:1] / LATENT_SCALE)
     return Cost(calling.get_total_flops(), decoding.get_total_flops())

@@ -13,4 +13,4 @@ def test_what_a_clip_costs() -> None:
     assert 4 * small.call < large.call < 16 * small.call
     assert 4 * small.frame == pytest.approx(large.frame, rel=0.1)
     assert 1.5 * small.call < guided.call <= 2 * small.call
-    assert guided.frame == small.frame > 0
+    assert guided.frame == small.frame > count(TINY, (64, 64), decoder="taesd").frame > 0
