@@ -12,6 +12,7 @@ from functools import partial
 from echod import gpu_proc
 from echod.jobs import life
 from echod.workers import messages
+from echod.workers.spec import Spec
 
 COMMAND = (sys.executable, "-m", "benchmarks.noop_worker")
 
@@ -29,7 +30,7 @@ class NoOp(gpu_proc.GpuProc):
         self.report(messages.Moved(job=order.job, event=done))
 
 
-def main(spec: gpu_proc.Spec) -> None:
+def main(spec: Spec) -> None:
     gpu_proc.GpuProc = NoOp  # type: ignore[misc]
     gpu_proc.main(spec)
 

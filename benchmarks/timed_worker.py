@@ -11,11 +11,12 @@ from typing import Any
 
 from echod import gpu_proc
 from echod.inference import engines
+from echod.workers.spec import Spec
 
 TIMES = "ECHOD_BENCH_TIMES"  # the file
 
 
-def main(spec: gpu_proc.Spec) -> None:
+def main(spec: Spec) -> None:
     load: Any = engines.load_engine
 
     def loaded(*arguments: Any, **named: Any) -> Any:

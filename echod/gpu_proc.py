@@ -12,7 +12,7 @@ import logging
 import signal
 import sys
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,6 +30,7 @@ from echod.workers import messages
 from echod.workers.compiling import Compiling
 from echod.workers.devices import pin
 from echod.workers.failures import describe, is_out_of_memory, is_sticky, let_go, why_not_ready
+from echod.workers.spec import Spec
 
 if TYPE_CHECKING:
     from echod.inference.contract import Engine, Portrait
@@ -42,29 +43,6 @@ REPORT_INTERVAL = 0.05  # seconds between two progress reports of one stage
 WAITING = "wait"  # inference's own name for a checkpoint while others compute
 IDLE = 2000  # milliseconds without an order, after which memory that is free goes back to the system
 STEP_WEIGHT = 0.2  # of the newest step in the rolling step time
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spec:
-    """Everything a worker is told at birth. `directory` holds the ipc sockets."""
-
-    index: int = 0
-    epoch: int = 0
-    device: str = "cpu"
-    engines: tuple[str, ...]
-    dtype: str = "auto"
-    decoder: str = "vae"
-    weights: str
-    digests: str = ""  # the file where those of weights are kept
-    kernels: str = ""  # the directory for those that are compiled; empty: none are
-    directory: str
-    reports: str
-    inbox: str = ""
-    parent: int
-    threads: int
-    log_level: str = "info"
-    log_json: bool = False
-    cache_bytes: int = 1 << 30
 
 
 class CancelledAttempt(Exception):

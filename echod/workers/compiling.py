@@ -23,7 +23,7 @@ from echod.host.directories import create_private
 from echod.workers.failures import SAID, is_sticky, let_go
 
 if TYPE_CHECKING:
-    from echod.gpu_proc import Spec
+    from echod.workers.spec import Spec
 
 log = logging.getLogger("echod.gpu_proc")
 

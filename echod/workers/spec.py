@@ -3,10 +3,36 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from echod.config import Config
-from echod.gpu_proc import Spec
 from echod.host.cores import cores
+
+if TYPE_CHECKING:
+    from echod.config import Config
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spec:
+    """Everything a worker is told at birth. `directory` holds the ipc sockets."""
+
+    index: int = 0
+    epoch: int = 0
+    device: str = "cpu"
+    engines: tuple[str, ...]
+    dtype: str = "auto"
+    decoder: str = "vae"
+    weights: str
+    digests: str = ""  # the file where those of weights are kept
+    kernels: str = ""  # the directory for those that are compiled; empty: none are
+    directory: str
+    reports: str
+    inbox: str = ""
+    parent: int
+    threads: int
+    log_level: str = "info"
+    log_json: bool = False
+    cache_bytes: int = 1 << 30
 
 
 def worker_spec(config: Config, devices: tuple[str, ...], engines: tuple[str, ...]) -> Spec:

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import zmq
 
-from echod import gpu_proc
 from echod.workers import messages
 from echod.workers.seat import Seat
+from echod.workers.spec import Spec
 from echod.workers.state import DeviceState, WorkerState
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
 
-Main: TypeAlias = Callable[[gpu_proc.Spec], None]  # runs in the child, found there by its import path
+Main: TypeAlias = Callable[[Spec], None]  # runs in the child, found there by its import path
 
 DEATHS_BEFORE_READY = 5  # then a device counts as failed
 BACKOFF, MAX_BACKOFF = 1.0, 60.0  # seconds
@@ -34,7 +34,7 @@ class Worker:
     its reader.
     """
 
-    def __init__(self, index: int, device: str, name: str, template: gpu_proc.Spec, main: Main) -> None:
+    def __init__(self, index: int, device: str, name: str, template: Spec, main: Main) -> None:
         self.index = index
         self.device = device
         self.name = name

@@ -8,13 +8,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from echod import gpu_proc
 from echod.config import Settings
 from echod.inspection.facts import PortraitFacts, SpeechFacts
 from echod.jobs.desk import Desk
 from echod.jobs.job import BATCH, ClipOptions, Draft, Job
 from echod.journal import Journal
 from echod.workers.fleet import Fleet
+from echod.workers.spec import Spec
 from echod.workers.state import DeviceState
 from tests.making.config import make_config
 from tests.making.media import EXAMPLES, write_picture, write_wav
@@ -105,7 +105,7 @@ class Bench:
 async def bench(
     tmp_path: Path,
     devices: int = 1,
-    main: Callable[[gpu_proc.Spec], None] = scripted.main,
+    main: Callable[[Spec], None] = scripted.main,
     engines: tuple[str, ...] = ("preview",),
     **flags: object,
 ) -> AsyncIterator[Bench]:

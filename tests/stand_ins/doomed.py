@@ -19,6 +19,7 @@ from typing import Any
 from echod import gpu_proc
 from echod.inference import engines
 from echod.inference.contract import HELPING, Checkpoint
+from echod.workers.spec import Spec
 
 WHO = ("owner", "helper", "daemon")
 LAST = "mux"  # whoever got past the point without a checkpoint there dies here
@@ -85,7 +86,7 @@ def watch(parent: int) -> None:
     sampler.__call__, clip._pictures = noted_call, noted_pictures
 
 
-def main(spec: gpu_proc.Spec) -> None:
+def main(spec: Spec) -> None:
     """Such a worker."""
     load: Any = engines.load_engine
 

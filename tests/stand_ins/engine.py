@@ -27,6 +27,7 @@ from echod.inference.errors import InputError
 from echod.inference.registry import BUILT_IN
 from echod.workers import messages
 from echod.workers.failures import describe
+from echod.workers.spec import Spec
 
 GOOD, GATED, BROKEN, NO_FACE, NO_MEMORY, KILLED, SILENT, STICKY, FREES_MEMORY, DIES_ONCE, SLOW_START, GREEDY = range(12)
 
@@ -177,24 +178,24 @@ class Torch(MetaPathFinder, Loader):
         vars(module).update(OutOfMemoryError=MemoryError, set_num_threads=lambda number: None)
 
 
-def work(spec: gpu_proc.Spec, load: Callable[..., Any]) -> None:
+def work(spec: Spec, load: Callable[..., Any]) -> None:
     sys.meta_path.insert(0, Torch())
     engines.load_engine = load
     gpu_proc.main(spec)
 
 
-def main(spec: gpu_proc.Spec) -> None:
+def main(spec: Spec) -> None:
     """A worker with the scripted engine, beside those of packages that a test has installed."""
     own = engines.load_engine
     work(spec, lambda name, *rest, **more: ScriptedEngine() if name in BUILT_IN else own(name, *rest, **more))
 
 
-def helpful(spec: gpu_proc.Spec) -> None:
+def helpful(spec: Spec) -> None:
     """A worker whose engine helps others."""
     work(spec, lambda *_, **__: HelpfulEngine())
 
 
-def never_ready(spec: gpu_proc.Spec) -> None:
+def never_ready(spec: Spec) -> None:
     """A worker that exits while it loads."""
 
     def load(*_: object, **__: object) -> Any:
@@ -203,7 +204,7 @@ def never_ready(spec: gpu_proc.Spec) -> None:
     work(spec, load)
 
 
-def refusing(spec: gpu_proc.Spec) -> None:
+def refusing(spec: Spec) -> None:
     """A worker whose weights are missing."""
 
     def load(*_: object, **__: object) -> Any:
@@ -212,7 +213,7 @@ def refusing(spec: gpu_proc.Spec) -> None:
     work(spec, load)
 
 
-def uncompiled(spec: gpu_proc.Spec) -> None:
+def uncompiled(spec: Spec) -> None:
     """A worker with a card for which kernels cannot be compiled, which shows while `held` is in the state directory."""
 
     def compile_kernels() -> None:
@@ -227,7 +228,7 @@ def uncompiled(spec: gpu_proc.Spec) -> None:
     work(replace(spec, device="cuda:0"), load)
 
 
-def out_of_memory(spec: gpu_proc.Spec) -> None:
+def out_of_memory(spec: Spec) -> None:
     """A worker whose weights do not fit at its first start."""
 
     def load(*_: object, **__: object) -> Any:
@@ -238,7 +239,7 @@ def out_of_memory(spec: gpu_proc.Spec) -> None:
     work(spec, load)
 
 
-def late(spec: gpu_proc.Spec) -> None:
+def late(spec: Spec) -> None:
     """A worker that dies at its first job; that the picture has no face is heard of just after."""
 
     def run(self: gpu_proc.GpuProc, order: messages.Run) -> None:
@@ -259,7 +260,7 @@ def late(spec: gpu_proc.Spec) -> None:
     main(spec)
 
 
-def second_refuses(spec: gpu_proc.Spec) -> None:
+def second_refuses(spec: Spec) -> None:
     """The first worker is a good one; the second refuses when it is told to."""
     if spec.index == 0:
         main(spec)

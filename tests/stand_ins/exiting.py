@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import sys
 
-from echod import gpu_proc
+from echod.workers.spec import Spec
 
 if "--multiprocessing-fork" in sys.orig_argv:
     os._exit(3)
 
 
-def main(spec: gpu_proc.Spec) -> None:
+def main(spec: Spec) -> None:
     raise AssertionError("a worker cannot have imported this")

@@ -17,6 +17,7 @@ from echod.cli import main
 from echod.jobs import desk, feed, life
 from echod.jobs import folder as job_files
 from echod.workers import fleet, messages, worker
+from echod.workers.spec import Spec
 
 POINTS = ("inputs", "row", "attempt", "sent", "publish", "done", "terminal")
 
@@ -44,7 +45,7 @@ def dying(
     return patched
 
 
-def publishing(spec: gpu_proc.Spec) -> None:
+def publishing(spec: Spec) -> None:
     """A worker whose daemon dies when the clip is published and nobody has been told."""
     make = gpu_proc.Attempt.make
 

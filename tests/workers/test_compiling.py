@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from echod.gpu_proc import Spec
 from echod.host.directories import create_private
 from echod.workers.compiling import Compiling
+from echod.workers.spec import Spec
 
 
 class Signs:
