@@ -56,6 +56,7 @@ class Extras(TypedDict, total=False):
     """What the daemon tells beyond the OpenAI shape."""
 
     title: str | None
+    created_at: float  # to the fraction
     account: str
     queue_position: int | None
     eta_s: float | None

@@ -38,6 +38,7 @@ def _extras(job: Job, desk: Desk, addresses: Addresses) -> dict[str, Any]:
     options, path = job.options, f"/v1/videos/{job.id}"
     return {
         "title": job.title,
+        "created_at": job.created_at,  # to the fraction: many may be accepted in one second
         "account": job.account,
         # 0 while its dispatch is being committed
         "queue_position": (desk.queue.position(job.id) or 0) if job.status == "queued" else None,

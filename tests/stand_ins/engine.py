@@ -22,7 +22,7 @@ import zmq
 from echod import gpu_proc
 from echod.inference import engines
 from echod.inference.audio import Speech
-from echod.inference.contract import Box, Checkpoint, Frames, Image, Options, Portrait, Size, no_checkpoint
+from echod.inference.contract import Box, Checkpoint, Frames, Image, Options, Portrait, Size, clip_frames, no_checkpoint
 from echod.inference.errors import InputError
 from echod.inference.registry import BUILT_IN
 from echod.workers import messages
@@ -73,7 +73,7 @@ class ScriptedEngine:
         self, portrait: Any, speech: Speech, options: Options, checkpoint: Checkpoint, board: object = None
     ) -> Iterator[Frames]:
         width, height = portrait.size
-        total = max(2, round(speech.seconds * options.fps))
+        total = clip_frames(speech.seconds, options.fps)
         if options.seed == SLOW_START:
             checkpoint("reference", 0, 1)
             time.sleep(2.5)  # longer than the stall watch looks away
@@ -101,7 +101,7 @@ class HelpfulEngine(ScriptedEngine):
         self, portrait: Any, speech: Speech, options: Options, checkpoint: Checkpoint, board: object = None
     ) -> Iterator[Frames]:
         while not (speech.path.parent / "gate").exists():
-            checkpoint("decode", 0, round(speech.seconds * options.fps))
+            checkpoint("decode", 0, clip_frames(speech.seconds, options.fps))
             compute(speech.path.parent)
         yield from super().frames(portrait, speech, options, checkpoint)
 

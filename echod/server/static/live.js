@@ -24,7 +24,7 @@ class Jobs extends EventTarget {
 
   /** Newest first. */
   get all() {
-    return [...this.#videos.values()].sort((a, b) => b.created_at - a.created_at || (a.id < b.id ? 1 : -1));
+    return [...this.#videos.values()].sort((a, b) => b.echod.created_at - a.echod.created_at);
   }
 
   /** Those that are clips by themselves, and not sentences of a conversation. */
