@@ -80,7 +80,7 @@ async def target(daemon: Daemon, caplog: pytest.LogCaptureFixture) -> AsyncItera
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR] == []
     async with asyncio.timeout(HANG):
         while await left_behind(daemon):  # what an avatar showed last is just being removed
-            await asyncio.sleep(0)
+            pass
     await anna.http.aclose()
 
 
