@@ -41,13 +41,15 @@ def main() -> None:
     parser.add_argument("--width", default="full", choices=("full", "half", "tiny"))
     parser.add_argument("--size", default="128x128")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rows", default="", help="only those with one of these words in their name: window,decode")
     parser.add_argument("--side", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
         side(options)
         return
     sides = [Side(checkout, options) for checkout in (options.before.absolute(), HERE)]
-    spent: dict[str, list[list[Spent]]] = {row: [[], []] for row in sides[0].rows}
+    wanted = [row for row in sides[0].rows if any(word in row for word in options.rows.split(","))]
+    spent: dict[str, list[list[Spent]]] = {row: [[], []] for row in wanted}
     for number in range(1 + options.rounds):
         for row, pair in spent.items():
             for each, so_far in zip(sides, pair, strict=True):
