@@ -79,18 +79,8 @@ def make_clip(
     facts = {"engine": engine.name, "seed": str(options.seed), **engine.mark, **(mark or {})}
     size = whole.size if whole else portrait.size
     show = _show(whole, options.fps, label)  # the encoder's, in its thread
-    writer = ClipWriter(
-        stream,
-        size,
-        options.fps,
-        speech,
-        show=show,
-        lossless=lossless,
-        live=options.live,
-        mark=facts,
-        tags=tags,
-        room=room,
-    )
+    writer = ClipWriter(stream, size, options.fps, speech, show=show, lossless=lossless, live=options.live, mark=facts,
+                        tags=tags, room=room)  # fmt: skip
     clock = _StageClock(engine.name, checkpoint, writer, on_first_fragment)
     total = clip_frames(speech.seconds, options.fps)
     try:

@@ -158,8 +158,8 @@ class Fleet:
             case messages.Helped(calls=calls, over=over):
                 self._helped(worker, calls, over)
             case messages.Alive(doing=doing):
-                worker.is_doing(doing)
-                self.on_change()
+                if worker.is_doing(doing):  # else it comes many times a second, from whoever waits for a helper
+                    self.on_change()
 
     def _ready(self, worker: Worker, ready: messages.Ready) -> None:
         worker.is_ready(ready)

@@ -119,9 +119,12 @@ class Worker:
         self.engines, self.exact, self.numbers, self.computed = said.engines, said.exact, said.numbers, said.computed
         self.kernels, self.doing = said.kernels, ""
 
-    def is_doing(self, what: str) -> None:
-        if self.seat.state == "starting":
+    def is_doing(self, what: str) -> bool:
+        """Whether that is news: only what a worker does before it is ready is told."""
+        news = self.seat.state == "starting" and self.doing != what
+        if news:
             self.doing = what
+        return news
 
     def has_died(self, ending: str) -> None:
         """It has failed if it died too often before it was ready, or has said that no restart would help."""

@@ -387,6 +387,19 @@ async def test_garbage(daemon: Daemon, clips: dict[int, bytes], message: str) ->
     assert avatar.sound() == sound(25)
 
 
+async def test_a_session_that_breaks(daemon: Daemon, clips: dict[int, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake of ours closes the socket as one."""
+
+    def breaks(self: object, sound: bytes) -> None:
+        raise ValueError("ours")
+
+    monkeypatch.setattr(session.Session, "hear", breaks)
+    async with resting(daemon, clips) as avatar:
+        await avatar.socket.send(sound(1))
+        await avatar.socket.wait_closed()
+    assert avatar.socket.close_code == 1011
+
+
 @pytest.mark.parametrize("limits", [{"receive_memory": 1 << 20}])
 async def test_too_much_at_once(daemon: Daemon, clips: dict[int, bytes]) -> None:
     """What is said and not shown yet takes memory of a budget; `clear` gives it back."""

@@ -19,6 +19,7 @@ from echod.jobs.job import CONVERSATION, Job
 from echod.journal import Journal
 from echod.workers import reports
 from echod.workers.fleet import Fleet
+from echod.workers.seat import Seat
 from echod.workers.spec import worker_spec
 from tests.drivers.bench import TIMEOUT, Bench, bench
 from tests.making.config import make_config
@@ -70,6 +71,17 @@ async def test_kernels_that_cannot_be_compiled(tmp_path: Path) -> None:
         assert device.kernels == "not compiled, clips take longer: RuntimeError: Failed to find C compiler"
         assert (device.doing, device.restarts, device.reason) == (None, 0, None)
         assert (await one.ended(await one.accept())).status == "completed"
+
+
+async def test_signs_of_life_are_no_news(tmp_path: Path) -> None:
+    """What a worker that is ready says many times a second wakes nobody; what one does at its start does once."""
+    async with bench(tmp_path) as one:
+        await one.ready()
+        (worker,) = one.fleet.workers
+        assert not worker.is_doing("wait")
+        ready, worker.seat = worker.seat, Seat()
+        assert [worker.is_doing(what) for what in ("compiling", "compiling", "loading")] == [True, False, True]
+        worker.seat = ready
 
 
 def test_compile_off(tmp_path: Path) -> None:
