@@ -99,7 +99,8 @@ class Clip:
                     self._do(board, task)
             if end is not None and self.wanted >= KEPT:
                 last = list(range(self.wanted - KEPT, self.wanted))
-                End(board.ends(KEPT), sampler.audio(last)).write(end)
+                with contextlib.suppress(OSError):  # a full disk: the next clip begins anew, and this one is whole
+                    End(board.ends(KEPT), sampler.audio(last)).write(end)
         self.checkpoint("decode", self.wanted, self.wanted)
 
     def _do(self, board: Board, task: Call | Batch | None) -> None:

@@ -98,6 +98,11 @@ def test_others_help(chain: Chain) -> None:
     assert helped == [4]
 
 
+def test_an_end_that_cannot_be_kept(chain: Chain) -> None:
+    """The clip is whole all the same."""
+    assert len(chain.make("nowhere/first")) == FRAMES
+
+
 def test_of_another_size(chain: Chain) -> None:
     End(torch.zeros(KEPT, 4, 16, 16), torch.zeros(KEPT, 50, 4)).write(chain.directory / "larger")
     with pytest.raises(InputError, match="16, 16"):
