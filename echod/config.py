@@ -28,6 +28,7 @@ from echod.kinds import (
     PATH,
     PATH_OR_NONE,
     PORT,
+    RAY_ADDRESS,
     RUNTIME_DIR,
     SERVER,
     SIDE,
@@ -79,7 +80,13 @@ class Config:
     insecure: bool = _setting("listen", SWITCH, "listen beyond loopback though there is no account yet", False)
     url_lifetime: float = _setting("listen", DURATION, "how long the signed URLs in answers are good", "24h")
 
-    devices: tuple[str, ...] = _setting("fleet", DEVICES, "auto, or one worker for each: cuda:0,cuda:1", ["auto"])
+    devices: tuple[str, ...] = _setting(
+        "fleet", DEVICES, "auto, or one worker for each: cuda:0,cuda:1; of a Ray cluster: ray, ray:8", ["auto"]
+    )
+    ray_address: str = _setting(
+        "fleet", RAY_ADDRESS, "Ray cluster of such devices: local starts one here, auto, ray://head:10001", "local"
+    )
+    ray_pull_weights: bool = _setting("fleet", SWITCH, "its nodes fetch the weights that they lack", False)
     engine: str = _setting("fleet", ENGINE, f"what makes the frames: {ENGINES}", "auto")
     dtype: str = _setting(
         "fleet", choice(*DTYPES), "what echomimic computes in; auto: what the device does best", "auto"

@@ -29,6 +29,7 @@ from echod.conversation.store import Conversations
 from echod.errors import ConfigurationError, EchodError
 from echod.host import heap, logs
 from echod.host.clock import TrustedTime
+from echod.host.cluster import follows, is_far
 from echod.host.descriptors import raise_limit
 from echod.host.directories import create_directory, owned
 from echod.host.network import is_loopback
@@ -100,18 +101,20 @@ def check_bind(config: Config, accounts: Accounts) -> None:
 def choose_engines(config: Config, devices: tuple[str, ...]) -> tuple[str, ...]:
     """What every worker loads, the main engine first. ConfigurationError if its weights are not there.
 
-    What an engine of another package needs is known to nobody but its code, which only workers import.
+    What an engine of another package needs is known to nobody but its code, which only workers import; what the nodes
+    of a cluster have, to them.
     """
     main = config.engine
     if main == "auto":
-        main = "echomimic" if any(device.startswith("cuda") for device in devices) else "preview"
+        main = "echomimic" if any(device.startswith("cuda") or device == "ray" for device in devices) else "preview"
         if main == "preview":
             log.info("engine auto: no CUDA device, so preview; --engine echomimic is the real one, slow on a CPU")
+    here = not all(map(is_far, devices))
     if config.decoder != "vae":
-        _check_decoder(config, main)
+        _check_decoder(config, main, here)
     if main == "preview":
         return ("preview",)
-    if find(main).built_in and (lacking := layout.missing(config.weights_dir, main)):
+    if here and find(main).built_in and (lacking := layout.missing(config.weights_dir, main)):
         raise ConfigurationError(
             f"engine {main} needs weights that {config.weights_dir} lacks: {', '.join(lacking)}. "
             f"`echod weights pull {main}` fetches them; --engine preview needs none.",
@@ -120,11 +123,11 @@ def choose_engines(config: Config, devices: tuple[str, ...]) -> tuple[str, ...]:
     return (main, "preview")
 
 
-def _check_decoder(config: Config, engine: str) -> None:
+def _check_decoder(config: Config, engine: str, here: bool) -> None:
     decoder = config.decoder
     if engine == "preview" or not find(engine).built_in:
         problem = f"is for EchoMimic's engines, and {engine} is none: choose one with --engine, or --decoder vae"
-    elif lacking := layout.missing(config.weights_dir, decoder):
+    elif here and (lacking := layout.missing(config.weights_dir, decoder)):
         problem = (
             f"needs {', '.join(lacking)}, which {config.weights_dir} lacks. "
             f"`echod weights pull {decoder}` fetches it; --decoder vae needs no more than the engine does"
@@ -213,7 +216,7 @@ class Daemon:
     async def _open_desk(self, stack: AsyncExitStack, journal: Journal) -> None:
         config, settings = self.settings.now, self.settings
         devices = find_devices(config.devices)
-        engines = choose_engines(config, devices)
+        engines = choose_engines(config, (*devices, *filter(follows, config.devices)))
         quota = Quota(settings)
         self.desk = Desk(
             settings,

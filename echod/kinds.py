@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 from urllib.parse import urlsplit
 
 from echod.host.cards import UUID
+from echod.host.cluster import ADDRESS, MOST, expand, is_far
 from echod.inference import limits, registry
 
 Networks: TypeAlias = tuple[IPv4Network | IPv6Network, ...]
@@ -99,13 +100,35 @@ def _names(value: Any) -> tuple[str, ...]:
 
 def _devices(value: Any) -> tuple[str, ...]:
     names = _names(value)
-    ways = {re.split("[-:]", name)[0] for name in names} - {"cpu"}
-    if names != ("auto",) and not (names and all(map(_is_device, names)) and len(ways) <= 1):
+    if names == ("auto",):
+        return names
+    far, near = [name for name in names if is_far(name)], [name for name in names if not is_far(name)]
+    ways = {re.split("[-:]", name)[0] for name in near} - {"cpu"}
+    if not (names and all(map(_is_device, near)) and len(ways) <= 1):
         raise ValueError(
             "must be auto, or devices such as cuda:0,cuda:1 or cpu,cpu (one worker each), cards by number or all by "
-            "UUID: GPU-... or MIG-..."
+            "UUID: GPU-... or MIG-...; on a Ray cluster ray (every GPU), ray:8 or ray:8/cpu"
         )
+    _check_far(far)
     return names
+
+
+def _check_far(names: list[str]) -> None:
+    for name in names:
+        if ":" in name and not 1 <= len(expand(name)) <= MOST:
+            raise ValueError(f"must have a number from 1 to {MOST} in {name}")
+    for kind in ("", "/cpu"):
+        if f"ray{kind}" in names and sum(name.endswith("/cpu") == bool(kind) for name in names) > 1:
+            raise ValueError(f"must name ray{kind} alone, or a number: it is all that the cluster has")
+
+
+def _ray_address(value: Any) -> str:
+    if not re.fullmatch(ADDRESS, str(value)):
+        raise ValueError(
+            "must be local (a cluster of this machine alone, started and ended with the daemon), auto (the one that "
+            "this machine is a node of), or an address such as ray://head:10001"
+        )
+    return str(value)
 
 
 def _is_device(name: str) -> bool:
@@ -194,6 +217,7 @@ PATH = Kind(_path, str)
 RUNTIME_DIR = Kind(_runtime_dir, str)
 TEXT, SERVER, VOICE, VOICES = Kind(_text), Kind(_server), Kind(_voice), Kind(_voices, list)
 PATH_OR_NONE = Kind(lambda value: _path(value) if value else None, lambda value: str(value) if value else "")
+RAY_ADDRESS = Kind(_ray_address)
 PORT, HOST, SWITCH, DEVICES, DEVICE = Kind(_port), Kind(_host), Kind(_switch), Kind(_devices, list), Kind(_device)
 ENGINE = Kind(_engine)
 NETWORKS = Kind(_networks, lambda value: [str(network) for network in value])

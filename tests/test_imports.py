@@ -25,7 +25,7 @@ MAY: Mapping[str, str] = {
     "journal": "journal_file",
     "journal_file": "host",
     "client": "",
-    "kinds": "host.cards inference.limits inference.registry",
+    "kinds": "host.cards host.cluster inference.limits inference.registry",
     "config": "inference.limits inference.registry host kinds",
     "inspection": "config host",
     "sound": "inspection.facts",

@@ -18,8 +18,11 @@ directory = click.Path(file_okay=False, path_type=Path)
 @click.option("--port", metavar="PORT", help="TCP port; 0 takes any free one. [default: 8765]")
 @click.option("--insecure", is_flag=True, default=None, help="Listen beyond loopback though there is no account yet.")
 @click.option(
-    "--devices", metavar="LIST", help="One worker for each, such as cuda:0,cuda:1 or cpu,cpu. [default: auto]"
+    "--devices",
+    metavar="LIST",
+    help="One worker for each, such as cuda:0,cuda:1 or cpu,cpu; ray or ray:8 of a Ray cluster. [default: auto]",
 )
+@click.option("--ray-address", metavar="ADDRESS", help="Ray cluster: local, auto, ray://head:10001. [default: local]")
 @click.option("--engine", metavar="NAME", help=f"What makes the frames: {config.ENGINES}. [default: auto]")
 @click.option(
     "--dtype", metavar="NAME", help=f"What EchoMimic computes in: {', '.join(config.DTYPES)}. [default: auto]"

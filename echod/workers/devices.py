@@ -7,6 +7,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from echod.errors import ConfigurationError
+from echod.host import cluster
 from echod.host.cards import VISIBLE, NoSuchDevice, entries, is_cuda, visible_alone
 
 DEV = Path("/dev")
@@ -17,14 +19,21 @@ log = logging.getLogger("echod.fleet")
 def find_devices(wanted: tuple[str, ...]) -> tuple[str, ...]:
     """The devices to use, as torch calls them: those named, or with "auto" every CUDA device, or else the CPU.
 
-    Of those that are named by UUID this process and its children see no others from here on.
+    Of those that are named by UUID this process and its children see no others from here on. Of what follows the
+    cluster none is known yet. ConfigurationError if there is no Ray for those on a cluster.
     """
     if wanted == ("auto",):
         return tuple(f"cuda:{index}" for index in range(_count())) or ("cpu",)
+    if (far := [each for each in wanted if cluster.is_far(each)]) and not cluster.is_installed():
+        raise ConfigurationError(
+            f"devices = {','.join(far)} needs Ray, which is not installed: `pip install 'echod[ray]'` brings it",
+            param="devices",
+        )
     named = [each for each in dict.fromkeys(wanted) if each.startswith(("GPU-", "MIG-"))]
     if named:
         os.environ[VISIBLE] = ",".join(named)
-    return tuple(f"cuda:{named.index(each)}" if each in named else each for each in wanted)
+    found = (f"cuda:{named.index(each)}" if each in named else each for each in wanted)
+    return tuple(device for each in found for device in cluster.expand(each))
 
 
 def _count() -> int:

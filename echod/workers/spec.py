@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from echod.host.cluster import is_far
 from echod.host.cores import cores
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class Spec:
 
 
 def worker_spec(config: Config, devices: tuple[str, ...], engines: tuple[str, ...]) -> Spec:
-    """What all workers have in common. The cores are shared out among them: CUDA's prepare portraits on the CPU."""
+    """What all workers have in common. The cores are shared out among those here: CUDA's use them for portraits."""
+    here = sum(not is_far(device) for device in devices)
     directory = config.runtime_dir / "workers"
     return Spec(
         engines=engines,
@@ -48,7 +50,7 @@ def worker_spec(config: Config, devices: tuple[str, ...], engines: tuple[str, ..
         directory=str(directory),
         reports=str(directory / "reports"),
         parent=os.getpid(),
-        threads=max(1, cores() // max(1, len(devices))),
+        threads=max(1, cores() // max(1, here)),
         log_level=config.log_level,
         log_json=config.log_json,
     )

@@ -16,7 +16,7 @@ log = logging.getLogger("echod.fleet")
 INTERVAL = 1.0  # seconds between two looks
 LATE = 2.0  # seconds after which a look is late: the machine stood still, and its workers with it
 STEPS = 20  # rolling steps without a report
-FIRST = {"cpu": 1800.0, "cuda": 300.0}  # seconds, until a device has timed one step
+FIRST = {"cpu": 1800.0, "cuda": 300.0, "ray": 300.0, "ray/cpu": 1800.0}  # seconds, until a device has timed one step
 DUMP_SECONDS = 2.0  # between SIGABRT, which dumps the stacks, and SIGKILL
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from echod.errors import ConfigurationError
+from echod.host import cluster
 from echod.host.cards import NoSuchDevice, entries, visible_alone
 from echod.workers import devices
 from echod.workers.devices import find_devices, pin, sharing
@@ -98,6 +100,28 @@ def test_find_devices() -> None:
     """Named devices are taken as they are; auto without CUDA is one CPU worker."""
     assert find_devices(("cpu", "cpu")) == ("cpu", "cpu")
     assert find_devices(("auto",))
+
+
+@pytest.mark.parametrize(
+    ("wanted", "found"),
+    [
+        (("ray:3",), ("ray",) * 3),
+        (("cuda:0", "ray:2/cpu", "ray:1"), ("cuda:0", "ray/cpu", "ray/cpu", "ray")),
+        (("cpu", "ray", "ray/cpu"), ("cpu",)),
+    ],
+)
+def test_on_a_cluster(monkeypatch: pytest.MonkeyPatch, wanted: tuple[str, ...], found: tuple[str, ...]) -> None:
+    """A number of devices is so many workers; what follows the cluster is none before that is known."""
+    monkeypatch.setattr(cluster, "find_spec", lambda name: name)
+    assert find_devices(wanted) == found
+
+
+def test_no_ray(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where Ray is not installed its devices are refused, with the command that brings it."""
+    monkeypatch.setattr(cluster, "find_spec", lambda name: None)
+    with pytest.raises(ConfigurationError, match=r"devices = ray:8,ray/cpu needs Ray.*echod\[ray\]"):
+        find_devices(("cpu", "ray:8", "ray/cpu"))
+    assert find_devices(("cpu",)) == ("cpu",)
 
 
 @pytest.mark.parametrize(
