@@ -14,6 +14,7 @@ import click
 
 from echod import __version__
 from echod.commands import (
+    backup,
     bench,
     chat,
     completion,
@@ -79,6 +80,8 @@ for command in (
     weights.weights,
     settings.config,
     service.service,
+    backup.backup,
+    backup.restore,
     completion.completion,
 ):
     echod.add_command(command)

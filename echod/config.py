@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 from echod.errors import ConfigurationError
+from echod.host import service
 from echod.inference import limits, registry
 from echod.kinds import (
     COUNT,
@@ -278,7 +279,9 @@ def _directories(values: Mapping[str, Any], environ: Mapping[str, str]) -> Itera
     state = values.get("state_dir")
     if state is None:
         given = environ.get("STATE_DIRECTORY", "").split(":")[0]
-        state = given or Path(environ.get("HOME") or Path.home(), ".local/state/echod")
+        home = Path(environ.get("HOME") or Path.home())
+        # The service's account has its state where its home is, so that its commands mean what its unit does.
+        state = given or (home if home == service.STATE else home / ".local/state/echod")
         yield _Given("state_dir", state, "$STATE_DIRECTORY" if given else "default")
     if "runtime_dir" not in values:
         if given := environ.get("RUNTIME_DIRECTORY", "").split(":")[0]:

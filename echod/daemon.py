@@ -20,7 +20,7 @@ from typing import Any
 
 import msgspec
 
-from echod import __version__
+from echod import __version__, journal_file
 from echod.accounts.removal import finish_removals
 from echod.accounts.signing import Signer, load_key
 from echod.accounts.store import Accounts
@@ -203,7 +203,7 @@ class Daemon:
                 await self._until_stopped()
 
     async def _open_journal(self, stack: AsyncExitStack) -> Journal:
-        self.journal = journal = Journal(self.settings.now.state_dir / "echod.sqlite3", JobRows, FileRows)
+        self.journal = journal = Journal(self.settings.now.state_dir / journal_file.NAME, JobRows, FileRows)
         journal.open()
         stack.push_async_callback(journal.close)
         self.accounts = Accounts(journal, clock=self.clock)
@@ -261,7 +261,7 @@ class Daemon:
         )
         self.speaking = Speaking(desk, self.calls)
         stack.push_async_callback(self.speaking.close)
-        signer = Signer(load_key(self.settings.now.state_dir / "signing.key"), self.clock)
+        signer = Signer(load_key(self.settings.now.state_dir / journal_file.KEY), self.clock)
         return Services(
             desk, self.files, self.fleet.devices, metrics, lambda: self.front.tcp_url,
             roles=self.roles, accounts=self.accounts, signer=signer,

@@ -11,11 +11,13 @@ import os
 import shlex
 import sqlite3
 import stat
+from collections.abc import Sequence
 from pathlib import Path
 
 from echod.errors import ConfigurationError, EchodError
 from echod.host import directories, strays
 
+NAME = "echod.sqlite3"
 FILES = ("", "-wal", "-shm")  # SQLite's, by what follows the journal's name; they belong together
 HOLDINGS = ("jobs", "files")
 KEY = "signing.key"  # made by the first start with a journal
@@ -126,13 +128,12 @@ def unusable(path: Path, error: OSError | sqlite3.Error) -> EchodError:
         f"{path} cannot be used as the journal: {error}. Put it back, or restore a copy of it and remove "
         f"{path.name}-wal and {path.name}-shm beside it, or name another directory with --state-dir. "
         "To start afresh, without any account, clip or upload, set all that belongs to it aside: "
-        f"`{_set_aside(path)}`"
+        f"`{set_aside(path, (*(path.name + suffix for suffix in FILES), *HOLDINGS, KEY))}`"
     )
 
 
-def _set_aside(path: Path) -> str:
-    """The command for it."""
-    names = (*(path.name + suffix for suffix in FILES), *HOLDINGS, KEY)
+def set_aside(path: Path, names: Sequence[str]) -> str:
+    """The command that does it to these, which lie beside the journal."""
     there = [str(path.with_name(name)) for name in names if path.with_name(name).exists()]
     aside = str(strays.free_name(path.with_name(strays.ASIDE)))
     return f"mkdir {shlex.quote(aside)} && mv {shlex.join([*there, aside])}"

@@ -110,6 +110,13 @@ def owned(directory: Path) -> Iterator[None]:
     The directory itself is locked: a file in it could be removed, and another put in its place and locked again.
     """
     create_directory(directory)
+    with held(directory):
+        yield
+
+
+@contextmanager
+def held(directory: Path) -> Iterator[None]:
+    """The same of one that is there, whoever it belongs to."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         lock(descriptor, f"the state directory {directory}")

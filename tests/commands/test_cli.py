@@ -51,7 +51,7 @@ COMMANDS = (
         "logout",
         "passwd",
     ),
-    "completion",
+    *("completion", "backup", "restore"),
 )
 
 
