@@ -216,7 +216,8 @@ class Daemon:
     async def _open_desk(self, stack: AsyncExitStack, journal: Journal) -> None:
         config, settings = self.settings.now, self.settings
         devices = find_devices(config.devices)
-        engines = choose_engines(config, (*devices, *filter(follows, config.devices)))
+        following = tuple(filter(follows, config.devices))
+        engines = choose_engines(config, (*devices, *following))
         quota = Quota(settings)
         self.desk = Desk(
             settings,
@@ -227,7 +228,7 @@ class Daemon:
             clock=self.clock,
             trusted=self.trusted,
         )
-        self.fleet = Fleet(settings, self.desk, devices)
+        self.fleet = Fleet(settings, self.desk, devices, following=following)
         self.fleet.on_change = self._changed.set
         self.inspector = Inspector(settings)
         stack.push_async_callback(self.inspector.close)
@@ -307,7 +308,8 @@ class Daemon:
         )
 
     def _announce(self) -> None:
-        devices = ", ".join(worker.name for worker in self.fleet.workers)
+        all_of_it = (f"{device} as the cluster has them" for device in self.fleet.roster.following)
+        devices = ", ".join([*(worker.name for worker in self.fleet.workers), *all_of_it])
         chosen = ", ".join(f"{function} by {backend}" for function, backend in self.calls.chosen.items())
         lines = [
             f"echod {__version__} listens on {', '.join(self.front.addresses)}",

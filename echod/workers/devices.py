@@ -54,7 +54,11 @@ def _count() -> int:
 def names(devices: Sequence[str]) -> list[str]:
     """What workers are called by, everywhere: their device, and behind the first one on it a number too, cpu#2."""
     counts = (devices[: index + 1].count(device) for index, device in enumerate(devices))
-    return [device if count == 1 else f"{device}#{count}" for device, count in zip(devices, counts, strict=True)]
+    return [numbered(device, count) for device, count in zip(devices, counts, strict=True)]
+
+
+def numbered(device: str, count: int) -> str:
+    return device if count == 1 else f"{device}#{count}"
 
 
 def sharing(devices: Sequence[str], speech: str) -> list[list[str]]:

@@ -1,4 +1,4 @@
-"""All workers: spawned, watched, dispatched to, and buried.
+"""All workers: hired, spawned, watched, dispatched to, and buried.
 
 One PUSH socket per worker incarnation carries orders, one shared PULL takes reports. Which worker is idle is known
 here, in memory: it has said Ready or ended its job, in its present epoch. Death is noticed by pidfd, silence by the
@@ -28,12 +28,12 @@ from echod.jobs.desk import Desk
 from echod.jobs.job import Job
 from echod.provenance import certificate
 from echod.workers import messages
-from echod.workers.devices import names, sharing
 from echod.workers.reports import Reports
+from echod.workers.roster import Roster
 from echod.workers.seat import Seat
 from echod.workers.spec import worker_spec
 from echod.workers.stalls import StallWatch
-from echod.workers.state import DeviceState
+from echod.workers.state import Cluster, DeviceState
 from echod.workers.worker import Main, Worker
 
 log = logging.getLogger("echod.fleet")
@@ -45,15 +45,30 @@ GIVE_UP_SECONDS = 10.0  # then even one that SIGKILL does not end is left behind
 
 
 class Fleet:
-    """The workers of this host. Use inside a running event loop, in the main thread."""
+    """The workers of this daemon. Use inside a running event loop, in the main thread.
 
-    def __init__(self, settings: Settings, desk: Desk, devices: tuple[str, ...], main: Main = gpu_proc.main) -> None:
+    Of each device in `following` there are as many as the cluster has.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        desk: Desk,
+        devices: tuple[str, ...],
+        main: Main = gpu_proc.main,
+        following: tuple[str, ...] = (),
+    ) -> None:
         spec = worker_spec(settings.now, devices, desk.engines)
         create_private(Path(spec.directory))
         self.desk = desk
-        named = enumerate(zip(devices, names(devices), strict=True))
-        self.workers = [Worker(index, device, name, spec, main) for index, (device, name) in named]
-        self._sharing = sharing(devices, settings.now.speech_device)
+        self.cluster: Cluster | None = None  # None until something is known of it
+        self.roster = Roster(
+            devices,
+            following,
+            lambda index, device, name: Worker(index, device, name, spec, main),
+            settings.now.speech_device,
+        )
+        self.workers = self.roster.workers
         self.draining = False
         self.on_change: Callable[[], None] = lambda: None
         self.reports = Reports(spec.reports, self._take)
@@ -76,10 +91,41 @@ class Fleet:
         for worker in self.workers:
             self._spawn(worker)
 
+    # Devices join and leave
+
+    def follow(self, cluster: Cluster) -> None:
+        """The cluster is like this now. Who is to leave ends its job first."""
+        self.cluster = cluster
+        if not (cluster.problem or self.draining):
+            for worker in self.roster.to_leave(cluster):
+                self._let_go(worker)
+            for device in list(self.roster.to_hire(cluster)):
+                self._spawn(self.roster.hire(device))
+        self.on_change()
+        self.wake()
+
+    def _let_go(self, worker: Worker) -> None:
+        worker.leaves = True
+        if not worker.alive:
+            self._has_left(worker)
+        elif worker.seat.state == "starting" or (worker.seat.state == "idle" and not worker.send(messages.Stop())):
+            worker.kill()
+        elif worker.seat.state == "idle":
+            epoch = worker.epoch
+            self._loop.call_later(STOP_SECONDS, lambda: worker.kill() if worker.epoch == epoch else None)
+
+    def _has_left(self, worker: Worker) -> None:
+        """Where the cluster is followed that was the end; else it goes to another of its devices."""
+        if self.roster.follows(worker):
+            log.info("worker has left", extra=worker.where)
+            self.workers.remove(worker)
+        else:
+            self._spawn(worker)
+
     # Workers come and go
 
     def _spawn(self, worker: Worker) -> None:
-        if self.draining or worker.alive:
+        if self.draining or worker.alive or worker not in self.workers:
             return
         try:
             worker.spawn(self._context, self._spawner)
@@ -94,11 +140,13 @@ class Fleet:
         self._loop.remove_reader(worker.pidfd)
         self.reports.read_last(lambda: worker.seat.owes and not worker.not_ready)
         ending = worker.bury()
+        self._release_jobs(worker, ending)
         if self.draining:
             worker.over = "stopping"
+        elif worker.leaves:
+            self._has_left(worker)
         else:
             self._plan_return(worker, ending)
-        self._release_jobs(worker, ending)
         self._settle()
         self.on_change()
         self.wake()  # a job that avoids another device may go there now, if this one has failed
@@ -138,7 +186,7 @@ class Fleet:
     # Reports
 
     def _take(self, envelope: messages.Envelope) -> None:
-        worker = self.workers[envelope.worker]
+        worker = self.roster[envelope.worker]
         if envelope.epoch != worker.epoch or not worker.alive:
             return
         worker.last_report = time.monotonic()
@@ -191,6 +239,9 @@ class Fleet:
         worker.step_s = None  # it was of the job that ended, perhaps of a smaller one
         if worker.state == "idle":
             self._idle(worker)
+        elif worker.leaves and worker.seat.state == "idle":
+            self._let_go(worker)
+            self._settle()
 
     # Portraits kept warm
 
@@ -203,7 +254,7 @@ class Fleet:
     def _prepare_next(self, worker: Worker) -> None:
         """One at a time, so that a job waits for one of them at most."""
         seat = worker.seat
-        if seat.state != "idle" or seat.preparing:
+        if worker.state != "idle" or seat.preparing:
             return
         for order in self._portraits:
             if order not in seat.prepared and self._deadly[order] < life.MAX_DEATHS:
@@ -222,17 +273,24 @@ class Fleet:
     # Dispatch
 
     def wake(self) -> None:
-        """Send queued jobs to the longest-idle workers; a conversation job goes on top of a batch job if it must."""
+        """Send queued jobs to the longest-idle workers, those of conversations to one of this machine if there is one;
+        a conversation job goes on top of a batch job if it must.
+        """
         if self.draining:
             return
-        idle = [worker for worker in self.workers if worker.state == "idle"]
-        for worker in sorted(idle, key=lambda worker: worker.idle_since):
-            if job := self.desk.queue.pop(self._suits(worker)):
-                self._reserve(worker, job)
-        for worker in self.workers:
-            if worker.seat.interruptible and (job := self.desk.queue.pop(self._suits(worker), conversation_only=True)):
-                self._reserve(worker, job)
+        idle = sorted((worker for worker in self.workers if worker.state == "idle"), key=lambda each: each.idle_since)
+        self._deal([worker for worker in idle if not worker.far], conversation_only=True)
+        self._deal([worker for worker in idle if worker.state == "idle"])
+        self._deal(
+            [worker for worker in self.workers if worker.state == "busy" and worker.seat.interruptible],
+            conversation_only=True,
+        )
         self._share()
+
+    def _deal(self, workers: list[Worker], *, conversation_only: bool = False) -> None:
+        for worker in workers:
+            if job := self.desk.queue.pop(self._suits(worker), conversation_only=conversation_only):
+                self._reserve(worker, job)
 
     # Help
 
@@ -241,7 +299,7 @@ class Fleet:
         now = time.monotonic()
         for worker in self.workers:
             seat = worker.seat
-            if seat.state != "idle" or seat.helping or seat.preparing or now < worker.rests_until or self.draining:
+            if worker.state != "idle" or seat.helping or seat.preparing or now < worker.rests_until or self.draining:
                 continue
             running = [(owner.seat.running, owner) for owner in self.workers if owner.seat.begun and owner.left > 1]
             if jobs := [(job, owner) for job, owner in running if job and self._may_help(worker, job, owner)]:
@@ -270,7 +328,7 @@ class Fleet:
         self.on_change()
 
     def _suits(self, worker: Worker) -> Callable[[Job], bool]:
-        others = any(other.state != "failed" for other in self.workers if other is not worker)
+        others = any(other.state not in ("failed", "stopping") for other in self.workers if other is not worker)
         return lambda job: not (others and self._avoid.get(job.id) == worker.index)
 
     def _reserve(self, worker: Worker, job: Job) -> None:
@@ -319,10 +377,7 @@ class Fleet:
                 worker.send(messages.Cancel(job.id, job.attempt))
 
     def refusal(self) -> EchodError | None:
-        if all(worker.state == "failed" for worker in self.workers):
-            reasons = "; ".join(f"{worker.name}: {worker.reason}" for worker in self.workers)
-            return EchodError("no_device", f"no device works ({reasons}); repair it, then `systemctl reload echod`")
-        return None
+        return self.roster.refusal(self.cluster)
 
     # The end
 
@@ -363,7 +418,7 @@ class Fleet:
             self._rest.set()
 
     def devices(self) -> list[DeviceState]:
-        return [worker.describe(self._helps(worker), self._sharing[worker.index]) for worker in self.workers]
+        return [worker.describe(self._helps(worker), self.roster.shares(worker)) for worker in self.workers]
 
     def _helps(self, worker: Worker) -> list[str]:
         numbers = worker.numbers.items()

@@ -11,6 +11,28 @@ WorkerState: TypeAlias = Literal["starting", "idle", "busy", "failed", "stopping
 READY = ("idle", "busy")
 
 
+class Node(msgspec.Struct, frozen=True, kw_only=True):
+    """A machine of the Ray cluster, under a name that no other has. One that drains takes nothing new, and leaves."""
+
+    name: str
+    state: Literal["alive", "draining"] = "alive"
+    cpus: int = 0
+    gpus: int = 0
+
+
+class Cluster(msgspec.Struct, frozen=True, kw_only=True):
+    """What the daemon knows of it. While there is a `problem`, the rest is what it was before."""
+
+    address: str
+    version: str | None = None  # of Ray there
+    problem: str | None = None
+    nodes: list[Node] = []
+
+    def devices(self, device: str) -> int:
+        """How many of a kind it has: GPUs for `ray`, for `ray/cpu` nodes."""
+        return sum(node.gpus if device == "ray" else 1 for node in self.nodes if node.state == "alive")
+
+
 class DeviceState(msgspec.Struct, frozen=True, kw_only=True):
     """One worker and its device. `loads` counts how often engines were loaded since the daemon started."""
 
@@ -35,6 +57,7 @@ class DeviceState(msgspec.Struct, frozen=True, kw_only=True):
     cuda_visible_devices: str | None
     torch_imported_at_hello: bool | None
     kernels: str | None = None  # what came of compiling them; None where none were to be
+    node: str | None = None  # of the cluster, where it is on one
     doing: str | None = None  # what it is at while it starts
 
 

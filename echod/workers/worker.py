@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import zmq
 
+from echod.host.cluster import is_far
 from echod.workers import messages
 from echod.workers.seat import Seat
 from echod.workers.spec import Spec
@@ -43,6 +44,7 @@ class Worker:
         self.epoch = 0
         self.seat = Seat()
         self.over: Literal["failed", "stopping"] | None = None  # no further incarnation is meant to come
+        self.leaves = False  # as soon as its job has ended
         self.reason: str | None = None
         self.idle_since = 0.0
         self.last_report = 0.0
@@ -68,7 +70,17 @@ class Worker:
 
     @property
     def state(self) -> WorkerState:
-        return self.over or self.seat.state
+        return self.over or ("stopping" if self.leaves else self.seat.state)
+
+    @property
+    def far(self) -> bool:
+        """Whether it works on a node of a cluster."""
+        return is_far(self.device)
+
+    @property
+    def node(self) -> str | None:
+        """Which, once it is there."""
+        return self.hello.node if self.hello else None
 
     @property
     def where(self) -> dict[str, Any]:
@@ -89,7 +101,7 @@ class Worker:
         Raises OSError or ZMQError if it cannot be started; then nothing is left of it.
         """
         self.epoch += 1
-        self.seat, self.over = Seat(), None
+        self.seat, self.over, self.leaves = Seat(), None, False
         self.hello, self.stalled, self.not_ready, self.step_s = None, False, None, None
         self.kernels, self.doing = None, f"getting ready with {', '.join(self._template.engines)}"
         self.last_report = time.monotonic()
@@ -192,4 +204,5 @@ class Worker:
             reason=self.reason,
             cuda_visible_devices=self.hello.cuda_visible_devices if self.hello else None,
             torch_imported_at_hello=self.hello.torch_imported if self.hello else None,
+            node=self.node,
         )

@@ -223,8 +223,7 @@ async def test_suspended_by_conversations(
     """Conversation jobs run on top of two clips, at random moments; these are the clips of nobody disturbed, and so
     are those of the conversation."""
     monkeypatch.setenv("ECHOD_TEST_FATE", str(tmp_path / "fate"))
-    flags = {"weights_dir": studio.weights, "dtype": DTYPE}
-    async with bench(tmp_path, 2, doomed.main, engines=("echomimic",), **flags) as work:
+    async with bench(tmp_path, 2, doomed.main, engines=("echomimic",), weights_dir=studio.weights, dtype=DTYPE) as work:
         await work.ready()
         batch = [await work.film(studio.speech, SECONDS, side=64, steps=STEPS) for _ in range(2)]
         talk, suspended = list[Job](), set[str | None]()

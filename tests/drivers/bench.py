@@ -107,6 +107,7 @@ async def bench(
     devices: int = 1,
     main: Callable[[Spec], None] = scripted.main,
     engines: tuple[str, ...] = ("preview",),
+    following: tuple[str, ...] = (),
     **flags: object,
 ) -> AsyncIterator[Bench]:
     write_picture(tmp_path / "portrait.png")
@@ -119,7 +120,7 @@ async def bench(
         settings = Settings(config)
         desk = Desk(settings, journal, engines, boot=await journal.boot())
         names = ("cpu",) * devices
-        fleet = Fleet(settings, desk, names, main)
+        fleet = Fleet(settings, desk, names, main, following)
         for worker in fleet.workers:
             worker.backoff_unit = 0.01
         await desk.open(fleet)
