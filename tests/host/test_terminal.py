@@ -235,6 +235,8 @@ ON_THIS_MACHINE = {
     "weights verify": [],
     "config show": ["--origin"],
     "verify": [SPEECH],
+    "backup": ["backup"],
+    "restore": ["backup"],
 }
 OWN_TEXT = {"serve", "service show", "completion", "config init", "weights init"}  # nothing that came from elsewhere
 
