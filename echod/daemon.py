@@ -50,6 +50,7 @@ from echod.roles.store import Roles
 from echod.server.app import Services, create_app, sockets
 from echod.server.front.front import Front
 from echod.server.metrics import Metrics
+from echod.server.present import Present
 from echod.speech.plan import open_calls, reloaded
 from echod.speech.usage import Usage, UsageRecords
 from echod.uploads.quota import Quota
@@ -248,9 +249,7 @@ class Daemon:
 
     async def _open_services(self, stack: AsyncExitStack, journal: Journal) -> Services:
         desk = self.desk
-        metrics = Metrics(
-            queued=lambda: len(desk.queue), watchers=lambda: len(desk.feed.watchers), devices=self.fleet.devices
-        )
+        metrics = Metrics(lambda: Present.of(desk, self.fleet.devices()))
 
         def record(called: Usage) -> None:
             self.usage.add(called)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("echod.gpu_proc")
 
+MEASURE_INTERVAL = 10.0  # seconds between two looks at a card's memory
 REPORT_INTERVAL = 0.05  # seconds between two progress reports of one stage
 WAITING = "wait"  # inference's own name for a checkpoint while others compute
 IDLE = 2000  # milliseconds without an order, after which memory that is free goes back to the system
@@ -84,6 +85,7 @@ class GpuProc:
         self.cancelled: set[tuple[str, int]] = set()
         self.running: list[messages.Run] = []
         self._alive = 0.0  # when it last said no more than that
+        self._measured = 0.0
         self.steps: dict[tuple[object, ...], float] = {}  # what kind of step -> rolling seconds of one
         self._context = zmq.Context()
         self._inbox = self._context.socket(zmq.PULL)
@@ -100,6 +102,17 @@ class GpuProc:
         if (now := time.monotonic()) - self._alive >= REPORT_INTERVAL:
             self._alive = now
             self.report(sign)
+
+    def measure(self) -> None:
+        """Tell how much of the card's memory is taken, now and then."""
+        if not self.device.startswith("cuda") or (now := time.monotonic()) - self._measured < MEASURE_INTERVAL:
+            return
+        import torch
+
+        self._measured = now
+        free, size = torch.cuda.mem_get_info()
+        taken, peak = torch.cuda.memory_reserved(), torch.cuda.max_memory_reserved()
+        self.report(messages.Memory(taken=taken, peak=peak, free=free, size=size))
 
     def close(self) -> None:
         self._inbox.close(linger=0)
@@ -146,6 +159,7 @@ class GpuProc:
                 decoder=self.spec.decoder,
             )
             self.weights[name] = digests(engine.files, Path(self.spec.digests), self._reading)
+        self.measure()
         self.report(
             messages.Ready(
                 engines=list(self.engines),
@@ -210,6 +224,7 @@ class GpuProc:
 
         def checkpoint(stage: str, done: int, total: int) -> None:
             self.alive(messages.Helped(order.job, done, over=False))
+            self.measure()
             self.poll()
 
         calls = 0
@@ -387,5 +402,6 @@ class Attempt:
             windows_total=self._windows[1],
         )
         job_files.note_progress(Path(self.order.directory), progressed.progress)
+        self.worker.measure()
         # What comes after the last step of a stage takes a time of its own.
         self._report(progressed, self.worker.steps.get(key, 0.0) if done < total else 0.0)

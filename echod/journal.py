@@ -30,7 +30,7 @@ Outcome = tuple[asyncio.Future[Any], Any, Exception | None]
 
 REMOVED = 10_000  # jobs, and files, whose place is remembered
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 MIGRATIONS = {
     1: """
     CREATE TABLE jobs (
@@ -66,6 +66,9 @@ MIGRATIONS = {
         characters INTEGER NOT NULL, seconds REAL NOT NULL, data BLOB NOT NULL
     );
     CREATE INDEX usage_by_time ON usage (at);
+    """,
+    4: """
+    ALTER TABLE tokens ADD COLUMN role TEXT;
     """,
 }
 

@@ -38,7 +38,7 @@ SOUND = {
     "accounts": f"{_text('name', 'password')} AND created_at {MOMENT} AND role IN ('admin', 'user') "
     "AND leaving IN (0, 1)",
     "tokens": f"{_text('id', 'name', 'hash')} AND account IN (SELECT name FROM accounts) AND created_at {MOMENT} "
-    f"AND ifnull(expires_at, 0) {MOMENT}",
+    f"AND ifnull(expires_at, 0) {MOMENT} AND ifnull(role, 'metrics') = 'metrics'",
     "sessions": f"{_text('hash')} AND account IN (SELECT name FROM accounts) AND expires_at {MOMENT}",
     "idempotency": f"{_text('account', 'key', 'fingerprint', 'job')} AND created_at {MOMENT}",
     "counters": f"{_text('name')} AND typeof(value) = 'integer' "

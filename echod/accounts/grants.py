@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 AccountRole: TypeAlias = Literal["admin", "user"]
+TokenRole: TypeAlias = Literal["metrics"]  # reads /metrics and nothing else
 
 LOCAL = "local"  # owns what was made before the first account, and what comes by the unix socket
 
@@ -24,7 +25,10 @@ class Account(msgspec.Struct, frozen=True):
 
 
 class Token(msgspec.Struct, frozen=True):
-    """An API token, by everything but its secret. `digest` is the secret's SHA-256."""
+    """An API token, by everything but its secret. `digest` is the secret's SHA-256.
+
+    Without a role of its own it may do what its account may.
+    """
 
     id: str
     account: str
@@ -32,6 +36,7 @@ class Token(msgspec.Struct, frozen=True):
     digest: str
     created_at: float
     expires_at: float | None
+    role: TokenRole | None = None
 
 
 class Grant:
@@ -46,6 +51,11 @@ class Grant:
         self.used_at: float | None = None
         self.ended = False  # taken back; expiry is another matter
         self._told: set[Callable[[], None]] = set()
+
+    @property
+    def for_metrics(self) -> bool:
+        """Whether it opens /metrics alone."""
+        return self.token is not None and self.token.role == "metrics"
 
     def holds(self, now: float) -> bool:
         return not self.ended and (self.expires_at is None or now < self.expires_at)

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from echod.accounts.grants import LOCAL, Account, AccountRole, Grant, Token, open_house
+from echod.accounts.grants import LOCAL, Account, AccountRole, Grant, Token, TokenRole, open_house
 from echod.accounts.logins import LoginLimits
 from echod.accounts.passwords import Passwords
 from echod.accounts.rows import delete_grants, delete_oldest_sessions, make_room_for_token
@@ -256,7 +256,12 @@ class Accounts:
     # Tokens
 
     async def create_token(
-        self, account: str, name: str, expires_at: float | None, most: int | None = None
+        self,
+        account: str,
+        name: str,
+        expires_at: float | None,
+        most: int | None = None,
+        role: TokenRole | None = None,
     ) -> tuple[Token, str]:
         """A new API token, and its secret for once. Where there are `most`, expired ones make room.
 
@@ -267,7 +272,7 @@ class Accounts:
             raise invalid(f"the name of a token has 1 to {MAX_TOKEN_NAME} printable characters", "name")
         secret = TOKEN_PREFIX + secrets.token_urlsafe(SECRET_BYTES)
         id = f"token_{secrets.token_hex(8)}"
-        token = Token(id, account, name, _digest(secret), self.clock(), expires_at)
+        token = Token(id, account, name, _digest(secret), self.clock(), expires_at, role)
         ended: list[str] = []
 
         def work(db: sqlite3.Connection) -> None:
@@ -275,7 +280,7 @@ class Accounts:
                 raise _no_account(account)
             if most is not None:
                 ended.extend(make_room_for_token(db, account, most, token.created_at))
-            db.execute("INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?)", msgspec.structs.astuple(token))
+            db.execute("INSERT INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?)", msgspec.structs.astuple(token))
 
         def remember() -> None:
             self._index_token(token)
@@ -322,9 +327,8 @@ class Accounts:
         await asyncio.shield(commit)
 
     def _index_token(self, token: Token) -> None:
-        self._tokens[token.digest] = Grant(
-            token.account, self._is_admin(token.account), token.digest, token.expires_at, token
-        )
+        admin = token.role is None and self._is_admin(token.account)
+        self._tokens[token.digest] = Grant(token.account, admin, token.digest, token.expires_at, token)
 
     def _index_session(self, account: str, digest: str, expires_at: float) -> None:
         self._sessions[digest] = Grant(account, self._is_admin(account), digest, expires_at)

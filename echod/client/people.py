@@ -60,9 +60,11 @@ class People(Connection):
         """One's API tokens, without their secrets; an admin's list has everybody's."""
         return list(self._call("GET", "/v1/account/tokens")["data"])
 
-    def create_token(self, name: str, *, account: str | None = None, expires_in: float | None = None) -> dict[str, Any]:
-        """A new API token; `token` in the answer is its secret. Only admins name another's account."""
-        body = {"name": name, "account": account, "expires_in": expires_in}
+    def create_token(
+        self, name: str, *, account: str | None = None, role: str | None = None, expires_in: float | None = None
+    ) -> dict[str, Any]:
+        """A new API token; `token` in the answer is its secret. Only admins name another's account, or a role."""
+        body = {"name": name, "account": account, "role": role, "expires_in": expires_in}
         return self._call("POST", "/v1/account/tokens", json=body)
 
     def me(self) -> dict[str, Any]:

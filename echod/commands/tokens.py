@@ -31,16 +31,24 @@ def tokens() -> None:
 @tokens.command()
 @click.argument("name")
 @click.option("--user", metavar="NAME", help="Whose it will be; for admins. [default: yours]")
+@click.option("--role", type=click.Choice(["metrics"]), help="To read /metrics and nothing else; for admins.")
 @click.option("--expires", callback=_seconds, metavar="IN", help="When it ends, such as 12h or 30d. [default: never]")
 @as_json
 @quiet
 @to_daemon
 def create(
-    name: str, user: str | None, expires: float | None, as_json: bool, quiet: bool, url: str | None, reconnect: float
+    name: str,
+    user: str | None,
+    role: str | None,
+    expires: float | None,
+    as_json: bool,
+    quiet: bool,
+    url: str | None,
+    reconnect: float,
 ) -> None:
     """Make a token, called NAME in lists, and print it: this once, since the daemon keeps only a hash."""
     with connect(url, reconnect, quiet) as client:
-        token = client.create_token(name, account=user, expires_in=expires)
+        token = client.create_token(name, account=user, role=role, expires_in=expires)
     print_json(token) if as_json else print_line(token["token"])
     note(f"{token['id']} ({name}) of {token['account']}, {_expiry(token)}; it is not shown again", quiet)
 
@@ -52,12 +60,13 @@ def list_(as_json: bool, url: str | None, reconnect: float) -> None:
     """List your tokens, without their secrets; admins see everybody's. LAST USED is since the daemon's start."""
     with connect(url, reconnect) as client:
         tokens = client.tokens()
-    head = ("ID", "NAME", "USER", "CREATED", "EXPIRES", "LAST USED")
+    head = ("ID", "NAME", "USER", "ROLE", "CREATED", "EXPIRES", "LAST USED")
     rows = [
         (
             token["id"],
             token["name"],
             token["account"],
+            token.get("role") or "",
             day(token["created_at"]),
             _expiry(token),
             day(token["last_used_at"]),

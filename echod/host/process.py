@@ -6,8 +6,10 @@ import contextlib
 import ctypes
 import logging
 import os
+import resource
 import signal
 import sys
+from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
@@ -23,6 +25,14 @@ def die_with_parent(parent: int) -> None:
         raise OSError(ctypes.get_errno(), "prctl(PR_SET_PDEATHSIG) failed")
     if os.getppid() != parent:  # it died between fork and prctl
         os._exit(0)
+
+
+def resident(pid: int) -> int | None:
+    """Bytes of memory that a process holds; None if it has gone."""
+    try:
+        return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * resource.getpagesize()
+    except (OSError, IndexError):
+        return None
 
 
 def take_pipes(buffering: int = -1) -> tuple[BinaryIO, BinaryIO]:

@@ -96,7 +96,13 @@ class Admission:
         if asked == "GET" and self._signed(path, scope["query_string"]):
             return BEARER_OF_ADDRESS
         try:
-            return self.services.caller(headers.items(), scope["server"], scope["client"], reading=method in READING)
+            return self.services.caller(
+                headers.items(),
+                scope["server"],
+                scope["client"],
+                reading=method in READING,
+                metrics=(asked, path) == ("GET", "/metrics"),
+            )
         except EchodError:
             if (asked, path) in OPEN or page.open_to_all(asked, path):
                 return NOBODY

@@ -55,6 +55,10 @@ class Caller:
         """Whether nothing speaks for this local caller but a loopback address, which a proxy lends to strangers."""
         return self.account == LOCAL_ACCOUNT and self.grant is not None
 
+    def must_be_for_metrics(self) -> None:
+        if not (self.grant and self.grant.for_metrics):
+            self.must_be_admin()
+
     def must_be_admin(self) -> None:
         if not self.admin:
             raise EchodError("forbidden", f"this is for admins, and {self.account or 'nobody'!r} is none")
@@ -73,10 +77,12 @@ def caller(
     *,
     public_url: str | None = None,
     reading: bool = False,
+    metrics: bool = False,
 ) -> Caller:
     """Decide who sent `headers` to the socket `server`, (path, None) for a unix socket, from the peer `client`.
 
-    `reading`: the request changes nothing, as far as its method tells. Raises EchodError: `unauthorized` if credentials
+    `reading`: the request changes nothing, as far as its method tells. `metrics`: it is for /metrics, which some tokens
+    are for alone. Raises EchodError: `unauthorized` if credentials
     are missing or no good, `forbidden` if none would help.
     """
     pairs = [(name.lower(), value.strip()) for name, value in headers]
@@ -93,6 +99,8 @@ def caller(
         return LOCAL if by_unix_socket else Caller(LOCAL_ACCOUNT, admin=True, grant=accounts.open_house)
     grant = _credentials(pairs, accounts, public_url, reading)
     if grant is not None:
+        if grant.for_metrics and not metrics:
+            raise EchodError("forbidden", "this token is of the role metrics: it reads /metrics and nothing else")
         return Caller(grant.account, grant.admin, grant)
     if by_unix_socket and not remote:
         return LOCAL

@@ -78,9 +78,11 @@ class Services:
         client: Address | None,
         *,
         reading: bool = False,
+        metrics: bool = False,
     ) -> Caller:
         """`accounts.caller`, with these accounts and settings."""
-        return caller(headers, server, client, self.accounts, public_url=self.config.public_url, reading=reading)
+        public_url = self.config.public_url
+        return caller(headers, server, client, self.accounts, public_url=public_url, reading=reading, metrics=metrics)
 
     def peer(self, client: Address | None, headers: Headers) -> str:
         """Whose tries to log in, and whose bodies without an account, are counted together."""

@@ -29,6 +29,11 @@ class Quota:
         """Bytes."""
         return self._used[account]
 
+    @property
+    def total(self) -> int:
+        """Bytes of all accounts."""
+        return self._used.total()
+
     def count(self, account: str, directory: Path) -> None:
         """Count the directory as it is now."""
         self.forget(directory)

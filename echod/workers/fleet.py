@@ -197,6 +197,8 @@ class Fleet:
                 self._ready(worker, ready)
             case messages.NotReady() as not_ready:
                 worker.not_ready = not_ready
+            case messages.Memory() as memory:
+                worker.memory = memory
             case messages.Moved() as moved:
                 self._moved(worker, moved)
             case messages.Began(job=job):

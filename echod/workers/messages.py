@@ -101,6 +101,15 @@ class NotReady(msgspec.Struct, frozen=True, tag=True):
     final: bool = True
 
 
+class Memory(msgspec.Struct, frozen=True, kw_only=True, tag=True):
+    """Bytes of a card: what this worker has taken of it, the most it had, what nobody has, all there is."""
+
+    taken: Count
+    peak: Count
+    free: Count
+    size: Count
+
+
 class Began(msgspec.Struct, frozen=True, tag=True):
     """The attempt runs."""
 
@@ -141,7 +150,7 @@ class Alive(msgspec.Struct, frozen=True, tag=True):
     doing: str
 
 
-Report: TypeAlias = Hello | Ready | NotReady | Began | Moved | Prepared | Helped | Alive
+Report: TypeAlias = Hello | Ready | NotReady | Memory | Began | Moved | Prepared | Helped | Alive
 
 
 class Envelope(msgspec.Struct, frozen=True):

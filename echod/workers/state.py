@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 WorkerState: TypeAlias = Literal["starting", "idle", "busy", "failed", "stopping"]
+DeathReason: TypeAlias = Literal["stalled", "not_ready", "not_started", "killed", "exited"]
 READY = ("idle", "busy")
 
 
@@ -59,6 +60,8 @@ class DeviceState(msgspec.Struct, frozen=True, kw_only=True):
     kernels: str | None = None  # what came of compiling them; None where none were to be
     node: str | None = None  # of the cluster, where it is on one
     doing: str | None = None  # what it is at while it starts
+    deaths: dict[DeathReason, int] = {}  # since the daemon started
+    memory: dict[str, int] = {}  # bytes of its card, as messages.Memory has them; none of a CPU
 
 
 def exactness(engine: str, devices: Iterable[DeviceState]) -> bool | None:

@@ -8,17 +8,19 @@ import multiprocessing.context
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+import msgspec
 import zmq
 
 from echod.host.cluster import is_far
 from echod.workers import messages
 from echod.workers.seat import Seat
 from echod.workers.spec import Spec
-from echod.workers.state import DeviceState, WorkerState
+from echod.workers.state import DeathReason, DeviceState, WorkerState
 
 if TYPE_CHECKING:
     from multiprocessing.context import SpawnProcess
@@ -58,6 +60,8 @@ class Worker:
         self.stalled = False
         self.not_ready: messages.NotReady | None = None
         self.deaths_since_ready = 0
+        self.deaths: Counter[DeathReason] = Counter()
+        self.memory: messages.Memory | None = None
         self.backoff_unit = BACKOFF
         self.loads = 0
         self.hello: messages.Hello | None = None
@@ -103,6 +107,7 @@ class Worker:
         self.epoch += 1
         self.seat, self.over, self.leaves = Seat(), None, False
         self.hello, self.stalled, self.not_ready, self.step_s = None, False, None, None
+        self.memory = None
         self.kernels, self.doing = None, f"getting ready with {', '.join(self._template.engines)}"
         self.last_report = time.monotonic()
         path = Path(self._template.directory) / f"{self.index}.{self.epoch}"
@@ -141,11 +146,20 @@ class Worker:
     def has_died(self, ending: str) -> None:
         """It has failed if it died too often before it was ready, or has said that no restart would help."""
         self.deaths_since_ready += 1
+        self.deaths[self._death_reason(ending)] += 1
         if self.doing:
             ending = f"{ending} while {self.doing}"
         self.reason = self.not_ready.reason if self.not_ready else f"stalled, {ending}" if self.stalled else ending
         if (self.not_ready and self.not_ready.final) or self.deaths_since_ready >= DEATHS_BEFORE_READY:
             self.over = "failed"
+
+    def _death_reason(self, ending: str) -> DeathReason:
+        if self.not_ready:
+            return "not_ready"
+        if self.stalled:
+            return "stalled"
+        beginnings: dict[str, DeathReason] = {"killed": "killed", "exited": "exited"}
+        return next((reason for begin, reason in beginnings.items() if ending.startswith(begin)), "not_started")
 
     def revive(self) -> None:
         self.deaths_since_ready, self.reason, self.over = 0, None, None
@@ -199,6 +213,8 @@ class Worker:
             exact=self.exact,
             kernels=self.kernels,
             doing=self.doing or None,
+            deaths=dict(self.deaths),
+            memory=msgspec.structs.asdict(self.memory) if self.memory else {},
             restarts=self.epoch - 1,
             loads=self.loads,
             reason=self.reason,

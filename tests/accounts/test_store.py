@@ -249,3 +249,18 @@ async def test_jobs_from_before_accounts(tmp_path: Path) -> None:
         await jobs.add(job(id="1"))
         assert [found.account for found in await jobs.select(LOCAL)] == [LOCAL]
         await store.add("anna", "admin", PASSWORD)
+
+
+async def test_tokens_from_before_they_had_roles(tmp_path: Path) -> None:
+    """A token of the third schema may do what its account may; one for metrics stays one over a restart."""
+    with sqlite3.connect(tmp_path / "j") as db:
+        db.executescript("".join(MIGRATIONS[version] for version in (1, 2, 3)) + "PRAGMA user_version=3;")
+        db.execute("INSERT INTO accounts VALUES ('anna', 'admin', '-', 1, 0)")
+        db.execute("INSERT INTO tokens VALUES ('token_1', 'anna', 'old', 'digest', 1, NULL)")
+    db.close()
+    async with opened(tmp_path / "j") as store:
+        [old] = store.tokens("anna")
+        assert old.admin and not old.for_metrics
+        await store.create_token("anna", "prometheus", None, role="metrics")
+    async with opened(tmp_path / "j") as store:
+        assert [(grant.admin, grant.for_metrics) for grant in store.tokens("anna")] == [(True, False), (False, True)]

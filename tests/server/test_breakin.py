@@ -9,10 +9,12 @@ from typing import Any
 
 import httpx
 import pytest
+from websockets.asyncio.client import connect
 from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from echod.accounts.removal import finish_removals
 from echod.accounts.store import SESSION_SECONDS, Accounts
+from echod.server.admission import OPEN
 from echod.server.caller import COOKIE
 from tests.drivers.asking import over_unix_socket, receive, refusal, until
 from tests.stand_ins.daemon import PASSWORD, Daemon, Person
@@ -99,6 +101,33 @@ async def test_routes_for_admins(daemon: Daemon, bert: Person) -> None:
     assert [account.name for account in daemon.accounts.all()] == ["anna", "bert"]
     assert "devices" not in (await bert.http.get("/readyz")).json()
     assert (await bert.http.get("/v1/account/me")).json()["role"] == "user"
+
+
+async def test_a_token_for_metrics(daemon: Daemon, anna: Person, bert: Person) -> None:
+    """It reads /metrics and is refused everywhere else, HTTP and WebSockets alike; only admins make one."""
+    asked = {"name": "prometheus", "role": "metrics"}
+    assert refusal(await bert.http.post("/v1/account/tokens", json=asked))[:2] == (403, "forbidden")
+    made = (await anna.http.post("/v1/account/tokens", json=asked)).json()
+    assert made["role"] == "metrics"
+    bearer = {"Authorization": f"Bearer {made['token']}"}
+    async with daemon.client(base_url=daemon.base, headers=bearer) as prometheus:
+        assert "echod_build_info" in (await prometheus.get("/metrics")).text
+        assert (await prometheus.head("/metrics")).status_code == 200
+        assert refusal(await prometheus.post("/metrics"))[0] == 403
+        paths = daemon.app.openapi()["paths"]
+        for path, operations in paths.items():
+            for method in operations.keys() - {"options", "head"}:
+                if (method.upper(), path) not in OPEN and path != "/metrics":
+                    answer = await prometheus.request(method, path)
+                    assert refusal(answer)[:2] == (403, "forbidden"), (method, path)
+        assert "devices" not in (await prometheus.get("/readyz")).json()
+    for path in ("/v1/events", "/v1/realtime?model=auto", "/v1/avatar"):
+        with pytest.raises(InvalidStatus) as refused:
+            async with connect(f"{daemon.base.replace('http', 'ws')}{path}", additional_headers=bearer):
+                pass
+        assert refused.value.response.status_code == 403
+    await anna.http.delete(f"/v1/account/tokens/{made['id']}")
+    assert (await daemon.http.get("/metrics", headers=bearer)).status_code == 401
 
 
 @pytest.mark.parametrize(

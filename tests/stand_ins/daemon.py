@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator
@@ -27,9 +28,10 @@ from echod.roles.store import Roles
 from echod.server.app import Services, create_app, sockets
 from echod.server.front.front import Front
 from echod.server.metrics import Metrics
+from echod.server.present import Present
 from echod.speech.calls import Calls
 from echod.speech.plan import FUNCTIONS
-from echod.speech.usage import UsageRecords
+from echod.speech.usage import Usage, UsageRecords
 from echod.uploads.store import FileStore
 from echod.workers.state import DeviceState
 from tests.drivers.described import check_described
@@ -75,18 +77,19 @@ class Daemon:
         self.desk = self.hands.desk = Desk(self.settings, journal, engines, boot=boot, clock=self.now)
         await self.desk.open(self.hands)
         self.files = FileStore(self.config.state_dir / "files", journal, self.inspector, self.settings, clock=self.now)
-        self.metrics = Metrics(
-            queued=lambda: len(self.desk.queue),
-            watchers=lambda: len(self.desk.feed.watchers),
-            devices=lambda: self.states,
-        )
+        self.metrics = Metrics(lambda: Present.of(self.desk, self.states))
         self.roles = Roles(self.settings, self.inspector)
         self.accounts = Accounts(journal, Passwords(CHEAP), clock=self.now, ticks=self.now)
         await self.accounts.open()
         self.signer = Signer(b"k" * 32, clock=self.now)
         self.usage = UsageRecords(journal)
         chosen = dict.fromkeys(FUNCTIONS, "scripted")
-        self.calls = Calls(self.settings, {"scripted": self.backend}, chosen, self.usage.add, self.now)
+
+        def record(called: Usage) -> None:
+            self.usage.add(called)
+            self.metrics.called(called)
+
+        self.calls = Calls(self.settings, {"scripted": self.backend}, chosen, record, self.now)
         self.speaking = Speaking(self.desk, self.calls)
         self.conversations = Conversations(self.settings)
         services = Services(
@@ -100,9 +103,12 @@ class Daemon:
         await self.front.start("127.0.0.1", 0, self.config.socket)
         self.base = self.front.tcp_url
         self.speaking.start()
+        counting = asyncio.create_task(self.metrics.follow(self.desk.feed))
         async with contextlib.AsyncExitStack() as self._stack:
             self.http = await self._stack.enter_async_context(self.client(base_url=self.base))
             yield self
+        counting.cancel()
+        await asyncio.gather(counting, return_exceptions=True)
         await self.front.close()
         await self.speaking.close()
         await self.desk.close()

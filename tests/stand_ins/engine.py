@@ -13,7 +13,7 @@ from dataclasses import replace
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -175,7 +175,8 @@ class Torch(MetaPathFinder, Loader):
         return ModuleSpec(fullname, self) if fullname == "torch" else None
 
     def exec_module(self, module: ModuleType) -> None:
-        vars(module).update(OutOfMemoryError=MemoryError, set_num_threads=lambda number: None)
+        card = SimpleNamespace(mem_get_info=lambda: (70, 80), memory_reserved=lambda: 4, max_memory_reserved=lambda: 5)
+        vars(module).update(OutOfMemoryError=MemoryError, set_num_threads=lambda number: None, cuda=card)
 
 
 def work(spec: Spec, load: Callable[..., Any]) -> None:

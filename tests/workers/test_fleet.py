@@ -70,6 +70,7 @@ async def test_kernels_that_cannot_be_compiled(tmp_path: Path) -> None:
         (device,) = await one.ready()
         assert device.kernels == "not compiled, clips take longer: RuntimeError: Failed to find C compiler"
         assert (device.doing, device.restarts, device.reason) == (None, 0, None)
+        assert device.memory == {"taken": 4, "peak": 5, "free": 70, "size": 80}
         assert (await one.ended(await one.accept())).status == "completed"
 
 
@@ -165,6 +166,7 @@ async def test_other_device_after_a_death(tmp_path: Path) -> None:
         assert again.deaths == 1
         second = next(device for device in two.fleet.devices() if device.job == job.id)
         assert second.worker != first.worker
+        assert two.fleet.devices()[first.worker].deaths == {"killed": 1}
         two.open_gate(job)
         assert (await two.ended(job)).status == "completed"
 
@@ -245,6 +247,7 @@ async def test_stalled_worker_is_ended(tmp_path: Path) -> None:
         ended = await one.ended(job)
         assert ended.error is not None
         assert (ended.error.code, ended.attempt, ended.deaths) == ("stalled", 2, 2)
+        assert one.fleet.devices()[0].deaths == {"stalled": 2}
 
 
 @pytest.mark.long

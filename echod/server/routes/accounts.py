@@ -7,7 +7,7 @@ from typing import Annotated, Any, TypeVar
 import msgspec
 from fastapi import APIRouter, Depends, Request, Response
 
-from echod.accounts.grants import LOCAL, Account, AccountRole, Grant, Token
+from echod.accounts.grants import LOCAL, Account, AccountRole, Grant, Token, TokenRole
 from echod.accounts.passwords import MAX_LENGTH, MIN_LENGTH
 from echod.accounts.removal import remove_account
 from echod.accounts.store import MAX_TOKEN_NAME, NAME, SESSION_SECONDS
@@ -78,6 +78,7 @@ class NewToken(msgspec.Struct, forbid_unknown_fields=True):
     name: TokenName
     expires_in: Lifetime = None
     account: str | None = None
+    role: TokenRole | None = None
 
 
 Body = TypeVar("Body", Login, NewPassword, OwnPassword, NewAccount, NewToken)
@@ -172,10 +173,11 @@ async def create_token(request: Request, served: Served, caller: Certain) -> dic
     whose = given.account or caller.account
     if whose == LOCAL:
         raise invalid("local callers have no account; name the account that the token is for (--user)", "account")
-    if whose != caller.account:
+    if whose != caller.account or given.role:
         caller.must_be_admin()
+    expiry = _expiry(given, caller, served.accounts.clock())
     token, secret = await served.accounts.create_token(
-        whose, given.name, _expiry(given, caller, served.accounts.clock()), served.config.tokens_per_account
+        whose, given.name, expiry, served.config.tokens_per_account, given.role
     )
     return token_object(token) | {"token": secret}
 
@@ -248,6 +250,7 @@ def token_object(token: Token, grant: Grant | None = None) -> dict[str, Any]:
         "object": "account.token",
         "name": token.name,
         "account": token.account,
+        "role": token.role,
         "created_at": int(token.created_at),
         "expires_at": None if token.expires_at is None else int(token.expires_at),
         "last_used_at": None if used is None else int(used),

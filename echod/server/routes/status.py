@@ -69,7 +69,7 @@ async def readyz(served: Served, caller: Calling) -> JSONResponse:
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses=refusals())
 async def metrics(served: Served, caller: Calling) -> Response:
-    caller.must_be_admin()
+    caller.must_be_for_metrics()
     return Response(served.metrics.render(), headers={"Content-Type": CONTENT_TYPE_LATEST})
 
 
