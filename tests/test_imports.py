@@ -56,6 +56,10 @@ BESIDES: Mapping[str, str] = {
     "commands.weights": "speech.local.registry",
     "daemon": "inference.echomimic.layout inference.registry",
     "jobs.speaking": "speech inference.room",
+    "workers.cluster.files": "inference.publishing inference.room",
+    "workers.cluster.incarnation": "inference.room",
+    "workers.cluster.furnishing": "inference.echomimic.hub inference.echomimic.layout inference.errors "
+    "inference.registry",
     "accounts.removal": "jobs uploads speech.usage",
 }
 # Packages from elsewhere, and who alone may import them.
@@ -66,6 +70,7 @@ ALONE: Mapping[str, str] = {
     "PIL": "inference inspection.pictures inspection.proc",
     "whisper": "inference speech.local.proc",
     "transformers": "inference speech.local.proc",
+    "ray": "workers.cluster.connection",
     "onnxruntime": "speech.local.speaker",
     "c2pa": "provenance.credentials",
     "cryptography": "provenance.certificate",
@@ -169,7 +174,15 @@ SLOW = (
 )  # fmt: skip
 
 
-CHILDREN = ("gpu_proc", "inspection.proc", "speech.local.proc", "speech.local.speaker", "speech.local.llama")
+CHILDREN = (
+    "gpu_proc",
+    "workers.cluster.link",
+    "workers.cluster.child",
+    "inspection.proc",
+    "speech.local.proc",
+    "speech.local.speaker",
+    "speech.local.llama",
+)
 
 
 @pytest.mark.parametrize("child", CHILDREN)

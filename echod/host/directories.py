@@ -7,6 +7,7 @@ import fcntl
 import os
 import secrets
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +18,7 @@ from echod.errors import ConfigurationError, EchodError
 PRIVATE = 0o700
 # Read-only, damaged, not ours, or files where directories should be: whoever asked can do nothing about it.
 FAILED = frozenset((errno.EROFS, errno.EIO, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.ESTALE))
+SHORT = 40  # bytes; Linux takes socket paths of up to 107
 OTHERS_WRITE = 0o002  # a group that may write was given that right by somebody
 
 
@@ -41,6 +43,12 @@ def create_private(path: Path) -> None:
             path.chmod(PRIVATE)
         except OSError as error:
             raise ConfigurationError(f"{path} must be readable by its owner alone: {error.strerror}") from None
+
+
+def short_temporary() -> Path:
+    """Where temporary files are, by a path that leaves room for sockets' names below it."""
+    root = tempfile.gettempdir()
+    return Path(root if len(os.fsencode(root)) <= SHORT else "/tmp")
 
 
 def _make(path: Path) -> None:

@@ -8,7 +8,6 @@ make_clip(engine, portrait, Speech.open(Path("speech.wav")), Options(), Path("ou
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from .contract import (
 )
 from .label import labelled
 from .picture import Blend, WholePicture
+from .publishing import publish
 from .room import Room
 from .video import ClipWriter, remux, thumbnail
 
@@ -115,19 +115,10 @@ def _publish(stream: Path, clip: Path, room: Room, seal: Callable[[Path], None])
     try:
         remux(stream, part, room)
         seal(part)
-        with part.open("rb") as file:
-            os.fsync(file.fileno())
-        part.replace(clip)
+        publish(part, clip)
     except BaseException:
         part.unlink(missing_ok=True)
         raise
-    for grown in clip.parent.glob("stream.*.mp4"):  # of attempts whose worker died, too
-        grown.unlink()
-    directory = os.open(clip.parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
 
 
 class _StageClock:

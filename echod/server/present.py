@@ -85,7 +85,7 @@ def _workers(devices: Sequence[DeviceState]) -> Iterator[Metric]:
         for reason in get_args(DeathReason):
             restarts.add_metric([*labels, reason], row.deaths.get(reason, 0))
         helped.add_metric(labels, row.helped)
-        if row.pid is not None and (size := resident(row.pid)) is not None:
+        if row.pid is not None and row.node is None and (size := resident(row.pid)) is not None:
             resident_bytes.add_metric(labels, size)
         for kind, size in row.memory.items():
             memory.add_metric([*labels, kind], size)

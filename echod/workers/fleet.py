@@ -1,8 +1,8 @@
 """All workers: hired, spawned, watched, dispatched to, and buried.
 
 One PUSH socket per worker incarnation carries orders, one shared PULL takes reports. Which worker is idle is known
-here, in memory: it has said Ready or ended its job, in its present epoch. Death is noticed by pidfd, silence by the
-stall watch.
+here, in memory: it has said Ready or ended its job, in its present epoch. Death is noticed by a descriptor, silence by
+the stall watch.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Coroutine, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,19 +23,22 @@ import zmq.asyncio
 from echod import gpu_proc
 from echod.config import Settings
 from echod.errors import EchodError
+from echod.host.cluster import is_far
 from echod.host.directories import create_private
 from echod.jobs import life
 from echod.jobs.desk import Desk
 from echod.jobs.job import Job
 from echod.provenance import certificate
 from echod.workers import messages
+from echod.workers.cluster.far import Link
+from echod.workers.hand import Main, Near
 from echod.workers.reports import Reports
 from echod.workers.roster import Roster
 from echod.workers.seat import Seat
 from echod.workers.spec import worker_spec
 from echod.workers.stalls import StallWatch
 from echod.workers.state import Cluster, DeviceState
-from echod.workers.worker import Main, Worker
+from echod.workers.worker import Worker
 
 log = logging.getLogger("echod.fleet")
 
@@ -61,13 +65,14 @@ class Fleet:
         spec = worker_spec(settings.now, devices, desk.engines)
         create_private(Path(spec.directory))
         self.desk = desk
+        near = partial(Near, main, torch.multiprocessing.get_context("spawn"))
+        self._link = Link(spec, main, cpus=devices.count("ray/cpu"))
+
+        def hire(index: int, device: str, name: str) -> Worker:
+            return Worker(index, device, name, spec, self._link.start if is_far(device) else near)
+
         self.cluster: Cluster | None = None  # None until something is known of it
-        self.roster = Roster(
-            devices,
-            following,
-            lambda index, device, name: Worker(index, device, name, spec, main),
-            settings.now.speech_device,
-        )
+        self.roster = Roster(devices, following, hire, settings.now.speech_device)
         self.workers = self.roster.workers
         self.draining = False
         self.on_change: Callable[[], None] = lambda: None
@@ -79,7 +84,6 @@ class Fleet:
         self._deadly: Counter[messages.Prepare] = Counter()  # workers that died while they prepared one
         self._tasks: set[asyncio.Task[Any]] = set()
         self._rest = asyncio.Event()  # set when no worker is busy
-        self._spawner = torch.multiprocessing.get_context("spawn")
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -128,16 +132,16 @@ class Fleet:
         if self.draining or worker.alive or worker not in self.workers:
             return
         try:
-            worker.spawn(self._context, self._spawner)
+            worker.spawn(self._context)
         except (OSError, zmq.ZMQError) as error:  # no process, no descriptor, no room: this may pass
             self._plan_return(worker, f"could not be started: {error}")
         else:
-            self._loop.add_reader(worker.pidfd, self._died, worker)
+            self._loop.add_reader(worker.fd, self._died, worker)
             log.info("worker starting", extra=worker.where)
         self.on_change()
 
     def _died(self, worker: Worker) -> None:
-        self._loop.remove_reader(worker.pidfd)
+        self._loop.remove_reader(worker.fd)
         self.reports.read_last(lambda: worker.seat.owes and not worker.not_ready)
         ending = worker.bury()
         self._release_jobs(worker, ending)
@@ -406,12 +410,13 @@ class Fleet:
         for worker in self.workers:
             if worker.alive:  # a driver holds it; it dies when that lets go
                 log.error("the worker does not die, leaving without it", extra=worker.where)
-                self._loop.remove_reader(worker.pidfd)
+                self._loop.remove_reader(worker.fd)
                 worker.abandon()
         self.desk.closing = True  # nobody works any more: what cannot be committed now is for the next start
         self.stall_watch.stop()
         self._reader.cancel()
         await asyncio.gather(self._reader, *self._tasks, return_exceptions=True)
+        self._link.close()
         self.reports.close()
         self._context.term()
 

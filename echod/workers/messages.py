@@ -72,11 +72,12 @@ Order: TypeAlias = Run | Help | Prepare | Cancel | Stop
 
 
 class Hello(msgspec.Struct, frozen=True, kw_only=True, tag=True):
-    """A worker's first event, sent before it imports torch. One on a cluster says on which `node`."""
+    """A worker's first event, sent before it imports torch. On a cluster it has a `node`, and its `pid` is of there."""
 
     cuda_visible_devices: str | None
     torch_imported: bool
     node: Annotated[str, msgspec.Meta(max_length=255)] | None = None
+    pid: Count | None = None
 
 
 class Ready(msgspec.Struct, frozen=True, kw_only=True, tag=True):

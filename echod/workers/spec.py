@@ -34,6 +34,8 @@ class Spec:
     log_level: str = "info"
     log_json: bool = False
     cache_bytes: int = 1 << 30
+    ray_address: str = "local"  # of the cluster, for workers on it
+    ray_pull_weights: bool = False  # whether a node fetches what it lacks
 
 
 def worker_spec(config: Config, devices: tuple[str, ...], engines: tuple[str, ...]) -> Spec:
@@ -53,4 +55,6 @@ def worker_spec(config: Config, devices: tuple[str, ...], engines: tuple[str, ..
         threads=max(1, cores() // max(1, here)),
         log_level=config.log_level,
         log_json=config.log_json,
+        ray_address=config.ray_address,
+        ray_pull_weights=config.ray_pull_weights,
     )

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 WorkerState: TypeAlias = Literal["starting", "idle", "busy", "failed", "stopping"]
-DeathReason: TypeAlias = Literal["stalled", "not_ready", "not_started", "killed", "exited"]
+DeathReason: TypeAlias = Literal["stalled", "not_ready", "not_started", "killed", "exited", "lost"]
 READY = ("idle", "busy")
 
 
@@ -58,7 +58,7 @@ class DeviceState(msgspec.Struct, frozen=True, kw_only=True):
     cuda_visible_devices: str | None
     torch_imported_at_hello: bool | None
     kernels: str | None = None  # what came of compiling them; None where none were to be
-    node: str | None = None  # of the cluster, where it is on one
+    node: str | None = None  # of the cluster, where it is on one; `pid` is then that node's
     doing: str | None = None  # what it is at while it starts
     deaths: dict[DeathReason, int] = {}  # since the daemon started
     memory: dict[str, int] = {}  # bytes of its card, as messages.Memory has them; none of a CPU

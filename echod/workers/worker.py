@@ -1,31 +1,23 @@
-"""The daemon's handle on one device: the child bound to it, over all its incarnations."""
+"""The daemon's handle on one device: who works there, over all its incarnations."""
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import multiprocessing.context
-import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import Any, Literal
 
 import msgspec
 import zmq
 
 from echod.host.cluster import is_far
 from echod.workers import messages
+from echod.workers.hand import Hand, Start
 from echod.workers.seat import Seat
 from echod.workers.spec import Spec
 from echod.workers.state import DeathReason, DeviceState, WorkerState
-
-if TYPE_CHECKING:
-    from multiprocessing.context import SpawnProcess
-
-Main: TypeAlias = Callable[[Spec], None]  # runs in the child, found there by its import path
 
 DEATHS_BEFORE_READY = 5  # then a device counts as failed
 BACKOFF, MAX_BACKOFF = 1.0, 60.0  # seconds
@@ -37,12 +29,12 @@ class Worker:
     its reader.
     """
 
-    def __init__(self, index: int, device: str, name: str, template: Spec, main: Main) -> None:
+    def __init__(self, index: int, device: str, name: str, template: Spec, start: Start) -> None:
         self.index = index
         self.device = device
         self.name = name
         self._template = template
-        self._main = main
+        self._start = start
         self.epoch = 0
         self.seat = Seat()
         self.over: Literal["failed", "stopping"] | None = None  # no further incarnation is meant to come
@@ -68,8 +60,7 @@ class Worker:
         self.engines: list[str] = []
         self.exact: dict[str, bool] = {}  # by engine
         self.doing = ""  # on its way to being ready
-        self.pidfd = -1
-        self._process: SpawnProcess
+        self._hand: Hand | None = None
         self._inbox: zmq.Socket[bytes]
 
     @property
@@ -97,10 +88,16 @@ class Worker:
 
     @property
     def alive(self) -> bool:
-        return self.pidfd >= 0
+        return self._hand is not None
 
-    def spawn(self, context: zmq.Context[Any], spawner: multiprocessing.context.SpawnContext) -> None:
-        """Start the next incarnation. Main thread only: the child dies with the thread that starts it.
+    @property
+    def fd(self) -> int:
+        """Of the living incarnation: readable once it is dead."""
+        assert self._hand is not None
+        return self._hand.fd
+
+    def spawn(self, context: zmq.Context[Any]) -> None:
+        """Start the next incarnation. Main thread only.
 
         Raises OSError or ZMQError if it cannot be started; then nothing is left of it.
         """
@@ -119,15 +116,12 @@ class Worker:
         spec = dataclasses.replace(
             self._template, index=self.index, epoch=self.epoch, device=self.device, inbox=str(path)
         )
-        self._process = spawner.Process(target=self._main, args=(spec,), name=f"echod {self.name}", daemon=True)
-        with contextlib.ExitStack() as undo:
-            undo.callback(self._inbox.close)
+        try:
             self._inbox.bind(f"ipc://{path}")
-            self._process.start()
-            undo.callback(self._process.kill)
-            assert self._process.pid is not None
-            self.pidfd = os.pidfd_open(self._process.pid)
-            undo.pop_all()
+            self._hand = self._start(spec, self.name)
+        except BaseException:
+            self._inbox.close()
+            raise
 
     def is_ready(self, said: messages.Ready) -> None:
         self.seat = self.seat.loaded()
@@ -158,7 +152,7 @@ class Worker:
             return "not_ready"
         if self.stalled:
             return "stalled"
-        beginnings: dict[str, DeathReason] = {"killed": "killed", "exited": "exited"}
+        beginnings: dict[str, DeathReason] = {"killed": "killed", "exited": "exited", "lost": "lost"}
         return next((reason for begin, reason in beginnings.items() if ending.startswith(begin)), "not_started")
 
     def revive(self) -> None:
@@ -173,26 +167,30 @@ class Worker:
         return True
 
     def kill(self, number: int = signal.SIGKILL) -> None:
-        if self.alive:
-            with contextlib.suppress(ProcessLookupError):
-                signal.pidfd_send_signal(self.pidfd, number)
+        if self._hand:
+            self._hand.kill(number)
 
     def bury(self) -> str:
-        """Reap the dead child, close its inbox; says how it ended."""
-        os.close(self.pidfd)
-        self.pidfd = -1
-        self._process.join()
-        code = self._process.exitcode or 0
-        self._process.close()
+        """Leave nothing of a dead incarnation, close its inbox; says how it ended."""
+        assert self._hand is not None
+        ending, self._hand = self._hand.bury(), None
         self._inbox.close()
         (Path(self._template.directory) / f"{self.index}.{self.epoch}").unlink(missing_ok=True)
-        return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+        return ending
 
     def abandon(self) -> None:
-        """Let go of a child that cannot be killed: its inbox would hold up the end of the ZeroMQ context."""
-        os.close(self.pidfd)
-        self.pidfd = -1
+        """Let go of one that cannot be killed: its inbox would hold up the end of the ZeroMQ context."""
+        assert self._hand is not None
+        self._hand.abandon()
+        self._hand = None
         self._inbox.close()
+
+    @property
+    def _pid(self) -> int | None:
+        """Here, or on its node, which tells."""
+        if self._hand is None:
+            return None
+        return self._hand.pid or (self.hello.pid if self.hello else None)
 
     def describe(self, helps: list[str], shares: list[str]) -> DeviceState:
         return DeviceState(
@@ -200,7 +198,7 @@ class Worker:
             device=self.name,
             state=self.state,
             epoch=self.epoch,
-            pid=self._process.pid if self.alive else None,
+            pid=self._pid,
             job=self.seat.running.id if self.seat.running else None,
             suspended=self.seat.suspended.id if self.seat.suspended else None,
             helping=self.seat.helping,

@@ -108,6 +108,7 @@ async def bench(
     main: Callable[[Spec], None] = scripted.main,
     engines: tuple[str, ...] = ("preview",),
     following: tuple[str, ...] = (),
+    names: tuple[str, ...] = (),
     **flags: object,
 ) -> AsyncIterator[Bench]:
     write_picture(tmp_path / "portrait.png")
@@ -119,7 +120,7 @@ async def bench(
         journal.open()
         settings = Settings(config)
         desk = Desk(settings, journal, engines, boot=await journal.boot())
-        names = ("cpu",) * devices
+        names = names or ("cpu",) * devices
         fleet = Fleet(settings, desk, names, main, following)
         for worker in fleet.workers:
             worker.backoff_unit = 0.01

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -12,22 +11,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-import av
 import pytest
 
 from tests.drivers.running import RunningDaemon
 from tests.making.media import EXAMPLES, write_wav
-from tests.making.playback import playable
+from tests.making.playback import frame_hashes, playable
 
 README = Path(__file__).parents[2] / "README.md"
-
-
-def frame_hashes(source: io.BytesIO | str) -> list[str]:
-    with av.open(source, "r") as container:
-        return [
-            hashlib.sha256(frame.to_ndarray(format="rgb24").tobytes()).hexdigest()
-            for frame in container.decode(video=0)
-        ]
 
 
 @pytest.mark.parametrize(("lossless", "live"), [("false", "true"), ("true", "false")])

@@ -79,3 +79,11 @@ def complete_fragments(data: bytes) -> list[bytes]:
 def digest(path: Path) -> str:
     """Of a clip's decoded frames."""
     return hashlib.sha256(play(path).frames.tobytes()).hexdigest()
+
+
+def frame_hashes(source: io.BytesIO | str) -> list[str]:
+    with av.open(source, "r") as container:
+        return [
+            hashlib.sha256(frame.to_ndarray(format="rgb24").tobytes()).hexdigest()
+            for frame in container.decode(video=0)
+        ]

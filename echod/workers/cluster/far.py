@@ -1,0 +1,135 @@
+"""The daemon's side of workers on a cluster: the process beside it that speaks Ray, and a connection to that for each.
+
+The daemon itself never imports Ray, and takes nothing from a node but MessagePack of its own kinds, by way of the link.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import msgspec
+
+from echod.host.spawn import INHERITED
+from echod.workers.cluster.messages import LENGTH, Birth, encode
+from echod.workers.hand import Main
+from echod.workers.spec import Spec
+
+# Beside those, what Ray and the hub of the weights are told by, and how many threads may be.
+PREFIXES = ("RAY_", "HF_", "OMP_", "GRPC_", "NVIDIA_", "CUDA_")
+BACKLOG = 1024  # workers that may be waiting for a link that is just starting
+LAST_WORDS = 1.0  # seconds that the link may take over them
+
+
+class LinkSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """What the link is told at birth. `cpus` is how many workers want one each of a cluster of this machine alone."""
+
+    listens: int  # the descriptor of its socket
+    parent: int
+    address: str
+    cpus: int
+    reports: str
+    weights: str
+    state: str
+    log_level: str
+    log_json: bool
+
+
+class Link:
+    """That process: there once a worker needs it, and anew after it died. With it all its workers die."""
+
+    def __init__(self, spec: Spec, main: Main, cpus: int) -> None:
+        self._spec = spec
+        self._main = f"{main.__module__}:{main.__qualname__}"
+        self._cpus = cpus
+        self._path = Path(spec.directory) / "link"
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        return self._process.pid if self._process and self._process.poll() is None else None
+
+    def start(self, spec: Spec, name: str) -> Far:
+        """An incarnation that works elsewhere. Raises OSError. Main thread only: the link dies with that."""
+        if self.pid is None:
+            self.close()
+            self._spawn()
+        return Far(self._path, Birth(self._main, spec))
+
+    def close(self) -> None:
+        """End it; the actors end with it."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+        self._path.unlink(missing_ok=True)
+
+    def _spawn(self) -> None:
+        spec = self._spec
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(self._path))
+            listening.listen(BACKLOG)
+            told = LinkSpec(
+                listens=listening.fileno(),
+                parent=os.getpid(),
+                address=spec.ray_address,
+                cpus=self._cpus,
+                reports=spec.reports,
+                weights=spec.weights,
+                state=str(Path(spec.digests).parent.parent),
+                log_level=spec.log_level,
+                log_json=spec.log_json,
+            )
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "echod.workers.cluster.link", msgspec.json.encode(told).decode()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                env=_environment(),
+                pass_fds=[listening.fileno()],
+                start_new_session=True,
+            )
+
+
+def _environment() -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if key in INHERITED or key.startswith(PREFIXES)}
+    return kept | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+
+
+class Far:
+    """One incarnation on a cluster: a connection to the link, which ends it with a few words when that is dead."""
+
+    pid: int | None = None
+
+    def __init__(self, link: Path, birth: Birth) -> None:
+        self._socket = socket.socket(socket.AF_UNIX)
+        try:
+            self._socket.connect(str(link))
+            data = encode(birth)
+            self._socket.sendall(len(data).to_bytes(LENGTH, "big") + data)
+        except BaseException:
+            self._socket.close()
+            raise
+        self.fd = self._socket.fileno()
+
+    def kill(self, number: int) -> None:
+        try:
+            self._socket.send(bytes([number]), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+        except OSError:  # the link is dead, and with it the worker
+            return
+
+    def bury(self) -> str:
+        self._socket.settimeout(LAST_WORDS)
+        words = b""
+        try:
+            while data := self._socket.recv(4096):
+                words += data
+        except OSError:
+            pass
+        self._socket.close()
+        return words.decode(errors="replace") or "lost with the link to the cluster"
+
+    def abandon(self) -> None:
+        self._socket.close()
