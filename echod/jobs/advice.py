@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from echod.inference.framing import Framing, crop_rect
 from echod.inspection.facts import PortraitFacts
 from echod.jobs.job import ClipOptions, face_box
@@ -13,8 +15,15 @@ SOFT = 2.0
 DEFAULT = ClipOptions()
 
 
-def warnings(portrait: PortraitFacts | None, options: ClipOptions = DEFAULT) -> list[dict[str, str]]:
-    """`code` and `message` of whatever will show in a clip with these options.
+class Advice(msgspec.Struct, frozen=True):
+    """What will show in a clip, as a code and a sentence."""
+
+    code: str
+    message: str
+
+
+def warnings(portrait: PortraitFacts | None, options: ClipOptions = DEFAULT) -> list[Advice]:
+    """Whatever will show in a clip with these options.
 
     One that shows the whole picture has the face as large as that has it.
     """
@@ -30,7 +39,7 @@ def warnings(portrait: PortraitFacts | None, options: ClipOptions = DEFAULT) -> 
         f"large, and soft; use a picture in which it is at least {face * scale / SOFT:.0f} px wide, or ask for a "
         "smaller size"
     )
-    return [{"code": "face_small", "message": message}]
+    return [Advice("face_small", message)]
 
 
 def crop_side(portrait: PortraitFacts, options: ClipOptions = DEFAULT) -> int:

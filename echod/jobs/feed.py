@@ -10,12 +10,17 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Annotated, TypeAlias
 
 import msgspec
 
 from echod.jobs.job import Job
 
-PROGRESS = "job.progress"
+SNAPSHOT, PROGRESS = "job.snapshot", "job.progress"
+JOB_EVENTS = (
+    SNAPSHOT, "job.queued", "job.started", PROGRESS, "job.first_frame", "job.completed", "job.failed", "job.cancelled",
+)  # fmt: skip
+JobEvent: TypeAlias = Annotated[str, msgspec.Meta(extra_json_schema={"enum": list(JOB_EVENTS)})]
 PROGRESS_INTERVAL = 0.1  # seconds between two progress events of one job to one watcher
 HISTORY = 4096  # events other than progress kept for watchers that come back
 MAX_PENDING = 10_000
@@ -24,7 +29,7 @@ MAX_PENDING = 10_000
 class FeedEvent(msgspec.Struct, frozen=True):
     """One change. `seq` grows across restarts of the daemon; `ts` is seconds since the epoch."""
 
-    type: str
+    type: JobEvent
     seq: int
     ts: float
     job: Job
@@ -70,7 +75,7 @@ class Feed:
         return unknown + snapshots[-1:]
 
     def _snapshot(self, job: Job) -> FeedEvent:
-        return FeedEvent("job.snapshot", self._seq, self._clock(), job)
+        return FeedEvent(SNAPSHOT, self._seq, self._clock(), job)
 
     def _missed(self, after: int | None) -> list[FeedEvent] | None:
         oldest = self._history[0].seq if len(self._history) == HISTORY else self._first

@@ -22,7 +22,7 @@ import tomllib
 import unicodedata
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias, get_args
 
 import msgspec
 
@@ -34,7 +34,8 @@ MAX_TITLE, MAX_PERSONALITY, MAX_GREETING, MAX_VOICE, MAX_PORTRAIT = 128, 20_000,
 
 MAX_LOOKS = 50  # lines that are tried before an error is blamed on no line in particular
 
-MODES = ("audio", "video")
+Mode: TypeAlias = Literal["audio", "video"]
+MODES: tuple[Mode, ...] = get_args(Mode)
 OPTIONS = ("view", "size", "fps", "steps", "guidance", "seed")
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,31}")
@@ -51,7 +52,7 @@ class RoleFile(msgspec.Struct, frozen=True, kw_only=True):
     portrait: str
     voice: str | None = None
     engine: str | None = None
-    mode: Literal["audio", "video"] = "video"
+    mode: Mode = "video"
     options: dict[str, Any] = {}
 
 

@@ -8,10 +8,10 @@ from urllib.parse import parse_qs
 import msgspec
 from websockets.exceptions import ConnectionClosed
 
-from echod.jobs.feed import FeedEvent, Watcher
+from echod.jobs.feed import FeedEvent, JobEvent, Watcher
 from echod.server.front.closing import POLICY_VIOLATION, TRY_AGAIN_LATER, dismiss, let_go, until_first
 from echod.server.front.connection import Connection
-from echod.server.objects import video_object
+from echod.server.objects import Video, video_object
 from echod.server.services import Addresses, Services
 
 
@@ -49,6 +49,15 @@ async def _send(connection: Connection, watcher: Watcher, services: Services) ->
         await let_go(connection, TRY_AGAIN_LATER, "this client reads too slowly; come back with ?after=")
 
 
+class Change(msgspec.Struct, frozen=True):
+    """A job as it is now. `seq` grows across restarts, and `?after=` resumes with it; `ts` is when, in seconds."""
+
+    type: JobEvent
+    seq: int
+    ts: float
+    video: Video
+
+
 def message(event: FeedEvent, services: Services, addresses: Addresses) -> str:
     video = video_object(event.job, services.desk, addresses)
-    return msgspec.json.encode({"type": event.type, "seq": event.seq, "ts": event.ts, "video": video}).decode()
+    return msgspec.json.encode(Change(event.type, event.seq, event.ts, video)).decode()

@@ -8,10 +8,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import msgspec
-from starlette.responses import JSONResponse
 
-from echod.errors import EchodError, invalid
+from echod.errors import TABLE, EchodError, invalid
 from echod.host.redaction import redact
+from echod.server.answers import Answer, Fault, Refusal
 
 RETRY_AFTER = 5  # seconds, where nobody knows better
 LINGER = 5.0  # seconds, and
@@ -44,7 +44,7 @@ def blaming(name: str) -> Iterator[None]:
         raise
 
 
-def error_response(error: EchodError, headers: dict[str, str] | None = None) -> JSONResponse:
+def error_response(error: EchodError, headers: dict[str, str] | None = None) -> Answer:
     headers = dict(headers or {})
     if error.status in (429, 503):
         headers["Retry-After"] = str(error.retry_after or RETRY_AFTER)
@@ -52,10 +52,10 @@ def error_response(error: EchodError, headers: dict[str, str] | None = None) -> 
         headers["WWW-Authenticate"] = "Bearer"
     if error.status in (409, 507):  # OpenAI's clients would try these again at once
         headers["X-Should-Retry"] = "false"
-    return JSONResponse(body(error), error.status, headers)
+    return Answer(Refusal(fault(error)), error.status, headers)
 
 
-def body(error: EchodError) -> dict[str, dict[str, str | None]]:
-    """The error's body. A token that a client put where it does not belong, such as a URL, is not repeated."""
-    told = error.body()["error"]
-    return {"error": {name: value and redact(value) for name, value in told.items()}}
+def fault(error: EchodError) -> Fault:
+    """The error as clients see it. A token that one put where it does not belong, such as a URL, is not repeated."""
+    param = error.param and redact(error.param)
+    return Fault(message=redact(error.message), type=TABLE[error.code].type, param=param, code=error.code)

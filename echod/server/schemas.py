@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Any
 
@@ -22,6 +22,7 @@ from echod.inference.limits import (
 )
 from echod.jobs.options import MAX_DILATION, MAX_FACE, MAX_SEED, SIZE, VIEWS
 from echod.roles import file as rolefile
+from echod.server.answers import BINARY, json_of, ref
 from echod.server.routes import submission
 
 REFERENCE: dict[str, Any] = {
@@ -31,7 +32,6 @@ REFERENCE: dict[str, Any] = {
         "video_id": {"type": "string", "description": "A job: what that one is made of."},
     },
 }  # fmt: skip
-BINARY = {"type": "string", "format": "binary"}
 MAX_PURPOSE, DEFAULT_PURPOSE = 64, "user_data"
 EXPIRY, ANCHOR, MAX_EXPIRY = "expires_after", "created_at", 30 * 24 * 3600  # seconds
 MAX_KEY = 255  # characters of an Idempotency-Key
@@ -123,8 +123,8 @@ def _object(properties: dict[str, Any], required: Sequence[str] = (), **more: An
     }  # fmt: skip
 
 
-def _form(schema: dict[str, Any]) -> dict[str, Any]:
-    return {"required": True, "content": {"multipart/form-data": {"schema": schema}}}
+def _form(schema: dict[str, Any], **example: Any) -> dict[str, Any]:
+    return {"required": True, "content": {"multipart/form-data": {"schema": schema, "example": example}}}
 
 
 def _any(*names: str) -> dict[str, Any]:
@@ -162,8 +162,11 @@ IDEMPOTENCY_KEY = {
     "name": "Idempotency-Key", "in": "header", "schema": text(MAX_KEY, minLength=1),
     "description": "The same request under the same key within 24 hours makes no second job.",
 }  # fmt: skip
-SUBMISSION_BODY: dict[str, Any] = _form(SUBMISSION_FORM)
-SUBMISSION_BODY["content"]["application/json"] = {"schema": SUBMISSION}
+SAID = {"prompt": "Good evening.", "voice": "en-us", "seed": DEFAULT_SEED}
+SUBMISSION_BODY: dict[str, Any] = _form(SUBMISSION_FORM, input_reference="@portrait.png", **SAID)
+SUBMISSION_BODY["content"]["application/json"] = {
+    "schema": SUBMISSION, "example": {"input_reference": {"file_id": "file-5c1d2e3f4a5b6c7d"}, **SAID},
+}  # fmt: skip
 
 UPLOAD_BODY = _form(
     _object(
@@ -179,7 +182,8 @@ UPLOAD_BODY = _form(
             },
         },
         ["file"],
-    )
+    ),
+    file="@portrait.png",
 )
 
 ROLE: dict[str, Any] = {
@@ -200,28 +204,14 @@ NAME_OF_ROLE = {"type": "string", "pattern": f"^{rolefile.NAME.pattern}$"}
 EXAMPLE = {"type": "string", "description": "An example of GET /v1/examples: what is omitted is as it has it."}
 BY_ITSELF = {"required": ["name", "portrait"]}
 NEW_ROLE_BODY = _form(
-    _object({"name": NAME_OF_ROLE, "example": EXAMPLE} | ROLE, anyOf=[BY_ITSELF, {"required": ["example"]}])
+    _object({"name": NAME_OF_ROLE, "example": EXAMPLE} | ROLE, anyOf=[BY_ITSELF, {"required": ["example"]}]),
+    name="ada",
+    example="ada",
 )
-ROLE_BODY = _form(_object(ROLE))  # a role that exists keeps its portrait if there is none
+# A role that exists keeps its portrait if there is none.
+ROLE_BODY = _form(_object(ROLE), title="Ada, flight instructor")
 
 
 def json_body(kind: type[msgspec.Struct]) -> dict[str, Any]:
     """A request body that is decoded into a struct."""
-    schema = msgspec.json.schema(kind)["$defs"][kind.__name__]
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema}}}}
-
-
-def json_answer(kind: type[msgspec.Struct]) -> dict[str, Any]:
-    """An answer that is encoded from a struct, its parts written out where they stand."""
-    (schema,), parts = msgspec.json.schema_components([kind])
-    return {"content": {"application/json": {"schema": _written_out(schema, parts)}}}
-
-
-def _written_out(schema: Any, parts: Mapping[str, Any]) -> Any:
-    if isinstance(schema, list):
-        return [_written_out(each, parts) for each in schema]
-    if not isinstance(schema, dict):
-        return schema
-    if "$ref" in schema:
-        return _written_out(parts[schema["$ref"].rpartition("/")[2]], parts)
-    return {name: _written_out(value, parts) for name, value in schema.items()}
+    return {"requestBody": {"required": True, **json_of(ref(kind))}}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import Any
 
 import msgspec
 
@@ -41,6 +40,23 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float = 0.0
 
 
+class DayOfUsage(msgspec.Struct, frozen=True):
+    """The calls of one account on one day (UTC) to one voice or model, summed; as in `Usage`."""
+
+    account: str
+    day: str  # 2026-11-26
+    function: str
+    backend: str
+    model: str
+    voice: str | None
+    calls: int
+    failed: int
+    input_tokens: int
+    output_tokens: int
+    characters: int
+    seconds: float
+
+
 class UsageRecords:
     """The records in the journal."""
 
@@ -55,7 +71,7 @@ class UsageRecords:
         written.add_done_callback(_log_failure)
         return written
 
-    async def by_day(self, account: str | None, since: float) -> list[dict[str, Any]]:
+    async def by_day(self, account: str | None, since: float) -> list[DayOfUsage]:
         """Sums by account, day (UTC), function, backend, model, voice, newest day first; of one account, or of all."""
         sums = ", ".join(f"SUM({name})" for name in SUMMED)
         query = (
@@ -66,9 +82,8 @@ class UsageRecords:
             "GROUP BY account, day, function, backend, model, voice "
             "ORDER BY day DESC, account, function, backend, model, voice"
         )
-        names = ("account", "day", "function", "backend", "model", "voice", "calls", "failed", *SUMMED)
         rows = self._journal.do(lambda db: db.execute(query, (since, account)).fetchall())
-        return [dict(zip(names, row, strict=True)) for row in await rows]
+        return [DayOfUsage(*row) for row in await rows]
 
     def forget(self, account: str) -> asyncio.Future[None]:
         """Remove the records of an account that is gone: another may get its name."""

@@ -7,6 +7,7 @@ import asyncio
 import msgspec
 
 from echod.inspection.facts import PortraitFacts, SpeechFacts
+from echod.inspection.messages import Kind
 from echod.journal import Rows
 
 
@@ -20,7 +21,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     created_at: float
     expires_at: float | None
     purpose: str
-    kind: str
+    kind: Kind
     portrait: PortraitFacts | None = None
     speech: SpeechFacts | None = None
 

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 import httpx
+import jsonschema_rs
 import msgspec
+
+from echod.server.openapi import schemas
 
 BEFORE_ROUTES = (400, 401, 403, 413, 429, 503)  # what may be answered before anybody looks for a route
 
@@ -31,7 +35,7 @@ def operations(document: dict[str, Any], path: str) -> dict[str, Any] | None:
 
 
 def check(document: dict[str, Any], answer: Answer) -> None:
-    """AssertionError for a status or a code that is not described, and for an Allow that does not name all methods."""
+    """AssertionError for a status, header or body that is not described, and for an Allow that lacks a method."""
     method = answer.method.lower()
     if (described := operations(document, answer.path)) is None:
         return
@@ -42,20 +46,39 @@ def check(document: dict[str, Any], answer: Answer) -> None:
     elif method not in described:
         assert answer.status in BEFORE_ROUTES, answer
     else:
-        _check_code(described[method]["responses"], answer)
+        responses = described[method]["responses"]
+        assert str(answer.status) in responses, answer
+        _check_headers(responses[str(answer.status)].get("headers", {}), answer)
+        if answer.method != "HEAD" and answer.body:
+            _check_body(responses[str(answer.status)].get("content", {}), answer)
 
 
-def _check_code(responses: dict[str, Any], answer: Answer) -> None:
-    assert str(answer.status) in responses, answer
-    if answer.status >= 400 and answer.method != "HEAD" and answer.headers["content-type"] == "application/json":
-        told = msgspec.json.decode(answer.body)
-        if "error" in told:
-            schema = responses[str(answer.status)]["content"]["application/json"]["schema"]
-            assert told["error"]["code"] in schema["properties"]["error"]["properties"]["code"]["enum"], answer
+def _check_headers(described: dict[str, Any], answer: Answer) -> None:
+    for name, header in described.items():
+        value = answer.headers.get(name)
+        assert value is not None or not header.get("required"), (name, answer)
+        assert value is None or re.search(header["schema"].get("pattern", ""), value), (name, answer)
+
+
+def _check_body(described: dict[str, Any], answer: Answer) -> None:
+    kind = answer.headers["content-type"].partition(";")[0]
+    assert kind in described, answer
+    if kind == "application/json" and answer.status != 206:
+        problems = validator(msgspec.json.encode(described[kind]["schema"])).iter_errors(
+            msgspec.json.decode(answer.body)
+        )
+        assert not [problem.message for problem in problems], answer
+
+
+@cache
+def validator(schema: bytes) -> jsonschema_rs.Validator:
+    """Of a schema as it stands in the document."""
+    return jsonschema_rs.validator_for({**msgspec.json.decode(schema), "components": {"schemas": schemas()}})
 
 
 async def check_described(document: dict[str, Any], answer: httpx.Response) -> None:
     """The same for a client's."""
-    body = await answer.aread() if answer.status_code >= 400 else b""
+    told = "json" in answer.headers.get("content-type", "")
+    body = await answer.aread() if told else b""  # a clip may still be growing
     request = answer.request
     check(document, Answer(request.method, request.url.path, answer.status_code, answer.headers, body))

@@ -34,13 +34,13 @@ def test_a_small_face(side: int, width: int, height: int, warned: bool) -> None:
     """A face that must be drawn more than twice as large is warned of, for the size that is asked for."""
     picture = portrait(1000, 1000, (400.0, 400.0, 400.0 + side, 400.0 + side))
     told = warnings(picture, ClipOptions(width=width, height=height))
-    assert [warning["code"] for warning in told] == ["face_small"] * warned
+    assert [warning.code for warning in told] == ["face_small"] * warned
 
 
 def test_the_words() -> None:
     """They say how large the face is, how large it should be, and what else one can do."""
     [warning] = warnings(portrait(1000, 1000, (400.0, 400.0, 502.0, 520.0)))
-    assert warning["message"] == (
+    assert warning.message == (
         "the face is 102 px wide: a clip of 512x512 shows it 2.5 times as large, and soft; use a picture in which it "
         "is at least 128 px wide, or ask for a smaller size"
     )

@@ -89,7 +89,7 @@ async def test_time_left(office: Office, monkeypatch: pytest.MonkeyPatch, jump: 
     progressed = await office.desk.apply(job.id, life.Progressed(attempt=1, stage="decode", progress=0.75))
     assert progressed is not None
     addresses = Addresses("http://localhost", Signer(b"k" * 32), HOUR)
-    assert video_object(progressed, office.desk, addresses)["echod"]["eta_s"] == 10.0
+    assert video_object(progressed, office.desk, addresses).echod.eta_s == 10.0
 
 
 async def test_time_left_of_a_resumed_job(office: Office, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,7 +104,7 @@ async def test_time_left_of_a_resumed_job(office: Office, monkeypatch: pytest.Mo
             attempt=attempt, stage="denoise", progress=progress, windows_done=windows, windows_total=10
         )
         shown = video_object(await office.desk.apply(job.id, event) or job, office.desk, addresses)
-        return shown["progress"], shown["echod"]["eta_s"]
+        return shown.progress, shown.echod.eta_s
 
     await office.run(job)
     await told(1, 0.0, 0)

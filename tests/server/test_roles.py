@@ -79,7 +79,7 @@ async def test_examples(daemon: Daemon) -> None:
     assert (ada["name"], ada["title"], xiaolin["language"]) == ("ada", "Ada, flight instructor", "zh-CN")
     for url, kind in (
         (examples["portrait"], "image/png"),
-        (examples["speech"], "audio/x-wav"),
+        (examples["speech"], "audio/wav"),
         (ada["portrait"], "image/jpeg"),
     ):
         answer = await daemon.http.get(url)

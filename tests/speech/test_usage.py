@@ -38,16 +38,16 @@ async def test_sums(records: UsageRecords) -> None:
     ):
         await records.add(call)
     rows = await records.by_day(None, 0)
-    assert [(row["account"], row["day"], row["function"], row["calls"], row["failed"]) for row in rows] == [
+    assert [(row.account, row.day, row.function, row.calls, row.failed) for row in rows] == [
         ("ada", "1970-01-12", "speak", 1, 0),
         ("ada", "1970-01-11", "reply", 1, 0),
         ("ada", "1970-01-11", "speak", 3, 1),
         ("bob", "1970-01-11", "speak", 1, 0),
     ]
-    assert rows[2]["characters"] == 14 and rows[2]["seconds"] == 3.0
-    assert (rows[1]["input_tokens"], rows[1]["output_tokens"]) == (3, 4)
-    assert {row["account"] for row in await records.by_day("bob", 0)} == {"bob"}
-    assert {row["day"] for row in await records.by_day(None, 11 * DAY)} == {"1970-01-12"}
+    assert rows[2].characters == 14 and rows[2].seconds == 3.0
+    assert (rows[1].input_tokens, rows[1].output_tokens) == (3, 4)
+    assert {row.account for row in await records.by_day("bob", 0)} == {"bob"}
+    assert {row.day for row in await records.by_day(None, 11 * DAY)} == {"1970-01-12"}
 
 
 async def test_voices(records: UsageRecords) -> None:
@@ -55,7 +55,7 @@ async def test_voices(records: UsageRecords) -> None:
     for call in (usage(voice="en-us"), usage(voice="de"), usage(voice="de"), usage(function="hear", model="base")):
         await records.add(call)
     rows = await records.by_day(None, 0)
-    assert [(row["model"], row["voice"], row["calls"]) for row in rows] == [
+    assert [(row.model, row.voice, row.calls) for row in rows] == [
         ("base", None, 1),
         ("espeak-ng", "de", 2),
         ("espeak-ng", "en-us", 1),
@@ -67,4 +67,4 @@ async def test_sweep(records: UsageRecords) -> None:
     await records.add(usage())
     await records.add(usage(at=12 * DAY))
     await records.sweep(11 * DAY)
-    assert [row["day"] for row in await records.by_day(None, 0)] == ["1970-01-13"]
+    assert [row.day for row in await records.by_day(None, 0)] == ["1970-01-13"]

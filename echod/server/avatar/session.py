@@ -30,7 +30,7 @@ from echod.server.avatar.outbox import Outbox
 from echod.server.avatar.pictures import Decoder, Picture, access_units
 from echod.server.avatar.start import Start
 from echod.server.budget import Share
-from echod.server.refusals import body
+from echod.server.refusals import fault
 from echod.server.services import Services
 from echod.sound import flac
 from echod.sound.flac import SpeechFile
@@ -147,7 +147,7 @@ class Session:
         except Exception:
             log.exception("an avatar broke")
             error = EchodError("internal", "something went wrong here; the daemon's log says what")
-            self._outbox.tell("error", error=body(error)["error"])
+            self._outbox.tell("error", error=fault(error))
             self.broken.set()
 
     async def _stop(self) -> None:
@@ -291,7 +291,7 @@ class Session:
 
     def _fail(self, piece: _Piece, error: EchodError) -> None:
         log.warning("no pictures: %s", error.message, extra={"account": self._start.account, "code": error.code})
-        self._outbox.tell("error", stays=False, error=body(error)["error"], segment=piece.segment)
+        self._outbox.tell("error", stays=False, error=fault(error), segment=piece.segment)
 
     async def _pictures(self, piece: _Piece) -> AsyncGenerator[Picture, None]:
         job, told = await piece.accepting, 0

@@ -15,7 +15,7 @@ from echod.server.avatar.start import Start, read_start
 from echod.server.budget import Messages
 from echod.server.front.closing import INTERNAL_ERROR, POLICY_VIOLATION, TRY_AGAIN_LATER, dismiss, let_go, until_first
 from echod.server.front.connection import Connection
-from echod.server.refusals import body, json_object
+from echod.server.refusals import fault, json_object
 from echod.server.services import Services
 
 MAX_SOUND = 1 << 20  # bytes of one message: some 20 seconds
@@ -35,7 +35,7 @@ async def avatar(connection: Connection, services: Services) -> None:
             if start is not None:
                 await _serve(connection, services, outbox, Session(services, start, outbox, sound))
         except EchodError as error:
-            outbox.tell("error", error=body(error)["error"])
+            outbox.tell("error", error=fault(error))
             await outbox.drain()
             await connection.close(POLICY_VIOLATION, error.code)
         finally:
@@ -87,7 +87,7 @@ async def _read(connection: Connection, session: Session, outbox: Outbox) -> Non
                 else:
                     await session.handle(_event(message))
             except EchodError as error:
-                outbox.tell("error", error=body(error)["error"])
+                outbox.tell("error", error=fault(error))
                 await outbox.room()  # who does not read is not read
             connection.acted_on()
 

@@ -15,10 +15,11 @@ import msgspec
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE
 
 from echod.errors import EchodError, invalid
+from echod.server.answers import Refusal
 from echod.server.caller import forwards
 from echod.server.front.head import target, tokens, values
 from echod.server.front.reading import OneByOne
-from echod.server.refusals import DISCARD, LINGER, RETRY_AFTER, body
+from echod.server.refusals import DISCARD, LINGER, RETRY_AFTER, fault
 
 if TYPE_CHECKING:
     from echod.server.front.connection import Connection
@@ -189,4 +190,4 @@ def standard_headers() -> list[tuple[bytes, bytes]]:
 
 
 def content(error: EchodError) -> bytes:
-    return msgspec.json.encode(body(error))
+    return msgspec.json.encode(Refusal(fault(error)))

@@ -18,7 +18,7 @@ from echod.roles.role import Role
 from echod.server.realtime.item_object import item_object, read_item
 from echod.server.realtime.response import Response, Send
 from echod.server.realtime.session_object import PRESETS, changed, of_response, session_object
-from echod.server.refusals import body
+from echod.server.refusals import fault
 from echod.server.services import Addresses, Services
 from echod.speech.tools import Toolbox
 from echod.speech.voices import find_voice
@@ -181,7 +181,7 @@ class Session:
         told: dict[str, Any] = {"item_id": item.id, "content_index": 0}
         kind = "conversation.item.input_audio_transcription"
         if isinstance(heard, EchodError):
-            self.send(f"{kind}.failed", **told, error=body(heard)["error"])
+            self.send(f"{kind}.failed", **told, error=fault(heard))
         else:
             usage = {"type": "duration", "seconds": seconds}
             self.send(f"{kind}.completed", **told, transcript=heard, usage=usage)
@@ -208,4 +208,4 @@ class Session:
         self.services.metrics.turned(outcome, turn.timings)
 
     def refused(self, error: EchodError) -> None:
-        self.send("error", error=body(error)["error"])
+        self.send("error", error=fault(error))

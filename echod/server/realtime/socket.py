@@ -20,7 +20,7 @@ from echod.server.front.closing import POLICY_VIOLATION, TRY_AGAIN_LATER, dismis
 from echod.server.front.connection import Connection
 from echod.server.realtime.session import Session
 from echod.server.realtime.session_object import TRANSCRIPTION
-from echod.server.refusals import body, json_object
+from echod.server.refusals import fault, json_object
 from echod.server.services import Services
 from echod.speech.voices import default_voice
 
@@ -45,7 +45,7 @@ async def _serve(connection: Connection, services: Services) -> None:
     try:
         conversation, role, model, voice = await _join(connection, services)
     except EchodError as error:
-        outbox.send("error", error=body(error)["error"])
+        outbox.send("error", error=fault(error))
         await outbox.drain()
         await connection.close(POLICY_VIOLATION, error.code)
         return
@@ -80,7 +80,7 @@ async def _read(connection: Connection, session: Session, outbox: Outbox) -> Non
                 event = _decode(message)
                 await session.handle(event)
             except EchodError as error:
-                outbox.send("error", error=body(error)["error"] | {"event_id": event.get("event_id")})
+                outbox.send("error", error=msgspec.structs.asdict(fault(error)) | {"event_id": event.get("event_id")})
             connection.acted_on()
 
 

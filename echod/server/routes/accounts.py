@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Request
 
-from echod.accounts.grants import LOCAL, Account, AccountRole, Grant, Token, TokenRole
+from echod.accounts import grants
+from echod.accounts.grants import LOCAL, AccountRole, TokenRole
 from echod.accounts.passwords import MAX_LENGTH, MIN_LENGTH
 from echod.accounts.removal import remove_account
 from echod.accounts.store import MAX_TOKEN_NAME, NAME, SESSION_SECONDS
 from echod.errors import EchodError, invalid
-from echod.server.answers import refusals
+from echod.server.answers import Answer, answer, header, refusals
 from echod.server.caller import COOKIE, Caller, by_https, check_origin
 from echod.server.schemas import json_body, line
 from echod.server.services import Calling, Served
@@ -81,6 +82,59 @@ class NewToken(msgspec.Struct, forbid_unknown_fields=True):
     role: TokenRole | None = None
 
 
+# What is answered
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True, tag_field="object", tag="account"):
+    """Somebody; `created_at` is null of who has no account."""
+
+    name: str
+    role: AccountRole
+    created_at: int | None
+
+
+class Accounts(msgspec.Struct, frozen=True, kw_only=True, tag_field="object", tag="list"):
+    data: list[Account]
+
+
+class DeletedAccount(msgspec.Struct, frozen=True, kw_only=True, tag_field="object", tag="account.deleted"):
+    name: str
+    deleted: Literal[True] = True
+
+
+class EndedSession(msgspec.Struct, frozen=True, kw_only=True, tag_field="object", tag="account.session.deleted"):
+    deleted: Literal[True] = True
+
+
+class Token(msgspec.Struct, frozen=True, kw_only=True, tag_field="object", tag="account.token"):
+    """An API token, by everything but its secret; `last_used_at` is since the daemon's start."""
+
+    id: str
+    name: str
+    account: str
+    role: TokenRole | None
+    created_at: int
+    expires_at: int | None
+    last_used_at: int | None
+
+
+class CreatedToken(Token, frozen=True, kw_only=True):
+    """A new token, with the secret that nobody can read again."""
+
+    token: str
+
+
+class Tokens(msgspec.Struct, frozen=True, kw_only=True, tag_field="object", tag="list"):
+    data: list[Token]
+
+
+class DeletedToken(msgspec.Struct, frozen=True, kw_only=True, tag_field="object", tag="account.token.deleted"):
+    id: str
+    deleted: Literal[True] = True
+
+
+SET_COOKIE = {"Set-Cookie": header(f"{COOKIE}: the session.", required=True)}
+
 Body = TypeVar("Body", Login, NewPassword, OwnPassword, NewAccount, NewToken)
 
 
@@ -109,66 +163,74 @@ def _told(error: Exception, kind: type[msgspec.Struct]) -> str:
     "/login",
     summary="Begin a session: the answer sets a cookie",
     openapi_extra=json_body(Login),
-    responses=refusals(),
+    responses=answer(Account, "Signed in.", **SET_COOKIE) | refusals(),
 )
-async def login(request: Request, response: Response, served: Served, _: Certain) -> dict[str, Any]:
+async def login(request: Request, served: Served, _: Certain) -> Answer:
     config = served.config
     check_origin(request.headers.items(), config.public_url, required=False)
     given = await _read(request, Login)
     secret = await served.accounts.login(
         given.name, given.password, served.peer(request.client, request.headers), config.sessions_per_account
     )
-    response.set_cookie(
+    told = Answer(account_object(served.accounts.find(given.name)))
+    told.set_cookie(
         COOKIE, secret, max_age=int(SESSION_SECONDS), path="/", httponly=True, samesite="strict",
         secure=by_https(request.headers.items(), config.public_url),
     )  # fmt: skip
-    return account_object(served.accounts.find(given.name))
+    return told
 
 
-@account.post("/logout", summary="End this session", responses=refusals())
-async def logout(response: Response, served: Served, caller: Certain) -> dict[str, Any]:
+@account.post(
+    "/logout", summary="End this session", responses=answer(EndedSession, "Signed out.", **SET_COOKIE) | refusals()
+)
+async def logout(served: Served, caller: Certain) -> Answer:
     if caller.grant is None or not served.accounts.is_session(caller.grant):
         raise invalid("there is no session to end: this request was not made with its cookie")
     await served.accounts.logout(caller.grant)
-    response.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
-    return {"object": "account.session.deleted", "deleted": True}
+    told = Answer(EndedSession())
+    told.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
+    return told
 
 
-@account.get("/me", summary="Who one is", responses=refusals())
-async def me(served: Served, caller: Calling) -> dict[str, Any]:
+@account.get("/me", summary="Who one is", responses=answer(Account) | refusals())
+async def me(served: Served, caller: Calling) -> Answer:
     known = {account.name: account for account in served.accounts.all()}.get(caller.account)
     if known is not None:
-        return account_object(known)
-    return {"object": "account", "name": caller.account, "role": "admin", "created_at": None}
+        return Answer(account_object(known))
+    return Answer(Account(name=caller.account, role="admin", created_at=None))
 
 
 @account.put(
     "/password",
     summary="Change one's password; ends every session and token",
     openapi_extra=json_body(OwnPassword),
-    responses=refusals("not_found"),
+    responses=answer(Account) | refusals("not_found"),
 )
-async def change_password(request: Request, served: Served, caller: Certain) -> dict[str, Any]:
+async def change_password(request: Request, served: Served, caller: Certain) -> Answer:
     given = await _read(request, OwnPassword)
     own = served.accounts.find(caller.account)
     await served.accounts.verify(own.name, given.current_password, served.peer(request.client, request.headers))
     await served.accounts.set_password(own.name, given.password)
-    return account_object(served.accounts.find(own.name))
+    return Answer(account_object(served.accounts.find(own.name)))
 
 
-@account.get("/tokens", summary="One's API tokens, without their secrets; admins see everybody's", responses=refusals())
-async def list_tokens(served: Served, caller: Certain) -> dict[str, Any]:
+@account.get(
+    "/tokens",
+    summary="One's API tokens, without their secrets; admins see everybody's",
+    responses=answer(Tokens) | refusals(),
+)
+async def list_tokens(served: Served, caller: Certain) -> Answer:
     rows = [token_object(grant.token, grant) for grant in served.accounts.tokens(caller.sees) if grant.token]
-    return {"object": "list", "data": rows}
+    return Answer(Tokens(data=rows))
 
 
 @account.post(
     "/tokens",
     summary="Make an API token: the answer alone tells its secret",
     openapi_extra=json_body(NewToken),
-    responses=refusals("not_found", "quota_exceeded"),
+    responses=answer(CreatedToken) | refusals("not_found", "quota_exceeded"),
 )
-async def create_token(request: Request, served: Served, caller: Certain) -> dict[str, Any]:
+async def create_token(request: Request, served: Served, caller: Certain) -> Answer:
     given = await _read(request, NewToken)
     whose = given.account or caller.account
     if whose == LOCAL:
@@ -179,13 +241,15 @@ async def create_token(request: Request, served: Served, caller: Certain) -> dic
     token, secret = await served.accounts.create_token(
         whose, given.name, expiry, served.config.tokens_per_account, given.role
     )
-    return token_object(token) | {"token": secret}
+    return Answer(CreatedToken(**msgspec.structs.asdict(token_object(token)), token=secret))
 
 
-@account.delete("/tokens/{token_id}", summary="Revoke an API token", responses=refusals("not_found"))
-async def revoke_token(token_id: str, served: Served, caller: Certain) -> dict[str, Any]:
+@account.delete(
+    "/tokens/{token_id}", summary="Revoke an API token", responses=answer(DeletedToken) | refusals("not_found")
+)
+async def revoke_token(token_id: str, served: Served, caller: Certain) -> Answer:
     await served.accounts.revoke_token(token_id, caller.sees)
-    return {"id": token_id, "object": "account.token.deleted", "deleted": True}
+    return Answer(DeletedToken(id=token_id))
 
 
 def _expiry(given: NewToken, caller: Caller, now: float) -> float | None:
@@ -200,58 +264,58 @@ def _expiry(given: NewToken, caller: Caller, now: float) -> float | None:
 # Everybody, for admins
 
 
-@accounts.get("", summary="Everybody, for admins", responses=refusals())
-async def list_accounts(served: Served, caller: Certain) -> dict[str, Any]:
+@accounts.get("", summary="Everybody, for admins", responses=answer(Accounts) | refusals())
+async def list_accounts(served: Served, caller: Certain) -> Answer:
     caller.must_be_admin()
-    return {"object": "list", "data": [account_object(row) for row in served.accounts.all()]}
+    return Answer(Accounts(data=[account_object(row) for row in served.accounts.all()]))
 
 
-@accounts.post("", summary="Add an account", openapi_extra=json_body(NewAccount), responses=refusals())
-async def add_account(request: Request, served: Served, caller: Certain) -> dict[str, Any]:
+@accounts.post(
+    "", summary="Add an account", openapi_extra=json_body(NewAccount), responses=answer(Account) | refusals()
+)
+async def add_account(request: Request, served: Served, caller: Certain) -> Answer:
     caller.must_be_admin()
     given = await _read(request, NewAccount)
-    return account_object(await served.accounts.add(given.name, given.role, given.password))
+    return Answer(account_object(await served.accounts.add(given.name, given.role, given.password)))
 
 
 @accounts.put(
     "/{name}/password",
     summary="Change somebody's password; ends every session and token of theirs",
     openapi_extra=json_body(NewPassword),
-    responses=refusals("not_found"),
+    responses=answer(Account) | refusals("not_found"),
 )
-async def set_password(name: str, request: Request, served: Served, caller: Certain) -> dict[str, Any]:
+async def set_password(name: str, request: Request, served: Served, caller: Certain) -> Answer:
     caller.must_be_admin()
     given = await _read(request, NewPassword)
     await served.accounts.set_password(name, given.password)
-    return account_object(served.accounts.find(name))
+    return Answer(account_object(served.accounts.find(name)))
 
 
 @accounts.delete(
     "/{name}",
     summary="Remove an account with its jobs, clips, files and tokens",
-    responses=refusals("not_found"),
+    responses=answer(DeletedAccount) | refusals("not_found"),
 )
-async def remove(name: str, served: Served, caller: Certain) -> dict[str, Any]:
+async def remove(name: str, served: Served, caller: Certain) -> Answer:
     caller.must_be_admin()
     await remove_account(name, served.accounts, served.desk, served.files, served.usage)
     served.conversations.forget_account(name)
-    return {"name": name, "object": "account.deleted", "deleted": True}
+    return Answer(DeletedAccount(name=name))
 
 
-def account_object(row: Account) -> dict[str, Any]:
-    return {"object": "account", "name": row.name, "role": row.role, "created_at": int(row.created_at)}
+def account_object(row: grants.Account) -> Account:
+    return Account(name=row.name, role=row.role, created_at=int(row.created_at))
 
 
-def token_object(token: Token, grant: Grant | None = None) -> dict[str, Any]:
-    """`last_used_at` is since the daemon's start."""
+def token_object(token: grants.Token, grant: grants.Grant | None = None) -> Token:
     used = grant.used_at if grant else None
-    return {
-        "id": token.id,
-        "object": "account.token",
-        "name": token.name,
-        "account": token.account,
-        "role": token.role,
-        "created_at": int(token.created_at),
-        "expires_at": None if token.expires_at is None else int(token.expires_at),
-        "last_used_at": None if used is None else int(used),
-    }
+    return Token(
+        id=token.id,
+        name=token.name,
+        account=token.account,
+        role=token.role,
+        created_at=int(token.created_at),
+        expires_at=None if token.expires_at is None else int(token.expires_at),
+        last_used_at=None if used is None else int(used),
+    )

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Literal
 
 import msgspec
 from fastapi import APIRouter
-from fastapi.responses import Response
 
 from echod.inference.limits import MAX_SIDE, MIN_SIDE, SIDE_STEP
 from echod.jobs.options import SIZE
-from echod.server.answers import refusals
+from echod.server.answers import Answer, answer, refusals
 from echod.server.routes.submission import MAX_PROMPT
-from echod.server.schemas import json_answer
 from echod.server.services import Served, Services
 from echod.speech import capabilities as speech
 from echod.workers.state import READY, exactness
@@ -53,8 +50,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     max_utterance: float
 
 
-class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
-    object: Literal["capabilities"] = "capabilities"
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True, tag_field="object", tag="capabilities"):
     hears: speech.Hears
     replies: speech.Replies
     speaks: speech.Speaks
@@ -66,10 +62,10 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 @router.get(
     "/capabilities",
     summary="What can be heard, replied, spoken and made here, and what to install for the rest",
-    responses={200: json_answer(Capabilities), **refusals()},
+    responses=answer(Capabilities) | refusals(),
 )
-async def capabilities(served: Served) -> Response:
-    return Response(msgspec.json.encode(await _look(served)), media_type="application/json")
+async def capabilities(served: Served) -> Answer:
+    return Answer(await _look(served))
 
 
 async def _look(served: Services) -> Capabilities:

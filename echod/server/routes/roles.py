@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 import msgspec
 from fastapi import APIRouter, Request
 from fastapi import Path as InPath
 from fastapi.responses import Response
+from msgspec import UNSET, UnsetType
 
 from echod.errors import EchodError, invalid
+from echod.inference.framing import Box
+from echod.jobs.job import View
+from echod.roles import role as known
 from echod.roles.examples import example_role
-from echod.roles.role import Role
-from echod.server.answers import FILE, OPTIONAL, PORTRAITS, refusals
+from echod.roles.file import Mode
+from echod.server.answers import OPTIONAL, PORTRAITS, RANGES, Answer, Page, answer, file, listing, refusals
 from echod.server.caller import Caller
 from echod.server.downloads import Download, download
 from echod.server.multipart import Part, read_form
-from echod.server.objects import listing
 from echod.server.refusals import blaming
 from echod.server.schemas import NAME_OF_ROLE, NEW_ROLE_BODY, ROLE_BODY
 from echod.server.services import Addresses, Addressing, Calling, Served, Services
@@ -28,24 +31,62 @@ Picture: TypeAlias = tuple[str, Path]  # what it is called, and where it lies
 
 router = APIRouter(prefix="/v1/roles", tags=["roles"])
 
+
+class Role(msgspec.Struct, frozen=True, kw_only=True, tag_field="object", tag="role"):
+    """A role as its reader may know it: what makes it one is for admins.
+
+    Of a folder that is no role only `id`, `name` and `error` are there, which says why.
+    """
+
+    id: str
+    name: str
+    title: str | UnsetType = UNSET
+    greeting: str | UnsetType = UNSET
+    language: str | UnsetType | None = UNSET
+    mode: Mode | UnsetType = UNSET
+    portrait: str | UnsetType = UNSET
+    box: Box | UnsetType | None = UNSET
+    view: View | UnsetType = UNSET
+    size: str | UnsetType = UNSET
+    personality: str | UnsetType = UNSET
+    voice: str | UnsetType | None = UNSET
+    engine: str | UnsetType | None = UNSET
+    options: dict[str, Any] | UnsetType = UNSET
+    faces: int | UnsetType = UNSET
+    error: str | UnsetType | None = UNSET
+
+
+class Roles(Page, frozen=True, kw_only=True):
+    """All roles."""
+
+    data: list[Role]
+
+
+class DeletedRole(msgspec.Struct, frozen=True, kw_only=True, tag_field="object", tag="role"):
+    id: str
+    deleted: Literal[True] = True
+
+
 NewName = Annotated[str, InPath(json_schema_extra=NAME_OF_ROLE)]  # told here, and checked elsewhere
 
 
-@router.get("", summary="All roles; for admins also folders that are none, and why", responses=refusals())
-async def list_roles(served: Served, caller: Calling, addresses: Addressing) -> dict[str, Any]:
+@router.get(
+    "", summary="All roles; for admins also folders that are none, and why", responses=answer(Roles) | refusals()
+)
+async def list_roles(served: Served, caller: Calling, addresses: Addressing) -> Answer:
     await served.roles.look()
     rows = [role_object(role, addresses, caller) for role in served.roles.loaded]
     broken = served.roles.broken if caller.admin else {}
-    return listing(rows + [broken_object(name, problem) for name, problem in broken.items()], False)
+    return Answer(listing(Roles, rows + [broken_object(name, problem) for name, problem in broken.items()]))
 
 
 @router.post(
     "",
     summary="Make a role",
     openapi_extra={"requestBody": NEW_ROLE_BODY},
-    responses=refusals("not_found", *PORTRAITS, *OPTIONAL),
+    responses=answer(Role) | refusals("not_found", *PORTRAITS, *OPTIONAL),
 )
-async def create(request: Request, served: Served, caller: Calling, addresses: Addressing) -> dict[str, Any]:
+async def create(request: Request, served: Served, caller: Calling, addresses: Addressing) -> Answer:
     caller.must_be_admin()
     async with AsyncExitStack() as stack:
         fields, portrait = await _read(request, served, caller, stack)
@@ -53,22 +94,22 @@ async def create(request: Request, served: Served, caller: Calling, addresses: A
         name = fields.pop("name", "")
         if not isinstance(name, str):
             raise invalid("name must be text", "name")
-        return role_object(await _write(served, name, fields, portrait, replace=False), addresses, caller)
+        return Answer(role_object(await _write(served, name, fields, portrait, replace=False), addresses, caller))
 
 
-@router.get("/{name}", summary="One role", responses=refusals("not_found"))
-async def retrieve(name: str, served: Served, caller: Calling, addresses: Addressing) -> dict[str, Any]:
+@router.get("/{name}", summary="One role", responses=answer(Role) | refusals("not_found"))
+async def retrieve(name: str, served: Served, caller: Calling, addresses: Addressing) -> Answer:
     await served.roles.look()
     if caller.admin and (problem := served.roles.broken.get(name)):
-        return broken_object(name, problem)
-    return role_object(await served.roles.find(name), addresses, caller)
+        return Answer(broken_object(name, problem))
+    return Answer(role_object(await served.roles.find(name), addresses, caller))
 
 
 @router.put(
     "/{name}",
     summary="Make a role or replace it",
     openapi_extra={"requestBody": ROLE_BODY},
-    responses=refusals("not_found", *PORTRAITS, *OPTIONAL),
+    responses=answer(Role) | refusals("not_found", *PORTRAITS, *OPTIONAL),
 )
 async def replace(
     name: NewName,
@@ -76,18 +117,22 @@ async def replace(
     served: Served,
     caller: Calling,
     addresses: Addressing,
-) -> dict[str, Any]:
+) -> Answer:
     caller.must_be_admin()
     async with AsyncExitStack() as stack:
         fields, portrait = await _read(request, served, caller, stack)
-        return role_object(await _write(served, name, fields, portrait, replace=True), addresses, caller)
+        return Answer(role_object(await _write(served, name, fields, portrait, replace=True), addresses, caller))
 
 
-@router.delete("/{name}", summary="Remove a role; jobs made with it go on", responses=refusals("not_found"))
-async def delete(name: str, served: Served, caller: Calling) -> dict[str, Any]:
+@router.delete(
+    "/{name}",
+    summary="Remove a role; jobs made with it go on",
+    responses=answer(DeletedRole) | refusals("not_found"),
+)
+async def delete(name: str, served: Served, caller: Calling) -> Answer:
     caller.must_be_admin()
     await served.roles.remove(name)
-    return {"id": f"role:{name}", "object": "role", "deleted": True}
+    return Answer(DeletedRole(id=f"role:{name}"))
 
 
 @router.head("/{name}/portrait", include_in_schema=False)
@@ -95,38 +140,38 @@ async def delete(name: str, served: Served, caller: Calling) -> dict[str, Any]:
     "/{name}/portrait",
     summary="A role's portrait",
     response_class=Response,
-    responses=FILE | refusals("not_found", "range_not_satisfiable"),
+    responses=file("The portrait.", "image/png") | refusals("not_found", "range_not_satisfiable"),
+    openapi_extra=RANGES,
 )
 async def portrait(name: str, served: Served, caller: Calling) -> Download:
     role = await served.roles.find(name)
     return download(role.picture, "image/png", f"{role.name}.png", "inline")
 
 
-def role_object(role: Role, addresses: Addresses, caller: Caller) -> dict[str, Any]:
+def role_object(role: known.Role, addresses: Addresses, caller: Caller) -> Role:
     """A role as `caller` may know it."""
     options = role.clip_options
-    shown: dict[str, Any] = {
-        "id": f"role:{role.name}",
-        "object": "role",
-        "name": role.name,
-        "title": role.title,
-        "greeting": role.file.greeting,
-        "language": role.file.language,
-        "mode": role.file.mode,
-        "portrait": addresses(f"/v1/roles/{role.name}/portrait"),
-        "box": role.portrait.box,
-        "view": options.view,
-        "size": f"{options.width}x{options.height}",
-    }
-    if caller.admin:
-        file = msgspec.to_builtins(role.file)
-        shown |= {name: file[name] for name in ("personality", "voice", "engine", "options")}
-        shown |= {"faces": role.portrait.faces, "error": None}
-    return shown
+    shown = Role(
+        id=f"role:{role.name}",
+        name=role.name,
+        title=role.title,
+        greeting=role.file.greeting,
+        language=role.file.language,
+        mode=role.file.mode,
+        portrait=addresses(f"/v1/roles/{role.name}/portrait"),
+        box=role.portrait.box,
+        view=options.view,
+        size=f"{options.width}x{options.height}",
+    )
+    if not caller.admin:
+        return shown
+    file = msgspec.to_builtins(role.file)
+    told = {name: file[name] for name in ("personality", "voice", "engine", "options")}
+    return msgspec.structs.replace(shown, **told, faces=role.portrait.faces, error=None)
 
 
-def broken_object(name: str, problem: str) -> dict[str, Any]:
-    return {"id": f"role:{name}", "object": "role", "name": name, "error": problem}
+def broken_object(name: str, problem: str) -> Role:
+    return Role(id=f"role:{name}", name=name, error=problem)
 
 
 async def _read(
@@ -158,7 +203,7 @@ def _with_example(fields: Mapping[str, Any], portrait: Picture | None) -> tuple[
 
 async def _write(
     served: Services, name: str, fields: Mapping[str, Any], portrait: Picture | None, *, replace: bool
-) -> Role:
+) -> known.Role:
     filename, picture = portrait or ("", None)
     with blaming("portrait"):
         return await served.roles.write(name, fields, picture, filename, replace=replace)

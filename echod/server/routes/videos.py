@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal, TypeAlias
 
+import msgspec
 from fastapi import APIRouter, Query, Request
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import Response
 
 from echod.errors import EchodError, invalid
 from echod.jobs.folder import MANIFEST, PORTRAIT
 from echod.jobs.job import Job
-from echod.server.answers import FILE, OPTIONAL, PORTRAITS, RECORDINGS, refusals
+from echod.server.answers import (
+    OF_FILES,
+    OPTIONAL,
+    PORTRAITS,
+    RANGES,
+    RECORDINGS,
+    Answer,
+    Page,
+    answer,
+    file,
+    header,
+    json_of,
+    listing,
+    refusals,
+)
 from echod.server.downloads import Download, download
-from echod.server.objects import listing, video_object
+from echod.server.objects import Video, video_object
 from echod.server.routes.stream import Stream, clip, stream_head, why_none
 from echod.server.routes.submission import speech_of, submit
 from echod.server.schemas import IDEMPOTENCY_KEY, MAX_KEY, SUBMISSION_BODY
@@ -21,7 +36,10 @@ from echod.server.services import Addresses, Addressing, Calling, Served, Servic
 POLL_AFTER_MS = "500"  # what OpenAI's clients wait between two looks at a job
 
 router = APIRouter(prefix="/v1/videos", tags=["videos"])
-SUBMITTED = refusals(
+JOB = answer(
+    Video, "The job.", **{"openai-poll-after-ms": header("When to ask again, until it has ended.", pattern="^[0-9]+$")}
+)
+SUBMITTED = JOB | refusals(
     *PORTRAITS,
     *RECORDINGS,
     *OPTIONAL,
@@ -32,9 +50,27 @@ SUBMITTED = refusals(
     "queue_full",
     "no_device",
 )
-CLIP = FILE | refusals("not_found", "not_ready", "range_not_satisfiable")
+Variant: TypeAlias = Literal["video", "thumbnail", "portrait", "speech"]
+VARIANTS: dict[Variant, str] = {
+    "video": "video/mp4", "thumbnail": "image/jpeg", "portrait": "image/png", "speech": "audio/flac",
+}  # fmt: skip
+NO_CLIP = refusals("not_found", "not_ready", "range_not_satisfiable")
+MADE = file("The manifest.", "application/json")
+GROWING_CLIP = file("The clip; headers of a file are there once it is whole.", VARIANTS["video"])
+GROWING_CLIP[200]["headers"] = {name: told | {"required": False} for name, told in OF_FILES.items()}
+MADE[200] |= json_of({"type": "object"})  # of whatever version made the clip
+MADE[206]["content"] |= {"application/json": {}}  # a part of JSON is none
 
-MADE = CLIP | {200: {"description": "The manifest.", "content": {"application/json": {"schema": {"type": "object"}}}}}
+
+class Videos(Page, frozen=True, kw_only=True):
+    """Jobs, a page of them."""
+
+    data: list[Video]
+
+
+class DeletedVideo(msgspec.Struct, frozen=True, kw_only=True, tag_field="object", tag="video.deleted"):
+    id: str
+    deleted: Literal[True] = True
 
 
 @router.post(
@@ -47,7 +83,7 @@ async def create(request: Request, served: Served, caller: Calling, addresses: A
     return _answer(await submit(request, served, caller, _idempotency_key(request)), served, addresses)
 
 
-@router.get("", summary="Your jobs, newest first", responses=refusals("not_found"))
+@router.get("", summary="Your jobs, newest first", responses=answer(Videos) | refusals("not_found"))
 async def list_videos(
     served: Served,
     caller: Calling,
@@ -55,12 +91,12 @@ async def list_videos(
     after: str | None = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
     order: Literal["asc", "desc"] = "desc",
-) -> dict[str, Any]:
+) -> Answer:
     page, more = await served.desk.list(caller.sees, after=after, limit=limit, newest_first=order == "desc")
-    return listing([video_object(job, served.desk, addresses) for job in page], more)
+    return Answer(listing(Videos, [video_object(job, served.desk, addresses) for job in page], more))
 
 
-@router.get("/{video_id}", summary="One job", responses=refusals("not_found"))
+@router.get("/{video_id}", summary="One job", responses=JOB | refusals("not_found"))
 async def retrieve(video_id: str, served: Served, caller: Calling, addresses: Addressing) -> Response:
     return _answer(await served.desk.find(video_id, caller.sees), served, addresses)
 
@@ -68,18 +104,20 @@ async def retrieve(video_id: str, served: Served, caller: Calling, addresses: Ad
 @router.post(
     "/{video_id}/cancel",
     summary="End a job: a queued one now, a running one at its next checkpoint",
-    responses=refusals("not_found"),
+    responses=JOB | refusals("not_found"),
 )
 async def cancel(video_id: str, served: Served, caller: Calling, addresses: Addressing) -> Response:
     return _answer(await served.desk.cancel(video_id, caller.sees), served, addresses)
 
 
 @router.delete(
-    "/{video_id}", summary="Cancel a job, wait for its end, remove its files", responses=refusals("not_found")
+    "/{video_id}",
+    summary="Cancel a job, wait for its end, remove its files",
+    responses=answer(DeletedVideo) | refusals("not_found"),
 )
-async def delete(video_id: str, served: Served, caller: Calling) -> dict[str, Any]:
+async def delete(video_id: str, served: Served, caller: Calling) -> Answer:
     await served.desk.remove(video_id, caller.sees)
-    return {"id": video_id, "object": "video.deleted", "deleted": True}
+    return Answer(DeletedVideo(id=video_id))
 
 
 @router.head("/{video_id}/content", include_in_schema=False)
@@ -87,22 +125,23 @@ async def delete(video_id: str, served: Served, caller: Calling) -> dict[str, An
     "/{video_id}/content",
     summary="The clip, its thumbnail, or what it is made of",
     response_class=Response,
-    responses=CLIP,
+    responses=file("The clip or what else is asked for.", *VARIANTS.values()) | NO_CLIP,
+    openapi_extra=RANGES,
 )
 async def content(
     video_id: str,
     served: Served,
     caller: Calling,
-    variant: Literal["video", "thumbnail", "portrait", "speech"] = "video",
+    variant: Variant = "video",
 ) -> Download:
     job = await served.desk.find(video_id, caller.sees)
     if variant == "portrait":
-        return download(served.desk.directory(job.id) / PORTRAIT, "image/png", f"{job.id}.png", "inline")
+        return download(served.desk.directory(job.id) / PORTRAIT, VARIANTS[variant], f"{job.id}.png", "inline")
     if variant == "speech":
-        return download(speech_of(served, job), "audio/flac", f"{job.id}.flac", "inline")
+        return download(speech_of(served, job), VARIANTS[variant], f"{job.id}.flac", "inline")
     _check_completed(job)
     if variant == "thumbnail":
-        return download(served.desk.directory(job.id) / "thumbnail.jpg", "image/jpeg", f"{job.id}.jpg", "inline")
+        return download(served.desk.directory(job.id) / "thumbnail.jpg", VARIANTS[variant], f"{job.id}.jpg", "inline")
     return clip(served.desk, job)
 
 
@@ -110,7 +149,8 @@ async def content(
     "/{video_id}/manifest",
     summary="What decided the clip's frames: inputs, options, weights, device and versions",
     response_class=Response,
-    responses=MADE,
+    responses=MADE | NO_CLIP,
+    openapi_extra=RANGES,
 )
 async def manifest(video_id: str, served: Served, caller: Calling) -> Download:
     job = await served.desk.find(video_id, caller.sees)
@@ -120,7 +160,11 @@ async def manifest(video_id: str, served: Served, caller: Calling) -> Download:
 
 @router.head("/{video_id}/stream", include_in_schema=False)
 @router.get(
-    "/{video_id}/stream", summary="The clip while it is made: fragmented mp4", response_class=Response, responses=CLIP
+    "/{video_id}/stream",
+    summary="The clip while it is made: fragmented mp4",
+    response_class=Response,
+    responses=GROWING_CLIP | NO_CLIP,
+    openapi_extra=RANGES,
 )
 async def stream(video_id: str, request: Request, served: Served, caller: Calling) -> Response:
     job = await served.desk.find(video_id, caller.sees)
@@ -132,9 +176,9 @@ def _check_completed(job: Job) -> None:
         raise EchodError("not_ready", f"there is no clip yet: {why_none(job)}")
 
 
-def _answer(job: Job, served: Services, addresses: Addresses) -> JSONResponse:
+def _answer(job: Job, served: Services, addresses: Addresses) -> Answer:
     headers = {} if job.terminal else {"openai-poll-after-ms": POLL_AFTER_MS}
-    return JSONResponse(video_object(job, served.desk, addresses), headers=headers)
+    return Answer(video_object(job, served.desk, addresses), headers=headers)
 
 
 def _idempotency_key(request: Request) -> str | None:
