@@ -14,6 +14,7 @@ import os
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -68,6 +69,7 @@ NO_ACCOUNTS = (
 )
 
 TRIM_INTERVAL = 15.0  # seconds; it takes a few milliseconds of a thread
+NAMED = 8  # devices that systemd is told of one by one; of more, how many are in which state
 SWEEP_INTERVAL = 600.0  # seconds between two looks for what has expired
 
 
@@ -249,7 +251,7 @@ class Daemon:
 
     async def _open_services(self, stack: AsyncExitStack, journal: Journal) -> Services:
         desk = self.desk
-        metrics = Metrics(lambda: Present.of(desk, self.fleet.devices()))
+        metrics = Metrics(lambda: Present.of(desk, self.fleet.devices(), self.fleet.cluster))
 
         def record(called: Usage) -> None:
             self.usage.add(called)
@@ -266,6 +268,7 @@ class Daemon:
             desk, self.files, self.fleet.devices, metrics, lambda: self.front.tcp_url,
             roles=self.roles, accounts=self.accounts, signer=signer,
             calls=self.calls, usage=self.usage, conversations=Conversations(self.settings),
+            cluster=lambda: self.fleet.cluster,
         )  # fmt: skip
 
     async def _until_stopped(self) -> None:
@@ -321,8 +324,10 @@ class Daemon:
         notify(READY=1, STATUS=self._status())
 
     def _status(self) -> str:
-        devices = ", ".join(f"{state.device} {state.state}" for state in self.fleet.devices())
-        return f"{devices}; {len(self.desk.queue)} queued"
+        workers = self.fleet.workers
+        named = [f"{worker.name} {worker.state}" for worker in workers]
+        counted = [f"{count} {state}" for state, count in Counter(worker.state for worker in workers).items()]
+        return f"{', '.join(named if len(named) <= NAMED else counted)}; {len(self.desk.queue)} queued"
 
     async def _keep_systemd_informed(self) -> None:
         """Runs in the event loop on purpose: if the loop is blocked, systemd hears nothing and acts."""

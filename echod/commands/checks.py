@@ -17,6 +17,7 @@ from importlib import metadata
 from typing import Any, NamedTuple
 
 from echod import config
+from echod.commands import ray
 from echod.errors import ConfigurationError, DaemonUnreachable, EchodError
 from echod.host.secret import without_secrets
 
@@ -60,6 +61,7 @@ def examine(url: str | None = None) -> Iterator[Check]:
         return
     changed = sum(origin != "default" for origin in settings.origins.values())
     yield Check("settings", True, f"{changed} given; `echod config show --origin` shows them")
+    yield from (Check("ray", *finding) for finding in ray.findings(settings))
     yield disk(settings)
     yield daemon(settings, url)
     yield from callers(url)
@@ -159,14 +161,19 @@ def daemon(settings: config.Config, url: str | None) -> Check:
 
     try:
         with Client(url, os.environ.get("ECHOD_TOKEN"), patience=0) as client:
-            states = client.readiness()["devices"]
+            report = client.readiness()
+            states = report["devices"]
             ready = sum(state["state"] in ("idle", "busy") for state in states)
+            cluster = report.get("cluster")
+            far = f"; the Ray cluster {cluster['problem']}" if cluster and cluster["problem"] else ""
             shared = "".join(
                 f"; {state['device']} shares its card with {', '.join(others)}"
                 for state in states
                 if (others := state.get("shares"))
             )
-            return Check("daemon", True, f"answers at {client.address}, {ready} of {len(states)} workers ready{shared}")
+            return Check(
+                "daemon", True, f"answers at {client.address}, {ready} of {len(states)} workers ready{shared}{far}"
+            )
     except DaemonUnreachable as error:
         if url or os.environ.get("ECHOD_URL"):
             return Check("daemon", False, error.message)

@@ -11,6 +11,7 @@ import click
 from echod.commands.common import as_json, at_url, connect, print_result, to_daemon
 from echod.commands.tables import table_lines
 from echod.host.redaction import redact
+from echod.host.terminal import plain
 
 if TYPE_CHECKING:
     from echod.commands.checks import Check
@@ -22,10 +23,11 @@ if TYPE_CHECKING:
 def devices(as_json: bool, url: str | None, reconnect: float) -> None:
     """Show the daemon's devices and what each does."""
     with connect(url, reconnect) as client:
-        states = client.readiness()["devices"]
-    head = ("DEVICE", "STATE", "PID", "ENGINES", "DTYPE", "JOB", "CAN HELP", "SHARES WITH", "RESTARTS", "REASON")
+        readiness = client.readiness()
+    states, cluster = readiness["devices"], readiness.get("cluster")
+    head = ["DEVICE", "STATE", "PID", "ENGINES", "DTYPE", "JOB", "CAN HELP", "SHARES WITH", "RESTARTS", "REASON"]
     rows = [
-        (
+        [
             state["device"],
             state["state"] if not state["doing"] else f"{state['state']}: {state['doing']}",
             str(state["pid"] or "-"),
@@ -36,10 +38,24 @@ def devices(as_json: bool, url: str | None, reconnect: float) -> None:
             ", ".join(state.get("shares", ())) or "-",
             str(state["restarts"]),
             state["reason"] or state["kernels"] or "",
-        )
+        ]
         for state in states
     ]
-    print_result(states, table_lines(head, rows), as_json)
+    if cluster:
+        for row, node in zip([head, *rows], ["NODE", *(state["node"] or "-" for state in states)], strict=True):
+            row.insert(1, node)
+    lines = [*table_lines(head, rows), *(["", *of_cluster(cluster)] if cluster else [])]
+    print_result(states, lines, as_json)
+
+
+def of_cluster(cluster: dict[str, Any]) -> Iterator[str]:
+    """How the Ray cluster is, and each of its nodes."""
+    version = f", Ray {cluster['version']}" if cluster["version"] else ""
+    yield plain(f"cluster {cluster['address']}{version}: {cluster['problem'] or 'reached'}")
+    yield from table_lines(
+        ("NODE", "STATE", "GPUS", "CPUS"),
+        [(node["name"], node["state"], str(node["gpus"]), str(node["cpus"])) for node in cluster["nodes"]],
+    )
 
 
 def dtypes(state: dict[str, Any]) -> str:

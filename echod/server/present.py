@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from echod import __version__
 from echod.host.process import resident
 from echod.jobs.desk import Desk
-from echod.workers.state import DeathReason, DeviceState, WorkerState
+from echod.workers.state import Cluster, DeathReason, DeviceState, NodeState, WorkerState
 
 
 class Present(NamedTuple):
@@ -27,9 +27,10 @@ class Present(NamedTuple):
     disk_free: int
     disk_total: int
     min_free: int
+    cluster: Cluster | None = None
 
     @classmethod
-    def of(cls, desk: Desk, devices: Sequence[DeviceState]) -> Self:
+    def of(cls, desk: Desk, devices: Sequence[DeviceState], cluster: Cluster | None = None) -> Self:
         disk, settings = shutil.disk_usage(desk.root), desk.settings.now
         return cls(
             queued=len(desk.queue),
@@ -41,6 +42,7 @@ class Present(NamedTuple):
             disk_free=disk.free,
             disk_total=disk.total,
             min_free=settings.min_free,
+            cluster=cluster,
         )
 
 
@@ -68,6 +70,8 @@ class PresentCollector(Collector):
         ):
             yield GaugeMetricFamily(f"echod_{name}", about, value)
         yield from _workers(now.devices)
+        if now.cluster:
+            yield from _cluster(now.cluster, now.devices)
 
 
 def _workers(devices: Sequence[DeviceState]) -> Iterator[Metric]:
@@ -90,3 +94,17 @@ def _workers(devices: Sequence[DeviceState]) -> Iterator[Metric]:
         for kind, size in row.memory.items():
             memory.add_metric([*labels, kind], size)
     yield from (states, restarts, helped, resident_bytes, memory)
+
+
+def _cluster(cluster: Cluster, devices: Sequence[DeviceState]) -> Iterator[Metric]:
+    yield GaugeMetricFamily("echod_cluster_up", "Whether the Ray cluster can be reached", not cluster.problem)
+    nodes = GaugeMetricFamily("echod_cluster_nodes", "Its nodes, when they were last heard of", labels=["state"])
+    for state in get_args(NodeState):
+        nodes.add_metric([state], sum(node.state == state for node in cluster.nodes))
+    places = GaugeMetricFamily(
+        "echod_worker_node", "1 for the node that a worker is on", labels=["worker", "device", "node"]
+    )
+    for row in devices:
+        if row.node:
+            places.add_metric([str(row.worker), row.device, row.node], 1.0)
+    yield from (nodes, places)

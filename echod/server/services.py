@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from echod.speech.calls import Calls
     from echod.speech.usage import UsageRecords
     from echod.uploads.store import FileStore
-    from echod.workers.state import DeviceState
+    from echod.workers.state import Cluster, DeviceState
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,9 @@ class Addresses:
 
 @dataclass(frozen=True)
 class Services:
-    """The daemon behind the server. `devices` is the fleet's present state, `tcp_url` where the TCP port is."""
+    """The daemon behind the server. `devices` and `cluster` are the fleet's present state, `tcp_url` where the TCP port
+    is.
+    """
 
     desk: Desk
     files: FileStore
@@ -55,6 +57,7 @@ class Services:
     calls: Calls
     usage: UsageRecords
     conversations: Conversations
+    cluster: Callable[[], Cluster | None] = lambda: None
 
     @property
     def config(self) -> Config:

@@ -428,7 +428,8 @@ class Fleet:
         return [worker.describe(self._helps(worker), self.roster.shares(worker)) for worker in self.workers]
 
     def _helps(self, worker: Worker) -> list[str]:
-        numbers = worker.numbers.items()
+        if not (numbers := worker.numbers.items()):
+            return []
         return [other.name for other in self.workers if other is not worker and numbers & other.numbers.items()]
 
     def helpers(self, job_id: str) -> list[str]:

@@ -9,6 +9,7 @@ import msgspec
 
 WorkerState: TypeAlias = Literal["starting", "idle", "busy", "failed", "stopping"]
 DeathReason: TypeAlias = Literal["stalled", "not_ready", "not_started", "killed", "exited", "lost"]
+NodeState: TypeAlias = Literal["alive", "draining"]
 READY = ("idle", "busy")
 
 
@@ -16,7 +17,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     """A machine of the Ray cluster, under a name that no other has. One that drains takes nothing new, and leaves."""
 
     name: str
-    state: Literal["alive", "draining"] = "alive"
+    state: NodeState = "alive"
     cpus: int = 0
     gpus: int = 0
 

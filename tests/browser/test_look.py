@@ -100,9 +100,11 @@ def test_who_helps(visit: Visit) -> None:
         | {"device": "cpu", "state": "busy", "job": made["id"], "helps": ["cpu#2"], "numbers": {"echomimic": "x2"}},
         idle | {"device": "cpu#2", "helping": made["id"], "helps": ["cpu"], "numbers": {"echomimic": "x2"}},
         idle | {"device": "cuda:0", "helps": [], "numbers": {"echomimic": "H100"}, "shares": ["speech"]},
-        idle | {"device": "cuda:1", "helps": [], "numbers": {}, "computed": {}},
+        idle | {"device": "cuda:1", "helps": [], "numbers": {}, "computed": {}, "node": "box-1"},
     ]
-    ready = {"ready": True, "draining": False, "devices": rows}
+    nodes = [{"name": "box-1", "state": "alive", "gpus": 8, "cpus": 64}]
+    cluster: dict[str, Any] = {"address": "auto", "version": "2.60.0", "problem": None, "nodes": nodes}
+    ready = {"ready": True, "draining": False, "devices": rows, "cluster": cluster}
     visitor.page.route("**/readyz", lambda route: route.fulfill(json=ready))
     page = visitor.open("#/devices")
     workers = page.locator("#workers li")
@@ -114,6 +116,8 @@ def test_who_helps(visit: Visit) -> None:
     expect(workers.first).not_to_contain_text("Shares")
     expect(workers.first).to_contain_text("Computes in bfloat16")
     expect(workers.last).not_to_contain_text("Computes")
+    expect(workers.last).to_contain_text("On box-1")
+    expect(page.locator("#cluster")).to_have_text("Nodes of the Ray cluster auto: 1; their GPUs: 8")
     assert page.evaluate("() => document.documentElement.scrollWidth") <= WIDTH
 
 

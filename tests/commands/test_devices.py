@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from echod.commands.devices import can_help
+from echod.commands.devices import can_help, of_cluster
 
 
 def states(**numbers: str) -> list[dict[str, Any]]:
@@ -33,3 +33,14 @@ def test_who_can_help_whom(numbers: dict[str, str], words: list[str]) -> None:
     """Devices with the same numbers help each other; who has others is told whose; the preview is no matter of help."""
     rows = states(**numbers)
     assert [can_help(row, rows) for row in rows] == words
+
+
+@pytest.mark.parametrize(
+    ("problem", "first"),
+    [(None, "cluster auto, Ray 2.60.0: reached"), ("does not answer", "cluster auto, Ray 2.60.0: does not answer")],
+)
+def test_the_cluster(problem: str | None, first: str) -> None:
+    """Whether it can be reached, and its nodes with what each has."""
+    nodes = [{"name": "box-1", "state": "draining", "gpus": 8, "cpus": 64}]
+    cluster = {"address": "auto", "version": "2.60.0", "problem": problem, "nodes": nodes}
+    assert list(of_cluster(cluster)) == [first, "NODE   STATE     GPUS  CPUS", "box-1  draining  8     64"]

@@ -5,6 +5,7 @@ import re
 import socket
 import threading
 from collections.abc import Iterator
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 
 from echod import config
 from echod.commands import checks as doctor
+from echod.commands import ray
 from echod.speech.plan import plan
 from tests.making.config import make_config
 from tests.stand_ins.stub import Act, Handler, Stub, refuses, says, serving
@@ -61,6 +63,47 @@ def test_devices() -> None:
     assert devices.finding.startswith("cuda:0 H100, 80 GiB; cpu, ")
     _, devices = doctor.torch_and_devices(probe % ("null", "[]"))
     assert (devices.ok, devices.required) == (False, False)
+
+
+NODES = 'print("[[\\"b\\", 8], [\\"a\\", 0]]")'
+RAISES, HANGS = "raise RuntimeError('Version mismatch')", "import time; time.sleep(600)"
+
+
+@pytest.mark.parametrize(
+    ("devices", "address", "probe", "ok", "words"),
+    [
+        ("cpu", "auto", "", True, "9.9; not used: devices names none"),
+        ("cpu,ray:8", "local", "", True, "9.9; the daemon starts a cluster"),
+        ("ray", "auto", NODES, True, "2 nodes: a 0 GPUs, b 8 GPUs"),
+        ("ray", "auto", RAISES, False, "auto cannot be joined: RuntimeError: Version mismatch"),
+        ("ray", "auto", HANGS, False, "auto did not answer within 0.5 s"),
+        ("ray", "ray://127.0.0.1:1", "", False, "ray://127.0.0.1:1 cannot be reached"),
+    ],
+)
+def test_a_cluster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, devices: str, address: str, probe: str, ok: bool, words: str
+) -> None:
+    """Ray's version is told, and who is in the cluster where devices of one are wanted, or why that is not known."""
+    monkeypatch.setattr(metadata, "version", lambda name: "9.9")
+    settings = make_config(tmp_path, devices=devices, ray_address=address)
+    first, *rest = ray.findings(settings, probe, 0.5 if probe == HANGS else 60.0)
+    assert (first.ok, first.required) == (True, devices != "cpu")
+    last = rest[0] if rest else first
+    assert (last.ok, len(rest)) == (ok, address != "local" and devices != "cpu")
+    assert words in last.words
+
+
+def test_no_ray(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That Ray is missing is a fault only where devices of a cluster are named."""
+
+    def version(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    assert list(ray.findings(make_config(tmp_path))) == []
+    (missing,) = ray.findings(make_config(tmp_path, devices="ray:8/cpu"))
+    assert (missing.ok, missing.required) == (False, True)
+    assert "devices names ray:8/cpu; `pip install 'echod[ray]'`" in missing.words
 
 
 def test_a_codec_that_is_missing() -> None:

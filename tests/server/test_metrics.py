@@ -13,7 +13,7 @@ from echod.jobs.feed import Feed, FeedEvent
 from echod.jobs.job import CONVERSATION, Job, JobFailure
 from echod.server.metrics import Metrics
 from echod.server.present import Present
-from echod.workers.state import DeviceState
+from echod.workers.state import Cluster, DeviceState, Node
 
 
 def job(**fields: object) -> Job:
@@ -31,8 +31,8 @@ NOW = Present(
 )  # fmt: skip
 
 
-def metrics(devices: list[DeviceState] | None = None) -> Metrics:
-    return Metrics(lambda: NOW._replace(devices=devices or []))
+def metrics(devices: list[DeviceState] | None = None, cluster: Cluster | None = None) -> Metrics:
+    return Metrics(lambda: NOW._replace(devices=devices or [], cluster=cluster))
 
 
 def value(counted: Metrics, name: str, **labels: str) -> float | None:
@@ -131,3 +131,23 @@ def test_the_present() -> None:
         assert line in text.splitlines()
     resident = value(metrics([device]), "echod_worker_resident_bytes", worker="1", device="cuda:0")
     assert resident is not None and resident > 2**20
+
+
+def test_a_cluster() -> None:
+    """Whether it can be reached, its nodes, and on which of them each worker is: its pid is none of here."""
+    device = DeviceState(
+        worker=1, device="ray", state="busy", epoch=4, pid=os.getpid(), job=None, suspended=None, helping=None,
+        helped=0, helps=[], shares=[], numbers={}, computed={}, engines=[], exact={}, restarts=3,
+        loads=1, reason=None, cuda_visible_devices="0", torch_imported_at_hello=False, node="box-1",
+    )  # fmt: skip
+    known = Cluster(address="auto", nodes=[Node(name="box-1"), Node(name="box-2", state="draining")])
+    text = metrics([device], known).render().decode()
+    for line in (
+        "echod_cluster_up 1.0",
+        'echod_cluster_nodes{state="draining"} 1.0',
+        'echod_worker_node{device="ray",node="box-1",worker="1"} 1.0',
+    ):
+        assert line in text.splitlines()
+    assert "echod_worker_resident_bytes{" not in text
+    assert "echod_cluster_up 0.0" in metrics([], msgspec.structs.replace(known, problem="gone")).render().decode()
+    assert "cluster" not in metrics([device]).render().decode()

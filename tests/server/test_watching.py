@@ -14,6 +14,7 @@ import yaml  # type: ignore[import-untyped]
 from prometheus_client.parser import text_string_to_metric_families
 
 from echod.jobs import life
+from echod.workers.state import Cluster
 from tests.drivers.asking import SECOND, until
 from tests.drivers.talking import Talk
 from tests.making.promql import Selector, selectors
@@ -118,6 +119,7 @@ async def test_every_metric_is_described(daemon: Daemon) -> None:
     page = (ROOT / "docs/watching.md").read_text("utf-8")
     rows = re.findall(r"^\| `(echod_\w+)` \| (\w+) \| (.*?) \|", page, re.MULTILINE)
     told = {name: (kind, re.findall(r"`(\w+)`", labels)) for name, kind, labels in rows}
+    daemon.cluster = Cluster(address="auto")
     shown = {
         family.name + "_total" * (family.type == "counter"): family for family in daemon.metrics.registry.collect()
     }

@@ -33,7 +33,7 @@ from echod.speech.calls import Calls
 from echod.speech.plan import FUNCTIONS
 from echod.speech.usage import Usage, UsageRecords
 from echod.uploads.store import FileStore
-from echod.workers.state import DeviceState
+from echod.workers.state import Cluster, DeviceState
 from tests.drivers.described import check_described
 from tests.stand_ins.backend import Scripted
 from tests.stand_ins.hands import PORTRAIT, SPEECH, Hands
@@ -64,6 +64,7 @@ class Daemon:
         self.hands = Hands()
         self.backend = Scripted()  # hears, replies and speaks
         self.states: list[DeviceState] = [device_state()]
+        self.cluster: Cluster | None = None
         self.app: FastAPI
         self.skew = 0.0  # seconds by which the clock goes ahead
 
@@ -77,7 +78,7 @@ class Daemon:
         self.desk = self.hands.desk = Desk(self.settings, journal, engines, boot=boot, clock=self.now)
         await self.desk.open(self.hands)
         self.files = FileStore(self.config.state_dir / "files", journal, self.inspector, self.settings, clock=self.now)
-        self.metrics = Metrics(lambda: Present.of(self.desk, self.states))
+        self.metrics = Metrics(lambda: Present.of(self.desk, self.states, self.cluster))
         self.roles = Roles(self.settings, self.inspector)
         self.accounts = Accounts(journal, Passwords(CHEAP), clock=self.now, ticks=self.now)
         await self.accounts.open()
@@ -95,7 +96,7 @@ class Daemon:
         services = Services(
             self.desk, self.files, lambda: self.states, self.metrics, lambda: self.base,
             roles=self.roles, accounts=self.accounts, signer=self.signer,
-            calls=self.calls, usage=self.usage, conversations=self.conversations,
+            calls=self.calls, usage=self.usage, conversations=self.conversations, cluster=lambda: self.cluster,
         )  # fmt: skip
         self.budget, self.said = services.budget, services.said
         self.app = create_app(services)

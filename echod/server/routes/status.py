@@ -15,7 +15,7 @@ from echod.inference import registry
 from echod.server.answers import Answer, Refusal, Responses, answer, json_of, ref, refusals
 from echod.server.routes import docs
 from echod.server.services import Calling, Served, Services
-from echod.workers.state import READY, DeviceState, exactness
+from echod.workers.state import READY, Cluster, DeviceState, exactness
 
 router = APIRouter()
 TO_ALL = refusals(open_to_all=True)
@@ -49,11 +49,12 @@ class Health(msgspec.Struct, frozen=True, kw_only=True, tag_field="status", tag=
 
 
 class Readiness(msgspec.Struct, frozen=True, kw_only=True):
-    """Admins see the devices: they name jobs and processes."""
+    """Admins see the devices: they name jobs and processes. `cluster` is null where no devices are of one."""
 
     ready: bool
     draining: bool
     devices: list[DeviceState] | UnsetType = UNSET
+    cluster: Cluster | UnsetType | None = UNSET
 
 
 NOT_READY = TO_ALL[503] | json_of({"anyOf": [ref(Readiness), ref(Refusal)]}) | {
@@ -105,8 +106,13 @@ async def healthz(served: Served, caller: Calling) -> Answer:
 async def readyz(served: Served, caller: Calling) -> Answer:
     devices = served.devices()
     ready = any(device.state in READY for device in devices) and not served.desk.draining
-    shown = list(devices) if caller.admin else UNSET
-    return Answer(Readiness(ready=ready, draining=served.desk.draining, devices=shown), 200 if ready else 503)
+    body = Readiness(
+        ready=ready,
+        draining=served.desk.draining,
+        devices=list(devices) if caller.admin else UNSET,
+        cluster=served.cluster() if caller.admin else UNSET,
+    )
+    return Answer(body, 200 if ready else 503)
 
 
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response, responses=METRICS | refusals())

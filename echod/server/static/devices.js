@@ -52,10 +52,12 @@ async function readiness() {
 
 function render() {
   if (!seen) return;
-  const { ready, draining, devices } = seen;
+  const { ready, draining, devices, cluster } = seen;
   const state = draining ? "stopping" : ready ? "idle" : "failed";
   $("ready").textContent = t(READINESS[state]);
   $("ready").dataset.state = state;
+  $("cluster").textContent = cluster ? ofCluster(cluster) : "";
+  show($("cluster"), cluster);
   refill($("workers"), ...(devices ?? []).map((device) => worker(device, devices)));
   show($("workers-hidden"), !devices);
   $("queue-title").textContent = devices ? t("Waiting") : t("Your waiting clips");
@@ -65,7 +67,7 @@ function render() {
 
 function worker(it, devices) {
   const { device, state, doing, engines, computed, kernels, job, helping, helps, shares, numbers } = it;
-  const { restarts, reason } = it;
+  const { restarts, reason, node } = it;
   const video = jobs.get(job);
   const helped = jobs.get(helping);
   const dtype = Object.values(computed).find((what) => what.dtype)?.dtype;
@@ -73,6 +75,7 @@ function worker(it, devices) {
   return element("li", { className: "panel worker", "data-state": state },
     element("p", { className: "state", "data-state": state }, t(STATES[state])),
     element("h2", {}, device),
+    node && element("p", { className: "soft" }, t("On {node}", { node })),
     element("p", { className: "soft" }, engines.join(", ") || doing || t("Nothing loaded yet")),
     dtype && element("p", { className: "soft" }, t("Computes in {dtype}", { dtype })),
     kernels && element("p", { className: "soft" }, kernels),
@@ -86,6 +89,15 @@ function worker(it, devices) {
     reason && element("p", { className: "problem" }, reason),
     restarts > 0 && element("p", { className: "soft" }, restarted(restarts)),
   );
+}
+
+function ofCluster({ address, nodes, problem }) {
+  if (problem) return t("Ray cluster {address}: {problem}", { address, problem });
+  const leaving = nodes.filter((node) => node.state === "draining").length;
+  const gpus = nodes.reduce((sum, node) => sum + node.gpus, 0);
+  const words = { address, nodes: nodes.length, gpus, leaving };
+  if (leaving) return t("Nodes of the Ray cluster {address}: {nodes}, of them leaving: {leaving}; their GPUs: {gpus}", words);
+  return t("Nodes of the Ray cluster {address}: {nodes}; their GPUs: {gpus}", words);
 }
 
 /** Whose clips a device may compute a part of. */

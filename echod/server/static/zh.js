@@ -170,6 +170,11 @@ export const chinese = {
   "Helps with {title}": "正在协助 {title}",
   "Can help {devices}": "可协助 {devices}",
   "Shares its card with {devices}": "与 {devices} 共用显卡",
+  "On {node}": "在 {node} 上",
+  "Ray cluster {address}: {problem}": "Ray 集群 {address}：{problem}",
+  "Nodes of the Ray cluster {address}: {nodes}; their GPUs: {gpus}": "Ray 集群 {address}：{nodes} 个节点，{gpus} 块显卡",
+  "Nodes of the Ray cluster {address}: {nodes}, of them leaving: {leaving}; their GPUs: {gpus}":
+    "Ray 集群 {address}：{nodes} 个节点（其中 {leaving} 个正在退出），{gpus} 块显卡",
   "Computes in {dtype}": "计算精度：{dtype}",
   "Helps nobody: other numbers than {devices}": "不能协助：数值结果与 {devices} 不同",
   "restarted once": "重启过一次",
