@@ -73,9 +73,9 @@ class Cluster:
             except ImportError as error:
                 raise Unfit(f"Ray cannot be imported ({error}): pip install 'echod[ray]'") from None
             except OSError as error:  # ConnectionError is one
-                self.doing = f"waiting for the Ray cluster at {self._address}: {first_line(error)}"
+                self.doing = f"waiting for the Ray cluster at {self._address}: {in_short(error)}"
             except Exception as error:  # versions of Ray or Python differ, a token is missing
-                raise Unfit(f"the Ray cluster at {self._address} cannot be joined: {first_line(error)}") from error
+                raise Unfit(f"the Ray cluster at {self._address} cannot be joined: {in_short(error)}") from error
             log.warning("%s", self.doing)
             await asyncio.sleep(AGAIN)
 
@@ -124,6 +124,7 @@ class Actor:
         ray.kill(self._actor)
 
 
-def first_line(error: BaseException) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:SAID]
+def in_short(error: BaseException) -> str:
+    """What it says, in short: of what was raised in an actor the last line, since the others are its traceback."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return lines[-1 if "ray::" in lines[0] else 0][:SAID]

@@ -5,6 +5,7 @@ The daemon itself never imports Ray, and takes nothing from a node but MessagePa
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -54,10 +55,13 @@ class Link:
 
     def start(self, spec: Spec, name: str) -> Far:
         """An incarnation that works elsewhere. Raises OSError. Main thread only: the link dies with that."""
-        if self.pid is None:
-            self.close()
-            self._spawn()
-        return Far(self._path, Birth(self._main, spec))
+        birth = Birth(self._main, spec)
+        if self.pid is not None:
+            with contextlib.suppress(ConnectionError):  # it is dying, and its connections went first
+                return Far(self._path, birth)
+        self.close()
+        self._spawn()
+        return Far(self._path, birth)
 
     def close(self) -> None:
         """End it; the actors end with it."""

@@ -22,7 +22,7 @@ from echod import __version__
 from echod.inference.room import NoRoom
 from echod.jobs import life
 from echod.workers import messages
-from echod.workers.cluster.connection import Place, Unfit, first_line
+from echod.workers.cluster.connection import Place, Unfit, in_short
 from echod.workers.cluster.files import PORTRAITS, Arriving, Breach, inputs, pieces
 from echod.workers.cluster.messages import (
     MOST,
@@ -30,6 +30,7 @@ from echod.workers.cluster.messages import (
     Birth,
     Ended,
     Grown,
+    Said,
     Told,
     Word,
     decode_about,
@@ -59,7 +60,7 @@ class Places(Protocol):
 
 
 class Incarnation:
-    """`report` hands the daemon what this worker says; `signals` are what the daemon sends it."""
+    """`report` hands the daemon what this worker says, `log` takes lines of its; `signals` are the daemon's to it."""
 
     def __init__(
         self,
@@ -68,11 +69,13 @@ class Incarnation:
         context: zmq.asyncio.Context,
         report: Callable[[bytes], Awaitable[None]],
         signals: asyncio.StreamReader,
+        log: Callable[[str], None],
     ) -> None:
         self._birth = birth
         self._places = places
         self._send = report
         self._signals = signals
+        self._log = log
         self._inbox = context.socket(zmq.PULL)
         self._inbox.connect(f"ipc://{birth.spec.inbox}")
         self._place: Place | None = None
@@ -91,11 +94,11 @@ class Incarnation:
             await self._report(NotReady(str(error)))
             return "exited with 0"
         except (Breach, msgspec.MsgspecError, ValueError) as error:
-            return f"lost: node {self._node} sent what none should: {first_line(error)}"
+            return f"lost: node {self._node} sent what none should: {in_short(error)}"
         except TimeoutError:
             return f"lost: no word from node {self._node} for {SILENCE:.0f} s"
         except Exception as error:  # of Ray's there are many
-            return f"lost{f' with node {self._node}' if self._node else ''}: {first_line(error)}"
+            return f"lost{f' with node {self._node}' if self._node else ''}: {in_short(error)}"
         finally:
             for task in tasks:
                 task.cancel()
@@ -113,10 +116,11 @@ class Incarnation:
         listening = asyncio.create_task(self._listen())
         try:
             done, _ = await asyncio.wait([orders, listening], return_when=asyncio.FIRST_COMPLETED)
-            return (await done.pop()) or ""
+            return done.pop().result()
         finally:
             for task in (orders, listening):
                 task.cancel()
+            await asyncio.gather(orders, listening, return_exceptions=True)
 
     async def _waiting(self, work: Awaitable[T], doing: Callable[[], Awaitable[str]]) -> T:
         """Until it is done, with a sign of life now and then."""
@@ -146,10 +150,11 @@ class Incarnation:
         while data := await self._signals.read(1):
             if (number := data[0]) == signal.SIGKILL or not self._node:
                 break
-            await self._call("kill", number)
+            async with asyncio.timeout(CLOSING):  # else the next signal, which ends it, would wait too
+                await self._call("kill", number)
         return "killed by SIGKILL"
 
-    async def _forward(self) -> str | None:
+    async def _forward(self) -> str:
         while True:
             order = messages.decode_order(await self._inbox.recv())
             match order:
@@ -181,7 +186,7 @@ class Incarnation:
 
     # From the node
 
-    async def _listen(self) -> str | None:
+    async def _listen(self) -> str:
         while True:
             async with asyncio.timeout(SILENCE):
                 data = await self._call("words")
@@ -204,6 +209,8 @@ class Incarnation:
                 await self._report(replace(ready, numbers={}))  # nobody helps it, and it helps nobody
             case Told(report=report):
                 await self._report(report)
+            case Said(line=line):
+                self._log(line)
 
     async def _grown(self, grown: Grown) -> None:
         if grown.job in self._spoilt:

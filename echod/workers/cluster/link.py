@@ -25,6 +25,7 @@ import zmq.asyncio
 from echod.host import logs
 from echod.host.directories import short_temporary
 from echod.host.process import die_with_parent
+from echod.host.terminal import plain
 from echod.workers.cluster.connection import Cluster
 from echod.workers.cluster.far import LinkSpec
 from echod.workers.cluster.incarnation import Incarnation
@@ -60,7 +61,7 @@ async def serve(spec: LinkSpec, cluster: Cluster) -> None:
 
     async def incarnate(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         birth = decode_birth(await reader.readexactly(int.from_bytes(await reader.readexactly(LENGTH), "big")))
-        ending = await Incarnation(birth, cluster, context, report, reader).live()
+        ending = await Incarnation(birth, cluster, context, report, reader, repeat).live()
         writer.write(ending.encode())
         with contextlib.suppress(OSError):
             await writer.drain()
@@ -68,6 +69,11 @@ async def serve(spec: LinkSpec, cluster: Cluster) -> None:
 
     server = await asyncio.start_unix_server(incarnate, sock=socket.socket(fileno=spec.listens))
     await server.serve_forever()
+
+
+def repeat(line: str) -> None:
+    """A line of a far worker's log, which it has given its form already."""
+    print(plain(line), file=sys.stderr)
 
 
 def _be_quiet() -> None:

@@ -2,7 +2,7 @@
 
 The daemon to the link, by a connection for each incarnation: a Birth, then a byte for each signal. The link back: how
 it ended, in words. The link to a node: the Birth, files piece by piece, orders. A node back, in the order in which it
-came: words, each a report as at home, a piece of a file that the child writes, or how the child ended.
+came: words, each a report as at home, a piece of a file that the child writes, a line of its log, or how it ended.
 """
 
 from __future__ import annotations
@@ -52,13 +52,19 @@ class Grown(msgspec.Struct, frozen=True, kw_only=True, tag=True):
     last: bool = False
 
 
+class Said(msgspec.Struct, frozen=True, tag=True):
+    """A line that the child has logged."""
+
+    line: Line
+
+
 class Ended(msgspec.Struct, frozen=True, tag=True):
     """The child is dead, and nothing more comes."""
 
     how: Line
 
 
-Word: TypeAlias = Told | Grown | Ended
+Word: TypeAlias = Told | Grown | Said | Ended
 
 encode: Callable[[Birth | list[Word]], bytes] = msgspec.msgpack.Encoder().encode
 decode_birth: Callable[[bytes], Birth] = msgspec.msgpack.Decoder(Birth).decode

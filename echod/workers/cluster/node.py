@@ -17,7 +17,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +31,7 @@ from echod.jobs import life
 from echod.workers import messages
 from echod.workers.cluster.files import CERTIFICATE, KEY, PORTRAITS, Departing
 from echod.workers.cluster.furnishing import furnish
-from echod.workers.cluster.messages import PIECE, Ended, Grown, Told, Word, decode_birth, encode
+from echod.workers.cluster.messages import PIECE, Ended, Grown, Said, Told, Word, decode_birth, encode
 from echod.workers.hand import how_it_ended
 from echod.workers.messages import Moved, Prepare, Prepared, Run
 from echod.workers.spec import Spec
@@ -42,6 +43,7 @@ IDLE = 1000  # the same where none does
 LAST_WORDS = 100  # milliseconds that those of a dead child may take
 WAITING = 4  # words that nobody has fetched yet; a child that says more waits
 PATIENCE = 1.0  # seconds until whoever fetches words is answered with none
+LONGEST = 2000  # characters of a line
 LEASE = 30.0  # seconds without anybody who fetches them: the daemon, or the way to it, is gone
 
 
@@ -135,6 +137,8 @@ class Node:
             return
         dead = self._watch()
         while not dead.done():
+            for line in self._log.taken():
+                yield Said(line)
             for attempt in self._attempts.values():
                 for grown in attempt.grown():
                     yield grown
@@ -144,14 +148,20 @@ class Node:
         while await self._reports.poll(LAST_WORDS):
             async for word in self._reported():
                 yield word
+        self._log.read()
+        for line in self._log.taken():
+            yield Said(line)
 
     def _spawn(self, birth: bytes) -> None:
         """Its death is tied to this thread. It imports what this process could."""
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
         command = [sys.executable, "-P", "-m", "echod.workers.cluster.child", str(os.getpid())]
-        self._child = subprocess.Popen(command, stdin=subprocess.PIPE, env=environment)
+        self._child = subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environment)
         self._pidfd = os.pidfd_open(self._child.pid)
         assert self._child.stdin
+        assert self._child.stderr
+        self._log = Lines(self._child.stderr.fileno())
+        asyncio.get_running_loop().add_reader(self._log.fd, self._log.read)
         with contextlib.suppress(BrokenPipeError), self._child.stdin as pipe:
             pipe.write(birth)
 
@@ -206,6 +216,9 @@ class Node:
     def _clear(self) -> None:
         if self._child:
             self._child.wait()
+            asyncio.get_running_loop().remove_reader(self._log.fd)
+            assert self._child.stderr
+            self._child.stderr.close()
         if self._pidfd >= 0:
             asyncio.get_running_loop().remove_reader(self._pidfd)
             os.close(self._pidfd)
@@ -217,6 +230,31 @@ class Node:
         self._context.term()
         shutil.rmtree(self.directory, ignore_errors=True)
         os.close(self._held)
+
+
+class Lines:
+    """What the child logs, line by line; of too many the first are lost."""
+
+    def __init__(self, fd: int) -> None:
+        self.fd = fd
+        os.set_blocking(fd, False)
+        self._rest = b""
+        self._lines: deque[str] = deque(maxlen=1000)
+
+    def read(self) -> None:
+        try:
+            data = os.read(self.fd, 1 << 16)
+        except BlockingIOError:
+            return
+        if not data:
+            asyncio.get_running_loop().remove_reader(self.fd)
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        self._lines.extend(line.decode(errors="replace")[:LONGEST] for line in lines)
+        self._rest = self._rest[-LONGEST:]
+
+    def taken(self) -> Iterator[str]:
+        while self._lines:
+            yield self._lines.popleft()
 
 
 def house() -> tuple[Path, int]:
