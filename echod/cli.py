@@ -32,6 +32,7 @@ from echod.commands import (
     users,
     verify,
     voices,
+    webhooks,
     weights,
 )
 from echod.commands.common import note
@@ -73,6 +74,7 @@ for command in (
     login.passwd,
     users.users,
     tokens.tokens,
+    webhooks.webhooks,
     usage.usage,
     devices.devices,
     devices.doctor,

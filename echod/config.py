@@ -52,6 +52,7 @@ UNDERSTANDING = ("asr+reply", "omni")
 Sounds: TypeAlias = Literal["base64", "data_uri", "none"]
 SOUNDS = get_args(Sounds)
 DASHSCOPE_URL = "https://dashscope.aliyuncs.com/compatible-mode/v1"
+WEBHOOKS = ("admins", "all", "off")
 LOG_LEVELS = ("debug", "info", "warning", "error")
 SYSTEM_FILE = Path("/etc/echod/config.toml")
 
@@ -162,6 +163,12 @@ class Config:
     label: str = _setting("provenance", choice(*limits.LABELS), "the visible label, where a job asks for none", "none")
     label_language: str = _setting("provenance", choice(*limits.LABEL_LANGUAGES), "its language, alike", "en")
     content_producer: str = _setting("provenance", TEXT, "who makes clips, in their AIGC label", "echod")
+
+    webhooks: str = _setting(
+        "webhooks", choice(*WEBHOOKS), "whose URLs may be told how jobs end: admins, all or off", "admins"
+    )
+    webhook_private: bool = _setting("webhooks", SWITCH, "also URLs of private addresses, and by plain http", False)
+    webhook_patience: float = _setting("webhooks", DURATION, "how long an event is tried to be delivered", "1d")
 
     log_level: str = _setting("log", choice(*LOG_LEVELS), f"least level: {', '.join(LOG_LEVELS)}", "info")
     log_json: bool = _setting("log", SWITCH, "one JSON object a line", False)

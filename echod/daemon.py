@@ -57,6 +57,8 @@ from echod.speech.usage import Usage, UsageRecords
 from echod.uploads.quota import Quota
 from echod.uploads.rows import FileRows
 from echod.uploads.store import FileStore
+from echod.webhooks.delivering import Delivering
+from echod.webhooks.store import Webhooks
 from echod.workers.devices import find_devices
 from echod.workers.fleet import Fleet
 from echod.workers.messages import Prepare
@@ -201,6 +203,7 @@ class Daemon:
                 self._trim(),
                 self.inspector.start(shared=bool(self.accounts)),
                 services.metrics.follow(self.desk.feed),
+                self.delivering.run(),
                 self.roles.watch(),
             ):
                 await self._until_stopped()
@@ -258,6 +261,15 @@ class Daemon:
             metrics.called(called)
 
         self.roles = Roles(self.settings, self.inspector, self._warm_roles)
+        self.webhooks = Webhooks(journal, self.settings, self.clock)
+        self.delivering = Delivering(
+            journal,
+            self.settings,
+            clock=self.clock,
+            count=lambda outcome: metrics.deliveries.labels(outcome).inc(),
+        )
+        self.webhooks.on_due = self.delivering.wake
+        desk.on_end = lambda job: self.delivering.wake()
         self.calls = await stack.enter_async_context(
             open_calls(self.settings, self._environ, record=record, clock=self.clock)
         )
@@ -267,8 +279,8 @@ class Daemon:
         return Services(
             desk, self.files, self.fleet.devices, metrics, lambda: self.front.tcp_url,
             roles=self.roles, accounts=self.accounts, signer=signer,
-            calls=self.calls, usage=self.usage, conversations=Conversations(self.settings),
-            cluster=lambda: self.fleet.cluster,
+            calls=self.calls, usage=self.usage, conversations=Conversations(self.settings), webhooks=self.webhooks,
+            delivering=self.delivering, cluster=lambda: self.fleet.cluster,
         )  # fmt: skip
 
     async def _until_stopped(self) -> None:
@@ -297,6 +309,7 @@ class Daemon:
             log.error("settings not reloaded: %s", error.message)
             return
         self.settings.now = config
+        self.delivering.wake()  # they may be told again
         logs.set_up(config.log_level, config.log_json)
         log.info("settings reloaded%s", f"; after a restart also {', '.join(waiting)}" if waiting else "")
         self.fleet.revive()
@@ -355,6 +368,7 @@ class Daemon:
             lambda: sweep(self.desk),
             lambda: self.accounts.sweep(self.trusted()),
             lambda: self.usage.sweep(self.trusted() - self.settings.now.keep_usage),
+            lambda: self.webhooks.sweep(self.trusted()),
             lambda: self.journal.set_counters(self.trusted.counters()),
         )
         while True:

@@ -30,7 +30,7 @@ Outcome = tuple[asyncio.Future[Any], Any, Exception | None]
 
 REMOVED = 10_000  # jobs, and files, whose place is remembered
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 MIGRATIONS = {
     1: """
     CREATE TABLE jobs (
@@ -69,6 +69,17 @@ MIGRATIONS = {
     """,
     4: """
     ALTER TABLE tokens ADD COLUMN role TEXT;
+    """,
+    5: """
+    CREATE TABLE webhooks (
+        id TEXT PRIMARY KEY, account TEXT NOT NULL, name TEXT NOT NULL, url TEXT NOT NULL, secret TEXT NOT NULL,
+        events TEXT NOT NULL, everybody INTEGER NOT NULL, created_at REAL NOT NULL, disabled TEXT
+    );
+    CREATE TABLE deliveries (
+        id TEXT PRIMARY KEY, webhook TEXT NOT NULL, job TEXT NOT NULL, type TEXT NOT NULL, created_at REAL NOT NULL,
+        state TEXT NOT NULL, attempts INTEGER NOT NULL, since REAL NOT NULL, due REAL NOT NULL, answer TEXT
+    );
+    CREATE INDEX deliveries_by_webhook ON deliveries (webhook, state, due);
     """,
 }
 

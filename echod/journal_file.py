@@ -45,6 +45,10 @@ SOUND = {
     "AND value BETWEEN 0 AND CASE name WHEN 'boot' THEN 1 << 30 ELSE 1 << 62 END",
     "usage": f"{_text('account', 'function', 'backend', 'model', 'outcome')} AND at {MOMENT} "
     f"AND {_number('input_tokens', 'output_tokens', 'characters', 'seconds')}",
+    "webhooks": f"{_text('id', 'account', 'name', 'url', 'secret', 'events')} AND everybody IN (0, 1) "
+    f"AND created_at {MOMENT}",
+    "deliveries": f"{_text('id', 'webhook', 'job', 'type')} AND state IN ('waiting', 'delivered', 'failed') "
+    f"AND typeof(attempts) = 'integer' AND created_at {MOMENT} AND since {MOMENT} AND due {MOMENT}",
 }
 
 

@@ -17,7 +17,7 @@ SPEECH = (DOCS / "speech.md").read_text("utf-8")
 EXAMPLES = re.findall(r"^```toml\n(.*?)^```", SPEECH, re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("section", ["speech", "conversation", "provenance"])
+@pytest.mark.parametrize("section", ["speech", "conversation", "provenance", "webhooks"])
 def test_the_table_of_settings(section: str) -> None:
     """The page about a section has every setting of it, in order, with its default."""
     page = (DOCS / f"{section}.md").read_text("utf-8")

@@ -24,6 +24,7 @@ MAY: Mapping[str, str] = {
     "host": "",
     "journal": "journal_file",
     "journal_file": "host",
+    "webhooks": "config host journal",
     "backup": "host jobs.folder jobs.job journal journal_file roles.folder",
     "client": "",
     "kinds": "host.cards host.cluster inference.limits inference.registry",
@@ -32,17 +33,17 @@ MAY: Mapping[str, str] = {
     "sound": "inspection.facts",
     "uploads": "config host inspection journal",
     "speech": "config host journal sound",
-    "jobs": "config host inspection.facts inference.framing inference.limits journal sound uploads.quota",
+    "jobs": "config host inspection.facts inference.framing inference.limits journal sound uploads.quota webhooks.rows",
     "workers": "config gpu_proc host jobs provenance",
     "gpu_proc": "config host jobs provenance workers inference",
     "provenance": "config host inference jobs.folder jobs.job",
     "roles": "config host inference.registry inspection jobs.options jobs.job",
-    "accounts": "host journal",
+    "accounts": "host journal webhooks.rows",
     "conversation": "config host inspection.facts jobs roles sound speech",
     "server": "accounts config conversation host inference.framing inference.limits inference.registry inspection "
-    "jobs roles sound speech uploads workers.state",
+    "jobs roles sound speech uploads webhooks workers.state",
     "daemon": "accounts config conversation host inspection jobs journal journal_file provenance roles server speech "
-    "uploads workers",
+    "uploads webhooks workers",
     "commands": "backup client config daemon host inference kinds provenance roles.folder roles.examples sound "
     "speech.sentences speech.trial",
     "cli": "commands",
@@ -73,6 +74,7 @@ ALONE: Mapping[str, str] = {
     "ray": "workers.cluster.connection",
     "onnxruntime": "speech.local.speaker",
     "c2pa": "provenance.credentials",
+    "httpcore": "webhooks.sending",
     "cryptography": "provenance.certificate",
 }
 

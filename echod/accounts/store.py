@@ -29,6 +29,7 @@ from echod.accounts.rows import delete_grants, delete_oldest_sessions, make_room
 from echod.errors import EchodError, invalid
 from echod.host.redaction import TOKEN_PREFIX
 from echod.journal import Journal
+from echod.webhooks.rows import remove_of as remove_webhooks
 
 log = logging.getLogger("echod.accounts")
 
@@ -164,6 +165,7 @@ class Accounts:
                 )
             db.execute("UPDATE accounts SET leaving = TRUE WHERE name = ?", (name,))
             delete_grants(db, name)
+            remove_webhooks(db, name)
 
         def remember() -> None:
             self._accounts[name] = msgspec.structs.replace(self._accounts[name], leaving=True)

@@ -67,6 +67,34 @@ class People(Connection):
         body = {"name": name, "account": account, "role": role, "expires_in": expires_in}
         return self._call("POST", "/v1/account/tokens", json=body)
 
+    # -- webhooks
+
+    def webhooks(self) -> list[dict[str, Any]]:
+        """One's own; an admin's list has everybody's."""
+        return list(self._call("GET", "/v1/webhook_endpoints")["data"])
+
+    def add_webhook(self, url: str, name: str, events: list[str], *, everybody: bool = False) -> dict[str, Any]:
+        """A new webhook; `signing_secret` in the answer is its secret."""
+        body = {"url": url, "name": name, "event_types": events, "everybody": everybody}
+        return self._call("POST", "/v1/webhook_endpoints", json=body)
+
+    def deliveries(self, webhook_id: str) -> list[dict[str, Any]]:
+        """What a webhook was told and what waits, newest first."""
+        return list(self._call("GET", f"{_webhook(webhook_id)}/deliveries")["data"])
+
+    def retry_webhook(self, webhook_id: str) -> int:
+        """How many events are sent again."""
+        return int(self._call("POST", f"{_webhook(webhook_id)}/retry")["deliveries"])
+
+    def test_webhook(self, webhook_id: str, event: str) -> int:
+        """The status of the answer to an event of no job."""
+        return int(self._call("POST", f"{_webhook(webhook_id)}/test", json={"event_type": event})["status_code"])
+
+    def remove_webhook(self, webhook_id: str) -> None:
+        self._call("DELETE", _webhook(webhook_id))
+
+    # -- oneself
+
     def me(self) -> dict[str, Any]:
         """Whom the daemon takes one for."""
         return self._call("GET", "/v1/account/me")
@@ -102,3 +130,7 @@ def _role_segment(name: str) -> str:
     if not re.fullmatch(r"[a-z0-9][a-z0-9._-]*", name):
         raise EchodError("not_found", f"there is no role {name!r}; `echod roles list` shows all there are")
     return name
+
+
+def _webhook(webhook_id: str) -> str:
+    return f"/v1/webhook_endpoints/{quote(webhook_id, safe='')}"

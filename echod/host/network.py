@@ -10,6 +10,7 @@ from typing import TypeAlias
 Network: TypeAlias = IPv4Network | IPv6Network
 
 MAX_NAME = 64  # characters of a hop that is no address
+NAT64 = IPv6Network("64:ff9b::/96")  # IPv4 addresses by way of IPv6
 CUSTOMER = 64  # bits of an IPv6 address that tell one customer from another: the rest is theirs to choose
 
 
@@ -21,6 +22,17 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def is_public(address: IPv4Address | IPv6Address) -> bool:
+    """Whether an address is out in the internet: nobody's own network, nor this machine, nor a way round to either."""
+    if isinstance(address, IPv6Address):
+        if address in NAT64:
+            return is_public(IPv4Address(int(address) & 0xFFFFFFFF))
+        inside = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
+        if any(each is not None and not is_public(each) for each in inside):
+            return False
+    return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
 
 
 def peer(connected: str | None, forwarded: Iterable[str], trusted: Sequence[Network]) -> str:

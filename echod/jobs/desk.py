@@ -82,6 +82,7 @@ class Desk:
         self.feed = Feed(boot, lambda: [entry.shown for entry in self._live.values()], clock)
         self.draining = False
         self.closing = False  # a step that cannot be committed now never will be
+        self.on_end: Callable[[Job], None] = lambda job: None  # it is committed
         self.on_text: Callable[[Job], None] = lambda job: None  # a job was accepted whose words are to be spoken
         self._dispatcher: Dispatcher
         self._live: dict[str, Entry] = {}
@@ -348,6 +349,8 @@ class Desk:
             entry.ended.set()
         type_ = f"job.{job.status}" if job.status != "in_progress" else EVENT_TYPES[type(event)]
         self.feed.publish(type_, job)
+        if job.terminal:
+            self.on_end(job)
         step = told(event, job, self.ticks() - entry.began if entry.began else 0.0)  # a clock may have been set
         log.info(step, extra={"job": job.id, "device": job.device, "attempt": job.attempt, **self._reason(job)})
         self._dispatcher.wake()

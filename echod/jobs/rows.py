@@ -8,8 +8,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from echod.jobs.job import Job
+from echod.jobs.job import CONVERSATION, Job
 from echod.journal import Rows
+from echod.webhooks.rows import note_end
 
 IDEMPOTENCY_SECONDS = 86400
 
@@ -51,8 +52,17 @@ class JobRows(Rows[Job]):
         return self.journal.do(lambda db: next(map(Replayed._make, db.execute(query, found)), None))
 
     def save(self, job: Job) -> asyncio.Future[None]:
+        """With its end, what webhooks are to be told of it."""
         values = (job.status, job.expires_at, msgspec.json.encode(job), job.id)
-        return self.journal.execute("UPDATE jobs SET status = ?, expires_at = ?, data = ? WHERE id = ?", values)
+
+        def work(db: sqlite3.Connection) -> None:
+            if job.terminal and job.priority < CONVERSATION and job.finished_at is not None:
+                living = "SELECT 1 FROM jobs WHERE id = ? AND status IN ('queued', 'in_progress')"
+                if db.execute(living, (job.id,)).fetchone():
+                    note_end(db, job.id, job.account, job.status, job.finished_at)
+            db.execute("UPDATE jobs SET status = ?, expires_at = ?, data = ? WHERE id = ?", values)
+
+        return self.journal.do(work)
 
     def _remove(self, row_id: str, db: sqlite3.Connection) -> None:
         super()._remove(row_id, db)

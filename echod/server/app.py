@@ -25,7 +25,7 @@ from echod.server.openapi import document
 from echod.server.realtime.socket import realtime
 from echod.server.refusals import error_response
 from echod.server.routes import accounts as people
-from echod.server.routes import capabilities, examples, files, roles, speech, status, videos
+from echod.server.routes import capabilities, examples, files, roles, speech, status, videos, webhooks
 from echod.server.services import Services
 
 __all__ = ["Services", "create_app"]
@@ -59,7 +59,7 @@ def create_app(services: Services) -> FastAPI:
     app.add_middleware(Admission, services=services)  # the outermost
     app.add_exception_handler(HTTPException, _http_exception)
     app.add_exception_handler(RequestValidationError, _validation_error)
-    nouns = (roles, examples, speech, capabilities, page, status)
+    nouns = (roles, examples, speech, capabilities, webhooks, page, status)
     for router in (videos.router, files.router, people.account, people.accounts, *(noun.router for noun in nouns)):
         app.include_router(router)
     return app

@@ -55,6 +55,9 @@ class Metrics:
         self.turns = count("echod_turns", "Turns of conversations that ended", ["status"])
         self.turn_seconds = time("echod_turn_seconds", "From the beginning of a turn", ["until"], buckets=LATENCIES)
         self.requests = count("echod_http_requests", "HTTP requests, by method and status", ["method", "status"])
+        self.deliveries = count(
+            "echod_webhook_attempts", "Attempts to tell webhooks, by what came of them", ["outcome"]
+        )
         self._windows: dict[str, tuple[int, int]] = {}  # of jobs that live: the attempt, its windows that are counted
         self._playable: set[str] = set()  # jobs whose first frame is counted
 

@@ -11,6 +11,7 @@ from echod.server.answers import listing
 from echod.server.objects import AskedFraming, FramedPortrait, Video, VideoExtras
 from echod.server.routes import accounts as people
 from echod.server.routes import capabilities as able
+from echod.server.routes import webhooks as hooks
 from echod.server.routes.examples import ExampleRole, Examples
 from echod.server.routes.files import DeletedFile, File, FileExtras, Files
 from echod.server.routes.roles import DeletedRole, Role, Roles
@@ -174,6 +175,25 @@ CAPABILITIES = able.Capabilities(
     ),
 )
 
+WEBHOOK = hooks.Webhook(
+    id="wh_5f3a9c21d0b7e648",
+    name="ours",
+    url="https://example.org/hook",
+    event_types=["video.completed", "video.failed"],
+    created_at=NOW,
+    echod=hooks.WebhookExtras(account="anna", everybody=False, disabled=None, waiting=0, delivered=1, failed=0),
+)
+DELIVERY = hooks.Delivery(
+    id="evt_0a1b2c3d4e5f60718293a4b5c6d7e8f9",
+    type="video.completed",
+    video_id=VIDEO.id,
+    created_at=NOW + 4,
+    state="delivered",
+    attempts=1,
+    due=None,
+    answer="200",
+)
+
 ANSWERED: tuple[msgspec.Struct, ...] = (
     VIDEO,
     listing(Videos, [VIDEO]),
@@ -211,6 +231,14 @@ ANSWERED: tuple[msgspec.Struct, ...] = (
         ],
     ),
     CAPABILITIES,
+    WEBHOOK,
+    hooks.CreatedWebhook(**msgspec.structs.asdict(WEBHOOK), signing_secret="whsec_MfKQ9r8..."),
+    listing(hooks.Webhooks, [WEBHOOK]),
+    hooks.DeletedWebhook(id=WEBHOOK.id),
+    DELIVERY,
+    listing(hooks.Deliveries, [DELIVERY]),
+    hooks.RetriedWebhook(webhook_endpoint_id=WEBHOOK.id, deliveries=1),
+    hooks.TestedWebhook(webhook_endpoint_id=WEBHOOK.id, event_type="video.completed", status_code=200),
 )
 ASKED: tuple[msgspec.Struct, ...] = (
     people.Login(name="anna", password="correct horse battery"),
@@ -218,4 +246,6 @@ ASKED: tuple[msgspec.Struct, ...] = (
     people.OwnPassword(current_password="correct horse battery", password="staple battery horse"),
     people.NewAccount(name="bert", password="correct horse battery"),
     people.NewToken(name="laptop", expires_in=86400),
+    hooks.NewWebhook(name="ours", url=WEBHOOK.url, event_types=["video.completed", "video.failed"]),
+    hooks.TestedEvent(event_type="video.completed"),
 )

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from echod.speech.calls import Calls
     from echod.speech.usage import UsageRecords
     from echod.uploads.store import FileStore
+    from echod.webhooks.delivering import Delivering
+    from echod.webhooks.store import Webhooks
     from echod.workers.state import Cluster, DeviceState
 
 
@@ -57,6 +59,8 @@ class Services:
     calls: Calls
     usage: UsageRecords
     conversations: Conversations
+    webhooks: Webhooks
+    delivering: Delivering
     cluster: Callable[[], Cluster | None] = lambda: None
 
     @property

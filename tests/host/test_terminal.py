@@ -84,6 +84,13 @@ TOKEN = {
     "id": EVIL, "name": EVIL, "account": EVIL, "token": EVIL, "created_at": 1.0, "expires_at": 2.0,
     "last_used_at": None,
 }  # fmt: skip
+WEBHOOK = {
+    "id": EVIL, "name": EVIL, "url": EVIL, "event_types": [EVIL], "signing_secret": EVIL,
+    "echod": {"account": EVIL, "everybody": False, "waiting": 1, "failed": 1, "disabled": EVIL},
+}  # fmt: skip
+DELIVERY = {
+    "id": EVIL, "type": EVIL, "video_id": EVIL, "created_at": 1.0, "state": EVIL, "attempts": 1, "answer": EVIL,
+}  # fmt: skip
 DEVICE = {
     "device": EVIL, "state": EVIL, "pid": 1, "engines": [EVIL], "job": EVIL, "restarts": 0, "reason": EVIL,
     "helping": EVIL, "helps": [EVIL], "numbers": {EVIL: EVIL}, "computed": {EVIL: {"dtype": EVIL}},
@@ -166,6 +173,9 @@ class Daemon:
 
     accounts = lambda self: [{**TOKEN, "role": EVIL}]  # noqa: E731
     tokens = lambda self: [TOKEN]  # noqa: E731
+    webhooks = lambda self: [WEBHOOK]  # noqa: E731
+    add_webhook = lambda self, *_, **__: WEBHOOK  # noqa: E731
+    deliveries = lambda self, _: [DELIVERY]  # noqa: E731
     usage = lambda self, days: [SUM]  # noqa: E731
     voices = lambda self: [{"id": EVIL, "default": True}]  # noqa: E731
     roles = lambda self: [ROLE, {**ROLE, "error": EVIL}]  # noqa: E731
@@ -224,6 +234,12 @@ AT_A_DAEMON = {
     "tokens create": ["laptop"],
     "tokens list": [],
     "tokens revoke": ["1"],
+    "webhooks add": ["https://example.org/"],
+    "webhooks list": [],
+    "webhooks show": ["1"],
+    "webhooks retry": ["1"],
+    "webhooks test": ["1"],
+    "webhooks rm": ["1"],
     "usage": [],
     "devices": [],
     "bench": [PORTRAIT, SPEECH],

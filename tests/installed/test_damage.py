@@ -173,6 +173,9 @@ ROWS = (
     Damage("password of no kind", sql("UPDATE accounts SET password = 'plain'"), None),
     Damage("token of nobody", sql("UPDATE tokens SET account = 'eve'"), "row 1 of tokens"),
     Damage("token for ever and a day", sql("UPDATE tokens SET expires_at = 'soon'"), "row 1 of tokens"),
+    Damage("token for everything", sql("UPDATE tokens SET role = 'root'"), "row 1 of tokens"),
+    Damage("webhook without a secret", sql("UPDATE webhooks SET secret = x'00'"), "row 1 of webhooks"),
+    Damage("delivery of no state", sql("UPDATE deliveries SET state = 'lost'"), "row 1 of deliveries"),
     Damage("session of nobody", sql("UPDATE sessions SET account = 'eve'"), "row 1 of sessions"),
     Damage("session without an end", sql("UPDATE sessions SET expires_at = 'never'"), "row 1 of sessions"),
     Damage("key of nothing", sql("UPDATE idempotency SET job = x'01'"), "row 1 of idempotency"),
@@ -243,8 +246,10 @@ async def make(state: Path) -> None:
     await journal.do(
         lambda db: [
             db.execute("INSERT INTO accounts VALUES ('anna', 'admin', 'hash', 1.0, FALSE)"),
-            db.execute("INSERT INTO tokens VALUES ('token_1', 'anna', 'laptop', 'digest', 1.0, NULL)"),
+            db.execute("INSERT INTO tokens VALUES ('token_1', 'anna', 'laptop', 'digest', 1.0, NULL, NULL)"),
             db.execute("INSERT INTO sessions VALUES ('digest', 'anna', 1e10)"),
+            db.execute("INSERT INTO webhooks VALUES ('wh_1', 'anna', 'n', 'u', 's', 'video.failed', 0, 1.0, NULL)"),
+            db.execute("INSERT INTO deliveries VALUES ('e', 'wh_1', 'v', 't', 1.0, 'failed', 1, 1.0, 1.0, NULL)"),
             db.execute("INSERT INTO usage VALUES (1e9, 'anna', 'speak', 'b', 'm', 'ok', 1, 1, 1, 1.0, x'7b7d')"),
         ]
     )
@@ -278,7 +283,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def config(tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Config]:
     """Workers are left out: no start here gets as far as to need one."""
     monkeypatch.setattr(daemons, "find_devices", lambda wanted: ("cpu",))
-    monkeypatch.setattr(daemons, "Fleet", lambda *_: Fleet())
+    monkeypatch.setattr(daemons, "Fleet", lambda *_, **__: Fleet())
     config = make_config(tmp_path)
     shutil.copytree(whole, config.state_dir, symlinks=True)
     yield config

@@ -38,6 +38,8 @@ UNSAID = (
     "there is a role",
     "there is no session to end",
     "printable characters",
+    "url must",
+    "url: ",
     "send a picture of a face",
     "inside the picture, which is",
     "all of the face, which is",

@@ -33,6 +33,8 @@ from echod.speech.calls import Calls
 from echod.speech.plan import FUNCTIONS
 from echod.speech.usage import Usage, UsageRecords
 from echod.uploads.store import FileStore
+from echod.webhooks.delivering import Delivering
+from echod.webhooks.store import Webhooks
 from echod.workers.state import Cluster, DeviceState
 from tests.drivers.described import check_described
 from tests.stand_ins.backend import Scripted
@@ -72,7 +74,7 @@ class Daemon:
     async def run(self) -> AsyncIterator[Daemon]:
         self.config.state_dir.mkdir(parents=True)
         self.config.runtime_dir.mkdir(parents=True)
-        journal = Journal(self.config.state_dir / "echod.sqlite3")
+        self.journal = journal = Journal(self.config.state_dir / "echod.sqlite3")
         journal.open()
         engines, boot = ("preview", "other"), await journal.boot()
         self.desk = self.hands.desk = Desk(self.settings, journal, engines, boot=boot, clock=self.now)
@@ -93,10 +95,17 @@ class Daemon:
         self.calls = Calls(self.settings, {"scripted": self.backend}, chosen, record, self.now)
         self.speaking = Speaking(self.desk, self.calls)
         self.conversations = Conversations(self.settings)
+        self.webhooks = Webhooks(journal, self.settings, self.now)
+        self.delivering = Delivering(
+            journal, self.settings, clock=self.now, count=lambda outcome: self.metrics.deliveries.labels(outcome).inc()
+        )
+        self.webhooks.on_due = self.delivering.wake
+        self.desk.on_end = lambda job: self.delivering.wake()
         services = Services(
             self.desk, self.files, lambda: self.states, self.metrics, lambda: self.base,
             roles=self.roles, accounts=self.accounts, signer=self.signer,
-            calls=self.calls, usage=self.usage, conversations=self.conversations, cluster=lambda: self.cluster,
+            calls=self.calls, usage=self.usage, conversations=self.conversations, webhooks=self.webhooks,
+            delivering=self.delivering, cluster=lambda: self.cluster,
         )  # fmt: skip
         self.budget, self.said = services.budget, services.said
         self.app = create_app(services)
@@ -104,12 +113,13 @@ class Daemon:
         await self.front.start("127.0.0.1", 0, self.config.socket)
         self.base = self.front.tcp_url
         self.speaking.start()
-        counting = asyncio.create_task(self.metrics.follow(self.desk.feed))
+        tasks = [asyncio.create_task(work) for work in (self.metrics.follow(self.desk.feed), self.delivering.run())]
         async with contextlib.AsyncExitStack() as self._stack:
             self.http = await self._stack.enter_async_context(self.client(base_url=self.base))
             yield self
-        counting.cancel()
-        await asyncio.gather(counting, return_exceptions=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         await self.front.close()
         await self.speaking.close()
         await self.desk.close()
