@@ -35,6 +35,7 @@ from echod.host.descriptors import raise_limit
 from echod.host.directories import create_directory, owned
 from echod.host.network import is_loopback
 from echod.host.redaction import redact
+from echod.host.service import pull_command
 from echod.host.systemd import notify, watchdog_interval
 from echod.host.terminal import plain
 from echod.inference.echomimic import layout
@@ -122,7 +123,7 @@ def choose_engines(config: Config, devices: tuple[str, ...]) -> tuple[str, ...]:
     if here and find(main).built_in and (lacking := layout.missing(config.weights_dir, main)):
         raise ConfigurationError(
             f"engine {main} needs weights that {config.weights_dir} lacks: {', '.join(lacking)}. "
-            f"`echod weights pull {main}` fetches them; --engine preview needs none.",
+            f"`{pull_command(main, config.weights_dir)}` fetches them; --engine preview needs none.",
             param="engine",
         )
     return (main, "preview")
@@ -135,7 +136,7 @@ def _check_decoder(config: Config, engine: str, here: bool) -> None:
     elif here and (lacking := layout.missing(config.weights_dir, decoder)):
         problem = (
             f"needs {', '.join(lacking)}, which {config.weights_dir} lacks. "
-            f"`echod weights pull {decoder}` fetches it; --decoder vae needs no more than the engine does"
+            f"`{pull_command(decoder, config.weights_dir)}` fetches it; --decoder vae needs nothing"
         )
     else:
         return

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+
+from tests.making.wheels import build_wheel
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = """
@@ -34,14 +35,7 @@ print(echod.__file__, make_clip(engine, prepared, Speech.open(speech), Options()
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Built from a copy: a build leaves its own directory behind, whose files would be in the next wheel too."""
-    source, out = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
-    shutil.copytree(ROOT / "echod", source / "echod")
-    for name in ("pyproject.toml", "setup.cfg", "README.md", "LICENSE"):
-        shutil.copy(ROOT / name, source / name)
-    options = ("--quiet", "--no-deps", "--no-build-isolation", "--wheel-dir")
-    subprocess.run([sys.executable, "-m", "pip", "wheel", *options, str(out), str(source)], check=True)
-    return next(out.glob("*.whl"))
+    return build_wheel(tmp_path_factory.mktemp("wheel"))
 
 
 def test_wheel_holds_what_it_needs(wheel: Path) -> None:

@@ -20,6 +20,7 @@ from echod import config
 from echod.commands import ray
 from echod.errors import ConfigurationError, DaemonUnreachable, EchodError
 from echod.host.secret import without_secrets
+from echod.host.service import as_service, pull_command
 
 TORCH_TIMEOUT = 120.0  # seconds; the first import from a cold disk is slow
 
@@ -55,7 +56,7 @@ def examine(url: str | None = None) -> Iterator[Check]:
     yield codec("libx264", _encode_picture)
     yield codec("aac", _encode_sound)
     try:
-        settings = config.load()
+        settings = config.load(environ=as_service())
     except ConfigurationError as error:
         yield Check("settings", False, error.message)
         return
@@ -220,7 +221,8 @@ def weights(settings: config.Config) -> Check:
     found = [path.name for path in settings.weights_dir.glob("[!.]*") if path.name != "README.md"]
     if found:
         return Check("weights", True, f"{', '.join(sorted(found))} in {settings.weights_dir}", required=False)
-    return Check("weights", False, f"none in {settings.weights_dir}; engine preview needs none", required=False)
+    way = f"`{pull_command('echomimic', settings.weights_dir)}` fetches them; engine preview needs none"
+    return Check("weights", False, f"none in {settings.weights_dir}: {way}", required=False)
 
 
 def keys(settings: config.Config) -> Iterator[Check]:

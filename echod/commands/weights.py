@@ -15,6 +15,7 @@ from echod.commands.common import as_json, note, print_json, print_line, print_p
 from echod.commands.tables import table_lines
 from echod.config import load
 from echod.errors import EchodError
+from echod.host.service import as_service, become_owner
 
 if TYPE_CHECKING:
     from echod.inference.download import Source
@@ -45,9 +46,12 @@ def pull(what: str, weights_dir: Path | None, quiet: bool) -> None:
     small ...); or voice:NAME, a further voice of hibari's (emma ...). Only what is missing or damaged is fetched; a
     pull that broke off goes on where it stood. HF_ENDPOINT names a mirror of the hub, where engines and voices are,
     HF_TOKEN a token.
+
+    Where the machine's service is installed, root fetches for it: into its directory, as its account.
     """
     with _refusals():
         where = _directory(weights_dir)
+        become_owner(where)
         _calm(quiet)
         from echod.speech.local.registry import KINDS
 
@@ -163,7 +167,7 @@ def _refusals() -> Iterator[None]:
 
 
 def _directory(given: Path | None) -> Path:
-    return load({"weights_dir": given}).weights_dir
+    return load({"weights_dir": given}, as_service()).weights_dir
 
 
 def _calm(quiet: bool) -> None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import os
 import pwd
+import shlex
+import sys
 from collections.abc import Mapping
 from pathlib import Path
+
+from echod.errors import ConfigurationError
 
 ACCOUNT = "echod"
 STATE = Path("/var/lib/echod")  # the account's home, too
@@ -21,17 +25,32 @@ def as_service(environ: Mapping[str, str] = os.environ) -> Mapping[str, str]:
 
 
 def become_owner(directory: Path) -> None:
-    """Go on as whom the directory belongs to, if root's process is about to write there for that account."""
+    """Go on as whom the directory belongs to, where root is about to write there: what comes of it is theirs.
+
+    ConfigurationError where they cannot run this program.
+    """
     place = next(path for path in (directory, *directory.parents) if path.exists())
     owner = place.stat()
     if os.geteuid() != 0 or owner.st_uid == 0:
         return
-    os.initgroups(pwd.getpwuid(owner.st_uid).pw_name, owner.st_gid)
-    os.setgid(owner.st_gid)
-    os.setuid(owner.st_uid)
+    account = pwd.getpwuid(owner.st_uid)
+    os.initgroups(account.pw_name, account.pw_gid)
+    os.setgid(account.pw_gid)
+    os.setuid(account.pw_uid)
+    os.environ["HOME"] = account.pw_dir
+    if not os.access(sys.prefix, os.R_OK | os.X_OK):
+        raise ConfigurationError(
+            f"{directory} belongs to {account.pw_name}, who cannot run the program in {sys.prefix}; run that of the "
+            "service: `systemctl cat echod` has its path"
+        )
 
 
-def as_this_account(command: str, uid: int | None = None) -> str:
-    """The command as somebody types it to have it run as the account of this process."""
-    uid = os.geteuid() if uid is None else uid
+def pull_command(what: str, directory: Path) -> str:
+    """The command that fetches weights for this process, as somebody at the machine types it."""
+    return as_this_account(f"echod weights pull {what} --weights {shlex.quote(str(directory))}")
+
+
+def as_this_account(command: str) -> str:
+    """The same command, run as the account of this process, if that is one that nobody logs in as."""
+    uid = os.geteuid()
     return f"sudo -u {pwd.getpwuid(uid).pw_name} {command}" if uid in SYSTEM_ACCOUNTS else command

@@ -253,6 +253,8 @@ ON_THIS_MACHINE = {
     "verify": [SPEECH],
     "backup": ["backup"],
     "restore": ["backup"],
+    "service install": ["--user", "--dry-run", "--admin", EVIL.replace("\ud800", "")],
+    "service uninstall": ["--user", "--dry-run", "--purge"],
 }
 OWN_TEXT = {"serve", "service show", "completion", "config init", "weights init"}  # nothing that came from elsewhere
 

@@ -14,6 +14,7 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Literal
 
+from echod.host.service import as_this_account
 from echod.speech.backend import Backend, Call, Failure, Function, Question, Voice
 from echod.speech.local.messages import Hear, Reply
 from echod.speech.local.models import Models
@@ -122,11 +123,12 @@ class Local(Backend):
         for name in (model, f"{model}.pt"):
             if (path := self._path(name)).is_file():
                 return path
+        pull = as_this_account(PULL_WHISPER)
         raise Failure(
             "missing",
-            f"there is no Whisper checkpoint {Path(model).name} in the weights directory: run `{PULL_WHISPER}`, or set "
+            f"there is no Whisper checkpoint {Path(model).name} in the weights directory: run `{pull}`, or set "
             "hear_model to the path of one in OpenAI's format",
-            commands=[PULL_WHISPER],
+            commands=[pull],
         )
 
     def _chat_model(self, model: str) -> Path:

@@ -13,6 +13,7 @@ from contextlib import aclosing
 from pathlib import Path
 from signal import SIGKILL
 
+from echod.host.service import as_this_account
 from echod.sound.resample import Resampler
 from echod.speech.backend import Call, Failure, Voice
 from echod.speech.local import programs as local_programs
@@ -65,7 +66,11 @@ class Voices:
         if not there.get(model, True):
             return _lacking(f"{model} is not installed", INSTALL[model])
         pulled = (Voice("local", HIBARI, own) in await self.find()) or own not in hibari_names()
-        return None if model != HIBARI or pulled else _lacking(f"{own} has not been fetched", PULL.format(own))
+        return (
+            None
+            if model != HIBARI or pulled
+            else _lacking(f"{own} has not been fetched", as_this_account(PULL.format(own)))
+        )
 
     async def default(self, language: str | None) -> Voice:
         """The first that speaks the language. Failure: missing, where another could be installed that does.
