@@ -71,7 +71,7 @@ ALONE: Mapping[str, str] = {
     "PIL": "inference inspection.pictures inspection.proc",
     "whisper": "inference speech.local.proc",
     "transformers": "inference speech.local.proc",
-    "ray": "workers.cluster.connection",
+    "ray": "workers.cluster.carrier workers.cluster.connection workers.cluster.watch",
     "onnxruntime": "speech.local.speaker",
     "c2pa": "provenance.credentials",
     "httpcore": "webhooks.sending",

@@ -166,7 +166,7 @@ def daemon(settings: config.Config, url: str | None) -> Check:
             states = report["devices"]
             ready = sum(state["state"] in ("idle", "busy") for state in states)
             cluster = report.get("cluster")
-            far = f"; the Ray cluster {cluster['problem']}" if cluster and cluster["problem"] else ""
+            far = f"; {cluster['problem']}" if cluster and cluster["problem"] else ""
             shared = "".join(
                 f"; {state['device']} shares its card with {', '.join(others)}"
                 for state in states

@@ -84,6 +84,7 @@ class Fleet:
         self._deadly: Counter[messages.Prepare] = Counter()  # workers that died while they prepared one
         self._tasks: set[asyncio.Task[Any]] = set()
         self._rest = asyncio.Event()  # set when no worker is busy
+        self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -92,6 +93,9 @@ class Fleet:
         self._reader = asyncio.create_task(self.reports.read())
         self._reader.add_done_callback(self._finished)
         self.stall_watch.start()
+        if self.roster.following or any(worker.far for worker in self.workers):
+            self._watching = asyncio.create_task(self._link.watch(self.follow))
+            self._watching.add_done_callback(self._finished)
         for worker in self.workers:
             self._spawn(worker)
 
@@ -415,6 +419,8 @@ class Fleet:
         self.desk.closing = True  # nobody works any more: what cannot be committed now is for the next start
         self.stall_watch.stop()
         self._reader.cancel()
+        if self._watching:
+            self._watching.cancel()
         await asyncio.gather(self._reader, *self._tasks, return_exceptions=True)
         self._link.close()
         self.reports.close()

@@ -49,7 +49,8 @@ class Roster:
 
     def to_leave(self, cluster: Cluster) -> list[Worker]:
         """Who is on a node that is draining; and of what follows the cluster those beyond what that has."""
-        draining = {node.name for node in cluster.nodes if node.state == "draining"}
+        alive = {node.name for node in cluster.nodes if node.state == "alive"}
+        draining = {node.name for node in cluster.nodes} - alive  # a name that two share tells nothing
         going = [worker for worker in self._staying() if worker.node in draining]
         for device in self.following:
             rest = [worker for worker in self._staying() if worker.device == device and worker not in going]
@@ -73,8 +74,8 @@ class Roster:
             return EchodError("no_device", f"no device works ({reasons}); repair it, then `systemctl reload echod`")
         if cluster is None:  # nothing is known of it yet
             return None
-        what = cluster.problem or f"has {len(cluster.nodes)} nodes and none of {', '.join(self.following)}"
-        return EchodError("no_device", f"no device works: the Ray cluster at {cluster.address} {what}")
+        nothing = f"the Ray cluster at {cluster.address} has {len(cluster.nodes)} nodes and none of "
+        return EchodError("no_device", f"no device works: {cluster.problem or nothing + ', '.join(self.following)}")
 
 
 def _missed(worker: Worker, nodes: set[str]) -> tuple[bool, bool, int, int]:

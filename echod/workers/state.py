@@ -23,7 +23,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Cluster(msgspec.Struct, frozen=True, kw_only=True):
-    """What the daemon knows of it. While there is a `problem`, the rest is what it was before."""
+    """What the daemon knows of it. While there is a `problem`, a sentence, the rest is as it was."""
 
     address: str
     version: str | None = None  # of Ray there

@@ -149,7 +149,7 @@ async def test_a_conversation_stays_here(tmp_path: Path) -> None:
     ("known", "words"),
     [
         (cluster(), "the Ray cluster at auto has 0 nodes and none of ray"),
-        (cluster("a", problem="does not answer"), "the Ray cluster at auto does not answer"),
+        (cluster("a", problem="the cluster sleeps"), "the cluster sleeps"),
         (cluster("a"), "the Ray cluster at auto has 1 nodes and none of ray"),
     ],
 )

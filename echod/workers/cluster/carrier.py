@@ -7,10 +7,28 @@ from __future__ import annotations
 
 import json
 import socket
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from echod.workers.cluster.node import Node
+
+
+def name_of(row: dict[str, Any]) -> str:
+    """Of a node as ray.nodes() has it: what it was called at its start, where Ray puts its address if nobody did, else
+    its machine's name.
+    """
+    called = row["NodeName"] not in ("", row["NodeManagerAddress"])
+    return str(row["NodeName"] if called else row["NodeManagerHostname"])
+
+
+def this_node() -> str:
+    if "ray" in sys.modules:
+        import ray
+
+        here = ray.get_runtime_context().get_node_id()
+        return next((name_of(row) for row in ray.nodes() if row["NodeID"] == here), socket.gethostname())
+    return socket.gethostname()
 
 
 class Carrier:
@@ -19,7 +37,7 @@ class Carrier:
     _node: Node
 
     async def about(self) -> bytes:
-        about = {"node": socket.gethostname(), "version": None}
+        about = {"node": this_node(), "version": None}
         try:
             from echod import __version__
 

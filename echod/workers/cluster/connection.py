@@ -53,7 +53,9 @@ class Cluster:
         import ray
 
         ray.cloudpickle.register_pickle_by_value(carrier)
-        wanted = {"num_gpus": 1} if device == "ray" else {"num_cpus": 1}
+        wanted: dict[str, Any] = {"num_gpus": 1}
+        if device != "ray":
+            wanted = {"num_cpus": 1, "scheduling_strategy": "SPREAD"}  # one a node, where there are as many
         return Actor(ray.remote(max_restarts=0, max_task_retries=0, **wanted)(carrier.Carrier).remote())
 
     async def waits_for(self, device: str) -> str:

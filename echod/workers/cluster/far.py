@@ -5,23 +5,31 @@ The daemon itself never imports Ray, and takes nothing from a node but MessagePa
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import logging
 import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
+from msgspec.structs import replace
 
 from echod.host.spawn import INHERITED
-from echod.workers.cluster.messages import LENGTH, Birth, encode
+from echod.workers.cluster.messages import LENGTH, Birth, decode_cluster, encode
 from echod.workers.hand import Main
 from echod.workers.spec import Spec
+from echod.workers.state import Cluster
+
+log = logging.getLogger("echod.fleet")
 
 # Beside those, what Ray and the hub of the weights are told by, and how many threads may be.
 PREFIXES = ("RAY_", "HF_", "OMP_", "GRPC_", "NVIDIA_", "CUDA_")
 BACKLOG = 1024  # workers that may be waiting for a link that is just starting
+MAX_BACKOFF = 60.0  # seconds between two links
 LAST_WORDS = 1.0  # seconds that the link may take over them
 
 
@@ -59,9 +67,31 @@ class Link:
         if self.pid is not None:
             with contextlib.suppress(ConnectionError):  # it is dying, and its connections went first
                 return Far(self._path, birth)
+        self._start_anew()
+        return Far(self._path, birth)
+
+    async def watch(self, take: Callable[[Cluster], None]) -> None:
+        """Have all that is news of the cluster taken, until cancelled. Main thread only."""
+        known, deaths = Cluster(address=self._spec.ray_address), 0
+        while True:
+            try:
+                if self.pid is None:
+                    self._start_anew()
+                reader, writer = await asyncio.open_unix_connection(str(self._path))
+                with contextlib.closing(writer):
+                    writer.write(bytes(LENGTH))
+                    while size := int.from_bytes(await reader.readexactly(LENGTH), "big"):
+                        known, deaths = decode_cluster(await reader.readexactly(size)), 0
+                        take(known)
+            except (OSError, EOFError, msgspec.MsgspecError) as error:
+                log.warning("the link to the Ray cluster is lost: %s", error)
+                take(known := replace(known, problem="the link to the Ray cluster is lost, and started again"))
+            await asyncio.sleep(min(MAX_BACKOFF, 2.0**deaths))
+            deaths += 1
+
+    def _start_anew(self) -> None:
         self.close()
         self._spawn()
-        return Far(self._path, birth)
 
     def close(self) -> None:
         """End it; the actors end with it."""

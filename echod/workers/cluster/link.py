@@ -30,6 +30,7 @@ from echod.workers.cluster.connection import Cluster
 from echod.workers.cluster.far import LinkSpec
 from echod.workers.cluster.incarnation import Incarnation
 from echod.workers.cluster.messages import LENGTH, decode_birth
+from echod.workers.cluster.watch import watch
 
 PREFIX = "echod-ray-"
 REMOVING = 50  # tries to remove what dying processes may still write to
@@ -60,7 +61,12 @@ async def serve(spec: LinkSpec, cluster: Cluster) -> None:
         await reports.send(data)
 
     async def incarnate(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        birth = decode_birth(await reader.readexactly(int.from_bytes(await reader.readexactly(LENGTH), "big")))
+        if not (size := int.from_bytes(await reader.readexactly(LENGTH), "big")):
+            with contextlib.suppress(OSError):
+                if await watch(cluster, spec.address, writer):
+                    os._exit(1)
+            return
+        birth = decode_birth(await reader.readexactly(size))
         ending = await Incarnation(birth, cluster, context, report, reader, repeat).live()
         writer.write(ending.encode())
         with contextlib.suppress(OSError):
