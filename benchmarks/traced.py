@@ -222,7 +222,7 @@ def compiled(work: Work) -> tuple[Count, str]:
 
     def capture(graph: Any) -> Any:
         code, _ = graph.codegen()
-        found.extend((code.value, {node: node.get_read_write_buffers_sizes() for node in graph.scheduler.nodes}))
+        found.extend((code.value, {node: bytes_of(node) for node in graph.scheduler.nodes}))
         raise Captured
 
     # As workers set it; what is folded would be computed, for which there is nothing here.
@@ -236,7 +236,7 @@ def compiled(work: Work) -> tuple[Count, str]:
     for node, size in nodes.items():
         parts[kernel_of(node)] += size
     calls = code[code.index("def call(") :]
-    triton = re.findall(r"(triton_\w+)\.run\(", calls)
+    triton = re.findall(r"(\w+)\.run\(", calls)
     others = re.findall(r"(?:extern_kernels\.\w+|torch\.ops\.aten\.\w+(?:\.default)?)\(", calls)
     # Names say what was fused: of those that move memory only, nothing else is in the name.
     moves = re.compile(r"triton_poi_fused_(?:clone|convolution|permute|transpose|view|_unsafe_view|_)*\d*$")
@@ -246,6 +246,15 @@ def compiled(work: Work) -> tuple[Count, str]:
         "    kernels:", ", ".join(f"{n} {name}" for name, n in Counter(["triton"] * len(triton) + others).most_common())
     )
     return Count(len(triton) + len(others), len(copies), parts.total() / 1e9, 0.0, norm_copies(calls)), code
+
+
+def bytes_of(node: Any) -> int:
+    """What it reads and writes. A kernel of our own is handed what it fills, and reads none of that."""
+    sizes: dict[str, int] = node.get_read_write_buffer_accesses(include_reads=True, include_writes=True)
+    filled = (
+        {each.get_name() for each in node.node.mutable_args} if kernel_of(node) == "UserDefinedTritonKernel" else set()
+    )
+    return sum(size for name, size in sizes.items() if name not in filled)
 
 
 def kernel_of(node: Any) -> str:

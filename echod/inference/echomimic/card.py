@@ -14,6 +14,7 @@ from torch.nn.utils import convert_conv2d_weight_memory_format
 
 from .attention import Attention
 from .denoiser import TransformerBlock
+from .feed_forward import Gate
 from .motion import TemporalAttention
 from .weights import Models
 
@@ -64,6 +65,10 @@ class Ways:
                     part.attn2.fuse(part.attn2.to_k, part.attn2.to_v)
             elif isinstance(part, TemporalAttention) and self.fused:
                 fuse_own(part)
+            elif isinstance(part, Gate) and self.compiles:
+                from .geglu import geglu, suits
+
+                part.in_one = geglu if suits(part.proj.weight) else None
 
 
 def fuse_own(attention: Attention) -> None:

@@ -12,7 +12,6 @@ from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
-from diffusers.models.attention import FeedForward
 from diffusers.models.downsampling import Downsample2D
 from diffusers.models.embeddings import TimestepEmbedding, get_timestep_embedding
 from diffusers.models.upsampling import Upsample2D
@@ -21,6 +20,7 @@ from torch import Tensor, nn
 from .attention import Attention, KeyValue
 from .config import AUDIO_FACTOR, UNetConfig
 from .convolution import Convolution
+from .feed_forward import FeedForward
 from .motion import MotionModule
 from .reference import Bank
 
@@ -79,7 +79,7 @@ class TransformerBlock(nn.Module):
         self.norm2 = nn.LayerNorm(channels)
         self.attn2 = Attention(channels, heads, config.cross_attention_dim)
         self.norm3 = nn.LayerNorm(channels)
-        self.ff = FeedForward(channels, activation_fn="geglu")
+        self.ff = FeedForward(channels)
 
     def forward(self, x: Tensor, given: Conditions) -> Tensor:
         x = x + self.look(self.norm1(x), given)

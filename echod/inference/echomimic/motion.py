@@ -5,11 +5,11 @@ from __future__ import annotations
 from math import gcd
 
 import torch
-from diffusers.models.attention import FeedForward
 from torch import Tensor, nn
 
 from .attention import Attention
 from .config import UNetConfig
+from .feed_forward import FeedForward
 
 NORM_GROUPS = 32  # whatever the U-Net's configuration says
 
@@ -63,7 +63,7 @@ class TemporalBlock(nn.Module):
         super().__init__()
         self.attention_blocks = nn.ModuleList([TemporalAttention(channels, config) for _ in range(2)])
         self.norms = nn.ModuleList([nn.LayerNorm(channels) for _ in range(2)])
-        self.ff = FeedForward(channels, activation_fn="geglu")
+        self.ff = FeedForward(channels)
         self.ff_norm = nn.LayerNorm(channels)
 
     def forward(self, tokens: Tensor, mask: Tensor | None) -> Tensor:
