@@ -65,6 +65,8 @@ for command in (
     jobs.wait,
     jobs.cancel,
     jobs.rm,
+    jobs.pin,
+    jobs.unpin,
     jobs.fetch,
     verify.verify,
     voices.voices,

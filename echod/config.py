@@ -71,7 +71,8 @@ class Config:
     weights_dir: Path = _setting("storage", PATH, "model files")  # noqa: RUF009
     keep_uploads: float = _setting("storage", DURATION, "how long an upload is kept", "24h")
     keep_clips: float = _setting("storage", DURATION, "how long a finished job and its clip are kept", "7d")
-    clips_cap: int = _setting("storage", SIZE, "the oldest clips go when all together are larger", "20GiB")
+    clips_cap: int = _setting("storage", SIZE, "if all clips are larger, who has most loses the oldest", "20GiB")
+    pins_per_account: int = _setting("storage", SIZE, "what pinned clips of one account may take", "2GiB")
     disk_per_account: int = _setting("storage", SIZE, "what uploads and clips of one account may take", "10GiB")
     min_free: int = _setting("storage", SIZE, "with less free disk space nothing is accepted", "512MiB")
 

@@ -82,6 +82,7 @@ class Extras(TypedDict, total=False):
     engine: str
     spoken: bool
     conversation: bool
+    pinned: bool
     voice: str | None
     faces: int | None
     portrait: dict[str, Any]
@@ -210,6 +211,14 @@ class Client(People):
 
     def cancel(self, video_id: str) -> Video:
         return self._video("POST", f"/v1/videos/{_segment(video_id)}/cancel")
+
+    def pin(self, video_id: str) -> Video:
+        """Have a clip kept until it is removed."""
+        return self._video("POST", f"/v1/videos/{_segment(video_id)}/pin")
+
+    def unpin(self, video_id: str) -> Video:
+        """Have it kept as long as a new clip."""
+        return self._video("DELETE", f"/v1/videos/{_segment(video_id)}/pin")
 
     def remove(self, video_id: str) -> None:
         """Cancel the job if it has not ended, and delete it with its files."""

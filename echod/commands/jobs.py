@@ -29,7 +29,7 @@ from echod.commands.making import outcome, writable
 from echod.commands.overview import Overview, job_table
 from echod.commands.progress import Progress, summary
 from echod.commands.saving import Target
-from echod.commands.tables import fact_lines, terminal_size
+from echod.commands.tables import day, fact_lines, terminal_size
 
 if TYPE_CHECKING:
     from echod.client.client import Client, Event, Video
@@ -124,6 +124,30 @@ def _ended(client: Client, job_id: str, quiet: bool) -> Video:
         for event in client.follow(job_id):
             progress.show(event["video"])
     return event["video"]
+
+
+@click.command()
+@job_ids
+@quiet
+@to_daemon
+def pin(job_ids: tuple[str, ...], quiet: bool, url: str | None, reconnect: float) -> None:
+    """Keep clips until they are removed, whatever their age and however many there are."""
+    with connect(url, reconnect, quiet) as client:
+        for name in job_ids:
+            note(f"{client.pin(client.find_video(name))['id']} is kept until `echod rm`", quiet)
+
+
+@click.command()
+@job_ids
+@quiet
+@to_daemon
+def unpin(job_ids: tuple[str, ...], quiet: bool, url: str | None, reconnect: float) -> None:
+    """Keep clips no longer than new ones."""
+    with connect(url, reconnect, quiet) as client:
+        for name in job_ids:
+            video = client.unpin(client.find_video(name))
+            until = f" until {day(video['expires_at'])}" if video["expires_at"] else ""
+            note(f"{video['id']} is kept{until}", quiet)
 
 
 @click.command()

@@ -80,6 +80,7 @@ class Desk:
         self.root = settings.now.state_dir / "jobs"
         self.queue = JobQueue(lambda job: self._live[job.id].place)
         self.feed = Feed(boot, lambda: [entry.shown for entry in self._live.values()], clock)
+        self.sweeping = asyncio.Lock()  # also while a clip is being pinned: it is not to be removed meanwhile
         self.draining = False
         self.closing = False  # a step that cannot be committed now never will be
         self.on_end: Callable[[Job], None] = lambda job: None  # it is committed

@@ -87,6 +87,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     started_at: float | None = None
     finished_at: float | None = None
     expires_at: float | None = None
+    pinned: bool = False  # then it never expires
 
     attempt: int = 0
     device: str | None = None

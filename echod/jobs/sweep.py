@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections import Counter, defaultdict, deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -19,10 +20,15 @@ log = logging.getLogger("echod.desk")
 
 
 async def sweep(desk: Desk) -> None:
-    """Remove ended jobs that have expired, then the oldest ones until all clips fit into `clips_cap`.
+    """Remove ended jobs that have expired, then others until all clips fit into `clips_cap`; no pinned ones.
 
     Of the others what their attempts left: at their end that may have failed.
     """
+    async with desk.sweeping:
+        await _sweep(desk)
+
+
+async def _sweep(desk: Desk) -> None:
     ended = await desk.rows.finished()
     doomed = await asyncio.to_thread(_doomed, desk, ended)
     for job in doomed:  # all of them before any row: the first may have nothing that makes room for the journal
@@ -39,15 +45,34 @@ async def sweep(desk: Desk) -> None:
 
 
 def _doomed(desk: Desk, ended: Sequence[Job]) -> Sequence[Job]:
-    sizes = {job.id: folder.size(desk.directory(job.id)) for job in ended}
-    total, now = sum(sizes.values()), desk.trusted()
-    doomed = []
+    now = desk.trusted()
+    doomed: list[Job] = []
+    left: list[Job] = []
     for job in ended:
         expired = job.expires_at is not None and job.expires_at <= now
-        if expired or total > desk.settings.now.clips_cap or removal.is_cut_short(desk.directory(job.id)):
-            total -= sizes[job.id]
-            doomed.append(job)
-    return doomed
+        gone = expired or removal.is_cut_short(desk.directory(job.id))
+        (doomed if gone else left).append(job)
+    sizes = {job.id: folder.size(desk.directory(job.id)) for job in left}
+    return [*doomed, *too_many(left, sizes, desk.settings.now.clips_cap)]
+
+
+def too_many(jobs: Iterable[Job], sizes: Mapping[str, int], cap: int) -> Iterator[Job]:
+    """Those that go, until the others take no more than `cap` bytes: the oldest of whichever account has most.
+
+    So whoever has less than an equal share of the cap loses nothing to others. `jobs` are the oldest first.
+    """
+    held: Counter[str] = Counter()
+    may_go: defaultdict[str, deque[Job]] = defaultdict(deque)
+    for job in jobs:
+        held[job.account] += sizes[job.id]
+        if not job.pinned:
+            may_go[job.account].append(job)
+    while held.total() > cap and may_go:
+        account = max(may_go, key=lambda each: held[each])
+        yield (job := may_go[account].popleft())
+        held[account] -= sizes[job.id]
+        if not may_go[account]:
+            del may_go[account]
 
 
 async def _date_back(desk: Desk, job: Job) -> None:

@@ -63,6 +63,7 @@ class VideoExtras(msgspec.Struct, frozen=True, kw_only=True):
     engine: str
     spoken: Annotated[bool, Meta(description="Whether the speech is that of the prompt.")]
     conversation: bool
+    pinned: bool
     voice: str | None
     faces: int
     portrait: FramedPortrait
@@ -147,6 +148,7 @@ def _extras(job: Job, desk: Desk, addresses: Addresses) -> VideoExtras:
         engine=job.engine,
         spoken=job.spoken,
         conversation=job.priority == CONVERSATION,
+        pinned=job.pinned,
         voice=job.voice,
         faces=portrait.faces if job.faces is None else job.faces,
         portrait=FramedPortrait(width=portrait.width, height=portrait.height, box=job.box, boxes=portrait.boxes),

@@ -66,6 +66,7 @@ VIDEO = Video(
         engine="preview",
         spoken=True,
         conversation=False,
+        pinned=False,
         voice="local/espeak-ng/en-us",
         faces=1,
         portrait=FramedPortrait(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
+import msgspec
+
 from echod.config import Config, Settings
 from echod.errors import EchodError
 from echod.inspection.facts import PortraitFacts, SpeechFacts
@@ -12,6 +14,7 @@ from echod.jobs import life
 from echod.jobs.desk import Desk
 from echod.jobs.job import Draft, Job
 from echod.journal import Journal
+from tests.making.jobs import done
 from tests.making.media import write_picture, write_wav
 from tests.stand_ins.clock import Clock
 
@@ -41,6 +44,14 @@ class Office(NamedTuple):
     fleet: Idle
     clock: Clock
     draft: Draft
+
+    async def clip(self, size: int = 0, account: str = "a") -> str:
+        """The id of a job that has made one."""
+        job = await self.desk.accept(msgspec.structs.replace(self.draft, account=account))
+        (self.desk.directory(job.id) / "clip.mp4").write_bytes(bytes(size))
+        await self.run(job, done())
+        self.clock.now += 1
+        return job.id
 
     async def run(self, job: Job, *events: life.Event) -> None:
         """What a fleet does: take the job, run it, end it."""

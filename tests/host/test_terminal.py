@@ -152,7 +152,7 @@ class Daemon:
     def video(self, name: str) -> dict[str, Any]:
         return video(self.status)
 
-    submit = cancel = lambda self, *_, **__: video(self.status)
+    submit = cancel = pin = unpin = lambda self, *_, **__: video(self.status)
 
     def events(self) -> Iterator[dict[str, Any]]:
         for status in ("queued", "in_progress", "completed"):
@@ -218,6 +218,8 @@ AT_A_DAEMON = {
     "wait": ["1", "2"],
     "cancel": ["1"],
     "rm": ["1"],
+    "pin": ["1"],
+    "unpin": ["1"],
     "fetch": ["1"],
     "voices": [],
     "roles list": [],

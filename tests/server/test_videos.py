@@ -424,3 +424,17 @@ async def test_urls(daemon: Daemon) -> None:
     assert (await daemon.video(job_id))["echod"]["url"].partition("?")[0] == url
     async with daemon.events() as ws:
         assert (await receive(ws))["video"]["echod"]["url"].partition("?")[0] == url
+
+
+async def test_pinning(daemon: Daemon) -> None:
+    """A clip that is pinned says so and has no end; a job without a clip cannot be; another's is not found."""
+    anna, bert = await daemon.person("anna", "admin"), await daemon.person("bert")
+    made = await daemon.submit(bert)
+    assert (await bert.http.post(f"/v1/videos/{made}/pin")).json()["error"]["code"] == "not_ready"
+    await daemon.hands.complete(await daemon.hands.begin())
+    pinned = (await bert.http.post(f"/v1/videos/{made}/pin")).json()
+    assert (pinned["echod"]["pinned"], pinned["expires_at"]) == (True, None)
+    again = (await anna.http.delete(f"/v1/videos/{made}/pin")).json()
+    assert not again["echod"]["pinned"] and again["expires_at"]
+    hers = await daemon.submit(anna)
+    assert (await bert.http.post(f"/v1/videos/{hers}/pin")).status_code == 404

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import Response
 
 from echod.errors import EchodError, invalid
+from echod.jobs import pins
 from echod.jobs.folder import MANIFEST, PORTRAIT
 from echod.jobs.job import Job
 from echod.server.answers import (
@@ -108,6 +109,24 @@ async def retrieve(video_id: str, served: Served, caller: Calling, addresses: Ad
 )
 async def cancel(video_id: str, served: Served, caller: Calling, addresses: Addressing) -> Response:
     return _answer(await served.desk.cancel(video_id, caller.sees), served, addresses)
+
+
+@router.post(
+    "/{video_id}/pin",
+    summary="Keep a clip until it is removed, whatever its age and however many there are",
+    responses=JOB | refusals("not_found", "not_ready", "quota_exceeded"),
+)
+async def pin(video_id: str, served: Served, caller: Calling, addresses: Addressing) -> Response:
+    return _answer(await pins.pin(served.desk, video_id, caller.sees), served, addresses)
+
+
+@router.delete(
+    "/{video_id}/pin",
+    summary="Keep a clip no longer than a new one",
+    responses=JOB | refusals("not_found"),
+)
+async def unpin(video_id: str, served: Served, caller: Calling, addresses: Addressing) -> Response:
+    return _answer(await pins.unpin(served.desk, video_id, caller.sees), served, addresses)
 
 
 @router.delete(

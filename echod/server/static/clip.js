@@ -129,7 +129,7 @@ function facts(video) {
     [t("Resumed at")]: resumed ? t("window {done} of {total}", { done: resumed, total }) : null,
     [t("Not signed")]: video.echod.unsigned,
     [t("Submitted")]: moment(video.created_at),
-    [t("Kept until")]: video.expires_at && moment(video.expires_at),
+    [t("Kept until")]: video.echod.pinned ? t("it is deleted") : video.expires_at && moment(video.expires_at),
   };
   const list = Object.entries(rows)
     .filter(([, value]) => value != null)

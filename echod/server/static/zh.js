@@ -133,6 +133,7 @@ export const chinese = {
   "Resumed at": "续作起点",
   "Submitted": "提交于",
   "Kept until": "保留至",
+  "it is deleted": "被删除为止",
   "A preview: the picture's own lips are moved. It is not EchoMimic.":
     "这是预览：只是牵动照片自己的嘴唇，并非 EchoMimic。",
   "Cancel": "取消",
