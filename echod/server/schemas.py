@@ -54,6 +54,12 @@ def line(most: int, description: str = "") -> dict[str, Any]:
 
 CROP = {"type": "string", "pattern": "^[0-9]{1,6}(,[0-9]{1,6}){3}$"}
 
+
+def of_a_role(usual: object) -> str:
+    """No `default`: clients that are generated send those, and the role's own would not count."""
+    return f"Omitted: {usual}, or as the role has it."
+
+
 OPTIONS: dict[str, Any] = {
     "prompt": text(
         submission.MAX_PROMPT,
@@ -62,8 +68,8 @@ OPTIONS: dict[str, Any] = {
     "voice": text(submission.MAX_VOICE, "A voice of GET /v1/voices, to speak the prompt with."),
     "model": text(128, "An engine or role of GET /v1/models; omitted: the main engine."),
     "size": {
-        "type": "string", "default": SIZE, "pattern": "^[0-9]{3,4}x[0-9]{3,4}$",
-        "description": f"WIDTHxHEIGHT, each {MIN_SIDE} to {MAX_SIDE} in steps of {SIDE_STEP}.",
+        "type": "string", "pattern": "^[0-9]{3,4}x[0-9]{3,4}$",
+        "description": f"WIDTHxHEIGHT, each {MIN_SIDE} to {MAX_SIDE} in steps of {SIDE_STEP}. {of_a_role(SIZE)}",
     },
     "view": {
         "type": "string", "enum": list(VIEWS),
@@ -82,15 +88,16 @@ OPTIONS: dict[str, Any] = {
         "shape of `size`; it must hold all of the face. Omitted: around the face.",
     },
     "dilation": {
-        "type": "number", "minimum": 0, "maximum": MAX_DILATION, "default": DILATION,
-        "description": "In place of a crop: how much more than the face there is, as a share of it, on each side.",
+        "type": "number", "minimum": 0, "maximum": MAX_DILATION,
+        "description": "In place of a crop: how much more than the face there is, as a share of it, on each side. "
+        f"Omitted: {DILATION}.",
     },
     "face": {
         "type": "integer", "minimum": 0, "maximum": MAX_FACE,
         "description": "Which face speaks, from left to right, from 0 on; omitted: the largest.",
     },
-    "seed": {"type": "integer", "minimum": 0, "maximum": MAX_SEED, "default": DEFAULT_SEED},
-    "fps": {"type": "integer", "minimum": MIN_FPS, "maximum": MAX_FPS, "default": 24},
+    "seed": {"type": "integer", "minimum": 0, "maximum": MAX_SEED, "description": of_a_role(DEFAULT_SEED)},
+    "fps": {"type": "integer", "minimum": MIN_FPS, "maximum": MAX_FPS, "description": of_a_role(24)},
     "steps": {
         "type": "integer", "minimum": 1, "maximum": 100, "description": "Denoising steps; omitted: the engine decides.",
     },
@@ -204,7 +211,9 @@ NAME_OF_ROLE = {"type": "string", "pattern": f"^{rolefile.NAME.pattern}$"}
 EXAMPLE = {"type": "string", "description": "An example of GET /v1/examples: what is omitted is as it has it."}
 BY_ITSELF = {"required": ["name", "portrait"]}
 NEW_ROLE_BODY = _form(
-    _object({"name": NAME_OF_ROLE, "example": EXAMPLE} | ROLE, anyOf=[BY_ITSELF, {"required": ["example"]}]),
+    _object(
+        {"name": NAME_OF_ROLE, "example": EXAMPLE} | ROLE, allOf=[{"anyOf": [BY_ITSELF, {"required": ["example"]}]}]
+    ),
     name="ada",
     example="ada",
 )
