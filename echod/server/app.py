@@ -8,14 +8,14 @@ from typing import Any, ClassVar
 
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
+from fastapi.responses import JSONResponse, Response
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from echod import __version__
 from echod.errors import EchodError
-from echod.server import page
+from echod.server import asyncapi, page
 from echod.server.admission import Admission
 from echod.server.avatar.socket import avatar
 from echod.server.events import events
@@ -62,7 +62,12 @@ def create_app(services: Services) -> FastAPI:
     nouns = (roles, examples, speech, capabilities, webhooks, page, status)
     for router in (videos.router, files.router, people.account, people.accounts, *(noun.router for noun in nouns)):
         app.include_router(router)
+    app.add_api_route("/asyncapi.json", _websockets, include_in_schema=False)
     return app
+
+
+async def _websockets() -> JSONResponse:
+    return JSONResponse(asyncapi.document())
 
 
 def _operation(route: APIRoute) -> str:

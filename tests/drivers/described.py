@@ -1,9 +1,9 @@
-"""Whether answers are as /openapi.json has it."""
+"""Whether answers are as /openapi.json has it, and what WebSockets tell as /asyncapi.json has it."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -11,6 +11,9 @@ import httpx
 import jsonschema_rs
 import msgspec
 
+from echod.server import asyncapi
+from echod.server.front.connection import Connection
+from echod.server.front.front import Handler
 from echod.server.openapi import schemas
 
 BEFORE_ROUTES = (400, 401, 403, 413, 429, 503)  # what may be answered before anybody looks for a route
@@ -82,3 +85,42 @@ async def check_described(document: dict[str, Any], answer: httpx.Response) -> N
     body = await answer.aread() if told else b""  # a clip may still be growing
     request = answer.request
     check(document, Answer(request.method, request.url.path, answer.status_code, answer.headers, body))
+
+
+def watching(path: str, serve: Handler, problems: list[str]) -> Handler:
+    """What serves a WebSocket; whatever it tells that is not described is kept in `problems`."""
+    channel = next(each for each in asyncapi.CHANNELS.values() if each.path == path)
+
+    async def watched(connection: Connection) -> None:
+        send = connection.send
+
+        async def checked(message: Any, *how: Any, **more: Any) -> None:
+            problems.extend(problems_of(channel.told, message))
+            await send(message, *how, **more)
+
+        connection.send = checked  # type: ignore[method-assign]
+        await serve(connection)
+
+    return watched
+
+
+def problems_of(side: asyncapi.Side, message: str | bytes) -> Iterator[str]:
+    """Of an event that goes this way."""
+    if isinstance(message, bytes):
+        return
+    told = msgspec.json.decode(message)
+    kind = next(each for each in side.events if each.__struct_config__.tag in (None, told["type"]))
+    yield from (f"{each.message}: {message}" for each in message_validator(kind).iter_errors(told))
+    if msgspec.json.decode(msgspec.json.encode(msgspec.convert(told, kind))) != told:
+        yield f"more than {kind.__name__} has: {message}"
+
+
+@cache
+def message_validator(kind: type[msgspec.Struct]) -> jsonschema_rs.Validator:
+    """Of the events of this type, by the document."""
+    document = asyncapi.document()
+    for name, channel in asyncapi.CHANNELS.items():
+        if kind in (*channel.asked.events, *channel.told.events):
+            schema = {"$ref": f"#/components/schemas/{name}.{kind.__name__}"}
+            return jsonschema_rs.validator_for({**schema, "components": document["components"]})
+    raise AssertionError(f"no channel has {kind.__name__}")

@@ -36,7 +36,7 @@ from echod.uploads.store import FileStore
 from echod.webhooks.delivering import Delivering
 from echod.webhooks.store import Webhooks
 from echod.workers.state import Cluster, DeviceState
-from tests.drivers.described import check_described
+from tests.drivers.described import check_described, watching
 from tests.stand_ins.backend import Scripted
 from tests.stand_ins.hands import PORTRAIT, SPEECH, Hands
 
@@ -68,6 +68,7 @@ class Daemon:
         self.states: list[DeviceState] = [device_state()]
         self.cluster: Cluster | None = None
         self.app: FastAPI
+        self.undescribed: list[str] = []  # what clients were told that is not as described
         self.skew = 0.0  # seconds by which the clock goes ahead
 
     @contextlib.asynccontextmanager
@@ -109,7 +110,8 @@ class Daemon:
         )  # fmt: skip
         self.budget, self.said = services.budget, services.said
         self.app = create_app(services)
-        self.front = Front(self.app, sockets(services), services.caller)
+        watched = {path: watching(path, serve, self.undescribed) for path, serve in sockets(services).items()}
+        self.front = Front(self.app, watched, services.caller)
         await self.front.start("127.0.0.1", 0, self.config.socket)
         self.base = self.front.tcp_url
         self.speaking.start()
@@ -124,6 +126,7 @@ class Daemon:
         await self.speaking.close()
         await self.desk.close()
         await journal.close()
+        assert not self.undescribed
 
     def changed(self, **settings: Any) -> Config:
         """The settings, some of them changed."""

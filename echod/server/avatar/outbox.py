@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import msgspec
 from websockets.exceptions import ConnectionClosed
 
+from echod.server.avatar.events import BY_TYPE
 from echod.server.front.connection import Connection
 
 MAX_WAITING = 1 << 20  # bytes; beyond them nothing is made for a client, and one message may be larger
@@ -34,7 +35,7 @@ class Outbox:
 
     def tell(self, type: str, *, stays: bool = True, **fields: Any) -> None:
         """An event, now."""
-        self._add(_Message(msgspec.json.encode({"type": type, **fields}).decode(), stays))
+        self._add(_Message(msgspec.json.encode(BY_TYPE[type](**fields)).decode(), stays))
 
     async def put(self, content: bytes) -> None:
         """Part of what is shown, once there is room."""

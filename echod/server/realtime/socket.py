@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import secrets
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -18,6 +17,7 @@ from echod.roles.role import Role
 from echod.server.budget import Messages
 from echod.server.front.closing import POLICY_VIOLATION, TRY_AGAIN_LATER, dismiss, let_go, until_first
 from echod.server.front.connection import Connection
+from echod.server.realtime.events import BY_TYPE
 from echod.server.realtime.session import Session
 from echod.server.realtime.session_object import TRANSCRIPTION
 from echod.server.refusals import fault, json_object
@@ -155,8 +155,7 @@ class Outbox:
         self.full = asyncio.Event()
 
     def send(self, type: str, **fields: Any) -> None:
-        event = {"type": type, "event_id": f"event_{secrets.token_hex(10)}", **fields}
-        text = msgspec.json.encode(event).decode()
+        text = msgspec.json.encode(BY_TYPE[type](**fields)).decode()
         if self._pending + len(text) > MAX_PENDING:
             self.full.set()
         if not self.full.is_set():  # what comes after a gap would make no sense

@@ -29,8 +29,8 @@ def page(openapi: dict[str, Any]) -> HTMLResponse:
     info = openapi["info"]
     body = (
         f"<h1>{escape(info['title'])} {escape(info['version'])}</h1><p>{escape(info['description'])} The same for "
-        'programs: <a href="/openapi.json">/openapi.json</a>. Changes as they happen: the WebSocket '
-        f"<code>/v1/events</code>.</p><dl>{''.join(operations)}</dl>"
+        'programs: <a href="/openapi.json">/openapi.json</a>. The WebSockets: '
+        f'<a href="/asyncapi.json">/asyncapi.json</a>.</p><dl>{"".join(operations)}</dl>'
     )
     head = f"<meta charset=utf-8><title>echod</title><style>{STYLE}</style>"
     return HTMLResponse(
