@@ -31,8 +31,8 @@ class Cluster(msgspec.Struct, frozen=True, kw_only=True):
     nodes: list[Node] = []
 
     def devices(self, device: str) -> int:
-        """How many of a kind it has: GPUs for `ray`, for `ray/cpu` nodes."""
-        return sum(node.gpus if device == "ray" else 1 for node in self.nodes if node.state == "alive")
+        """How many of a kind it has: GPUs for `ray`, for `ray/cpu` nodes with CPUs, which heads often have none of."""
+        return sum(node.gpus if device == "ray" else node.cpus > 0 for node in self.nodes if node.state == "alive")
 
 
 class DeviceState(msgspec.Struct, frozen=True, kw_only=True):

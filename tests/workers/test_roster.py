@@ -21,7 +21,7 @@ FOLLOWING = ("cpu",)  # one a node
 
 
 def cluster(*nodes: str, draining: str = "", problem: str | None = None) -> Cluster:
-    named = [Node(name=name, state="draining" if name in draining else "alive") for name in nodes]
+    named = [Node(name=name, cpus=1, state="draining" if name in draining else "alive") for name in nodes]
     return Cluster(address="auto", version="2.60.0", problem=problem, nodes=named)
 
 
@@ -168,6 +168,6 @@ async def test_nobody_works(tmp_path: Path, known: Cluster, words: str) -> None:
 
 def test_gpus_and_nodes() -> None:
     """`ray` is every GPU of nodes that stay, `ray/cpu` one device a node."""
-    nodes = [Node(name="a", gpus=8), Node(name="b", gpus=2, state="draining"), Node(name="c")]
+    nodes = [Node(name="a", gpus=8), Node(name="b", gpus=2, state="draining"), Node(name="c", cpus=4)]
     known = Cluster(address="local", nodes=nodes)
-    assert (known.devices("ray"), known.devices("ray/cpu")) == (8, 2)
+    assert (known.devices("ray"), known.devices("ray/cpu")) == (8, 1)

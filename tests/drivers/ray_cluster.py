@@ -1,0 +1,108 @@
+"""A Ray cluster of several nodes on this machine, each with the CPUs it is given, in processes of its own.
+
+`python -m tests.drivers.ray_cluster` does what it reads, and ends everything when there is no more to read.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+STORE = 80 << 20  # bytes of the object store of a node; Ray wants 75 MiB at least
+
+
+class RayCluster:
+    """`with RayCluster(environ) as cluster:` has a head without CPUs, `environ` in the environment of every node."""
+
+    def __init__(self, **environ: str) -> None:
+        self._environ = environ
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-m", __name__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            text=True,
+            env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"} | self._environ,
+        )
+        self.address = self._answer()
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self._input.close()
+        self._process.wait(60)
+        self._output.close()
+
+    @property
+    def _input(self) -> IO[str]:
+        assert self._process.stdin
+        return self._process.stdin
+
+    @property
+    def _output(self) -> IO[str]:
+        assert self._process.stdout
+        return self._process.stdout
+
+    def add(self, name: str, cpus: int = 1) -> None:
+        self._do("add", name, str(cpus))
+
+    def kill(self, name: str) -> None:
+        """As a machine dies: without a word."""
+        self._do("kill", name)
+
+    def drain(self, name: str) -> None:
+        """It takes nothing new, and leaves once nobody works on it."""
+        self._do("drain", name)
+
+    def _do(self, *command: str) -> None:
+        print(*command, file=self._input, flush=True)
+        assert self._answer() == "done"
+
+    def _answer(self) -> str:
+        while line := self._output.readline():
+            if line.startswith("> "):
+                return line[2:].strip()
+        raise AssertionError(f"the cluster has ended with {self._process.wait()}")
+
+
+def main() -> None:
+    from ray.cluster_utils import Cluster
+
+    directory = Path(tempfile.mkdtemp(prefix="r-", dir="/tmp"))  # socket paths are short
+    common: dict[str, Any] = {"object_store_memory": STORE, "include_dashboard": False}
+    cluster = Cluster()
+    nodes = {"head": cluster.add_node(num_cpus=0, node_name="head", temp_dir=str(directory), **common)}
+    print("> ", cluster.address, sep="", flush=True)
+    try:
+        for line in sys.stdin:
+            what, name, *more = line.split()
+            if what == "add":
+                nodes[name] = cluster.add_node(num_cpus=int(more[0]), node_name=name, **common)
+            elif what == "kill":
+                cluster.remove_node(nodes.pop(name), allow_graceful=False)
+            else:
+                _drain(cluster.address, nodes[name].node_id)
+            print("> done", flush=True)
+    finally:
+        cluster.shutdown()
+        shutil.rmtree(directory, ignore_errors=True)
+
+
+def _drain(address: str, node_id: str) -> None:
+    from ray._raylet import GcsClient  # type: ignore[attr-defined]
+    from ray.core.generated import autoscaler_pb2
+
+    reason = autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION")
+    accepted, why = GcsClient(address).drain_node(node_id, reason, "a test wants it", 0)
+    assert accepted, why
+
+
+if __name__ == "__main__":
+    main()
