@@ -2,9 +2,11 @@
 
     git worktree add --detach ../before 4ce4b4f
     OMP_NUM_THREADS=1 python -m benchmarks.against ../before --size 128x128 --rounds 3
+    python -m benchmarks.against ../before --weights /tmp/random   # instead: from the start of a process to ready
 
 Seconds of the process, of user and kernel, medians; the clock's beside them. Both have the same random models, and do
-the same calls. It takes twice the memory of one.
+the same calls. It takes twice the memory of one. Weights that are not there yet are made: 16 GB, if of full
+width.
 """
 
 from __future__ import annotations
@@ -25,6 +27,14 @@ from typing import Any, NamedTuple
 HERE = Path(__file__).parent.parent
 STEPS, FRAMES = 6, 12  # of the whole pipeline
 GRID = 4  # frames that are decoded together
+READY = """
+import sys
+from pathlib import Path
+from echod.host import heap
+getattr(heap, "keep", lambda: None)()  # as its workers do
+from echod.inference.engines import load_engine
+load_engine("echomimic", Path(sys.argv[1]), "cpu", "float32")
+"""
 
 
 class Spent(NamedTuple):
@@ -42,11 +52,14 @@ def main() -> None:
     parser.add_argument("--size", default="128x128")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--rows", default="", help="only those with one of these words in their name: window,decode")
+    parser.add_argument("--weights", type=Path, help="a directory for models as files, to time loading them")
     parser.add_argument("--side", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.side:
         side(options)
         return
+    if options.weights and not options.weights.exists():
+        write_models(options)
     sides = [Side(checkout, options) for checkout in (options.before.absolute(), HERE)]
     wanted = [row for row in sides[0].rows if any(word in row for word in options.rows.split(","))]
     spent: dict[str, list[list[Spent]]] = {row: [[], []] for row in wanted}
@@ -71,6 +84,8 @@ class Side:
 
     def __init__(self, checkout: Path, options: argparse.Namespace) -> None:
         command = [sys.executable, __file__, str(checkout), "--side", "--width", options.width, "--size", options.size]
+        if options.weights:
+            command += ["--weights", str(options.weights.absolute())]
         environ = os.environ | {"PYTHONPATH": str(checkout)}
         self._process = subprocess.Popen(
             command, cwd=checkout, env=environ, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
@@ -101,21 +116,37 @@ class Side:
 def side(options: argparse.Namespace) -> None:
     """Run what is asked for, with the code of whatever checkout the path names first."""
     with tempfile.TemporaryDirectory() as directory:
-        rows = work(options, Path(directory))
+        rows = starting(options.weights) if options.weights else work(options, Path(directory))
         print(json.dumps(list(rows)), flush=True)
         for line in sys.stdin:
             if not line.strip():
                 break
             print(json.dumps(timed(rows[line.strip()])), flush=True)
-    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
+    print(max(resource.getrusage(who).ru_maxrss for who in WHOSE) / 2**20)
+
+
+WHOSE = resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN
 
 
 def timed(call: Callable[[], Any]) -> Spent:
-    before, began = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
+    before, began = [resource.getrusage(who) for who in WHOSE], time.perf_counter()
     call()
-    seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_SELF)
-    process = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return Spent(process, seconds, after.ru_minflt - before.ru_minflt)
+    seconds, after = time.perf_counter() - began, [resource.getrusage(who) for who in WHOSE]
+    process = sum(each.ru_utime + each.ru_stime for each in after) - sum(e.ru_utime + e.ru_stime for e in before)
+    return Spent(process, seconds, sum(e.ru_minflt for e in after) - sum(e.ru_minflt for e in before))
+
+
+def starting(weights: Path) -> dict[str, Callable[[], Any]]:
+    """By itself: beside the models of the other rows there is no room for these."""
+    return {"from start to ready": lambda: subprocess.run([sys.executable, "-c", READY, weights], check=True)}
+
+
+def write_models(options: argparse.Namespace) -> None:
+    from benchmarks.echomimic import WIDTHS
+    from echod.inference.echomimic import tiny
+
+    print(f"making random models in {options.weights}", file=sys.stderr)
+    tiny.write(options.weights, WIDTHS[options.width], options.width)
 
 
 def work(options: argparse.Namespace, directory: Path) -> dict[str, Callable[[], Any]]:
