@@ -172,6 +172,7 @@ class Config:
     webhook_patience: float = _setting("webhooks", DURATION, "how long an event is tried to be delivered", "1d")
 
     log_level: str = _setting("log", choice(*LOG_LEVELS), f"least level: {', '.join(LOG_LEVELS)}", "info")
+    otlp_endpoint: str = _setting("log", SERVER, "base URL of an OpenTelemetry collector; empty: no traces", "")
     log_json: bool = _setting("log", SWITCH, "one JSON object a line", False)
 
     origins: Mapping[str, str] = field(default_factory=dict, compare=False, repr=False)

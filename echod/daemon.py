@@ -44,6 +44,7 @@ from echod.inspection.inspector import Inspector
 from echod.jobs.desk import Desk
 from echod.jobs.rows import JobRows
 from echod.jobs.speaking import Speaking
+from echod.jobs.steps import Watch
 from echod.jobs.sweep import sweep
 from echod.journal import Journal
 from echod.provenance import certificate
@@ -53,6 +54,7 @@ from echod.server.app import Services, create_app, sockets
 from echod.server.front.front import Front
 from echod.server.metrics import Metrics
 from echod.server.present import Present
+from echod.server.tracing import Traces, open_traces
 from echod.speech.plan import open_calls, reloaded
 from echod.speech.usage import Usage, UsageRecords
 from echod.uploads.quota import Quota
@@ -281,8 +283,16 @@ class Daemon:
             desk, self.files, self.fleet.devices, metrics, lambda: self.front.tcp_url,
             roles=self.roles, accounts=self.accounts, signer=signer,
             calls=self.calls, usage=self.usage, conversations=Conversations(self.settings), webhooks=self.webhooks,
-            delivering=self.delivering, cluster=lambda: self.fleet.cluster,
+            delivering=self.delivering, traces=self._open_traces(stack), cluster=lambda: self.fleet.cluster,
         )  # fmt: skip
+
+    def _open_traces(self, stack: AsyncExitStack) -> Traces | None:
+        if not (endpoint := self.settings.now.otlp_endpoint):
+            return None
+        traces = open_traces(endpoint)
+        stack.push_async_callback(asyncio.to_thread, traces.close)
+        self.desk.feed.listeners.append(Watch(traces.job))
+        return traces
 
     async def _until_stopped(self) -> None:
         await self.fleet.start()

@@ -75,6 +75,7 @@ ALONE: Mapping[str, str] = {
     "onnxruntime": "speech.local.speaker",
     "c2pa": "provenance.credentials",
     "httpcore": "webhooks.sending",
+    "opentelemetry": "server.tracing",
     "cryptography": "provenance.certificate",
 }
 

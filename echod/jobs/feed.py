@@ -44,6 +44,7 @@ class Feed:
         self._clock = clock
         self._history: deque[FeedEvent] = deque(maxlen=HISTORY)
         self.watchers: set[Watcher] = set()
+        self.listeners: list[Callable[[FeedEvent], None]] = []  # told of everything there and then
 
     def publish(self, type: str, job: Job) -> None:
         self._seq += 1
@@ -52,6 +53,8 @@ class Feed:
             self._history.append(event)
         for watcher in list(self.watchers):
             watcher.offer(event)
+        for listener in self.listeners:
+            listener(event)
 
     def watch(self, account: str | None, after: int | None = None) -> Watcher:
         """Everything of one account (None: of all), from `after` on if that is still known, else from snapshots on."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from echod.jobs.desk import Desk
     from echod.roles.store import Roles
     from echod.server.metrics import Metrics
+    from echod.server.tracing import Traces
     from echod.speech.calls import Calls
     from echod.speech.usage import UsageRecords
     from echod.uploads.store import FileStore
@@ -61,6 +62,7 @@ class Services:
     conversations: Conversations
     webhooks: Webhooks
     delivering: Delivering
+    traces: Traces | None = None
     cluster: Callable[[], Cluster | None] = lambda: None
 
     @property

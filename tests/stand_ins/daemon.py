@@ -23,12 +23,14 @@ from echod.config import Config, Settings
 from echod.conversation.store import Conversations
 from echod.jobs.desk import Desk
 from echod.jobs.speaking import Speaking
+from echod.jobs.steps import Watch
 from echod.journal import Journal
 from echod.roles.store import Roles
 from echod.server.app import Services, create_app, sockets
 from echod.server.front.front import Front
 from echod.server.metrics import Metrics
 from echod.server.present import Present
+from echod.server.tracing import open_traces
 from echod.speech.calls import Calls
 from echod.speech.plan import FUNCTIONS
 from echod.speech.usage import Usage, UsageRecords
@@ -102,11 +104,14 @@ class Daemon:
         )
         self.webhooks.on_due = self.delivering.wake
         self.desk.on_end = lambda job: self.delivering.wake()
+        self.traces = open_traces(self.config.otlp_endpoint) if self.config.otlp_endpoint else None
+        if self.traces:
+            self.desk.feed.listeners.append(Watch(self.traces.job))
         services = Services(
             self.desk, self.files, lambda: self.states, self.metrics, lambda: self.base,
             roles=self.roles, accounts=self.accounts, signer=self.signer,
             calls=self.calls, usage=self.usage, conversations=self.conversations, webhooks=self.webhooks,
-            delivering=self.delivering, cluster=lambda: self.cluster,
+            delivering=self.delivering, traces=self.traces, cluster=lambda: self.cluster,
         )  # fmt: skip
         self.budget, self.said = services.budget, services.said
         self.app = create_app(services)
@@ -123,6 +128,8 @@ class Daemon:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         await self.front.close()
+        if self.traces:
+            await asyncio.to_thread(self.traces.close)
         await self.speaking.close()
         await self.desk.close()
         await journal.close()

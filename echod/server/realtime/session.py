@@ -206,6 +206,8 @@ class Session:
         assert self._response is not None
         self._response.end(turn, outcome, cause)
         self.services.metrics.turned(outcome, turn.timings)
+        if self.services.traces:
+            self.services.traces.turn(outcome, turn.timings, self.conversation.account)
 
     def refused(self, error: EchodError) -> None:
         self.send("error", error=fault(error))
