@@ -324,12 +324,18 @@ def test_clips_among_sentences(daemon: RunningDaemon, visitor: Visitor, short_sp
 
 
 def test_delete(daemon: RunningDaemon, visitor: Visitor, short_speech: Path) -> None:
-    """A deleted clip is gone from the list and the daemon, once one has agreed."""
+    """A clip is kept when one says so, and no longer; deleted, it is gone from list and daemon, once one has agreed."""
     page = visitor.open()
     visitor.choose_portrait()
     visitor.choose_speech(short_speech)
     job = visitor.submit()
     completed(page)
+    for button, kept in (("Keep", True), ("Keep no longer", False)):
+        page.get_by_role("button", name=button, exact=True).click()
+        expect(page.get_by_role("button", name="Keep no longer" if kept else "Keep", exact=True)).to_be_focused()
+        until = page.locator("#clip .facts div", has_text="Kept until").locator("dd")
+        (expect(until).to_have_text if kept else expect(until).not_to_have_text)("it is deleted")
+        assert video(daemon, job)["echod"]["pinned"] == kept
     page.once("dialog", lambda dialog: dialog.dismiss())
     page.get_by_role("button", name="Delete", exact=True).click()
     page.once("dialog", lambda dialog: dialog.accept())

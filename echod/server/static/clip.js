@@ -153,7 +153,13 @@ function words({ prompt, echod }) {
 function actions(video) {
   const properties = { type: "button", "data-action": "cancel", onclick: () => cancel(video) };
   const stop = !ended(video) && element("button", properties, t("Cancel"));
-  return [stop, ...doings(video, { remove, refused: problem })];
+  return [stop, ...doings(video, { remove, pin, refused: problem })];
+}
+
+async function pin(video) {
+  drawn = null; // it says how long it is kept
+  await jobs.pin(video.id, !video.echod.pinned);
+  $("clip").querySelector('[data-action="pin"]')?.focus();
 }
 
 const another = () =>

@@ -10,8 +10,11 @@ import { moment, t } from "./words.js";
 /** What a clip is called. */
 export const titleOf = (video) => video.echod.title ?? moment(video.created_at);
 
-/** The links and buttons for a clip as it is at present; `remove` is called to delete it, once that is confirmed. */
-export function doings(video, { small = false, remove, refused }) {
+/**
+ * The links and buttons for a clip as it is at present; `remove` is called to delete it, once that is confirmed, `pin` to
+ * have it kept or not.
+ */
+export function doings(video, { small = false, remove, pin, refused }) {
   const make = (kind, action, text, properties) =>
     element(kind, {
       className: small ? "small" : kind === "a" && "button",
@@ -26,6 +29,7 @@ export function doings(video, { small = false, remove, refused }) {
     done && make("a", "download", t("Download"), small ? file : { ...file, className: "button primary" }),
     done && button("link", t("Copy link"), () => copyLink(video).catch(refused)),
     make("a", "again", t("Again, with changes"), { href: `#/again/${video.id}` }),
+    done && pin && button("pin", video.echod.pinned ? t("Keep no longer") : t("Keep"), () => pin(video).catch(refused)),
     ended(video) && button("delete", t("Delete"), () => confirmed(video) && remove(video)),
   ].filter(Boolean);
 }

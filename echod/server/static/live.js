@@ -63,6 +63,11 @@ class Jobs extends EventTarget {
     this.dispatchEvent(new CustomEvent("change", { detail: video }));
   }
 
+  /** Keep a clip until it is deleted, or no longer than a new one. */
+  async pin(id, pinned) {
+    this.#put(await call(pinned ? "POST" : "DELETE", `v1/videos/${id}/pin`));
+  }
+
   /** Delete a job and its clip. */
   async remove(id) {
     await call("DELETE", `v1/videos/${id}`);

@@ -134,6 +134,8 @@ export const chinese = {
   "Submitted": "提交于",
   "Kept until": "保留至",
   "it is deleted": "被删除为止",
+  "Keep": "长期保留",
+  "Keep no longer": "取消长期保留",
   "A preview: the picture's own lips are moved. It is not EchoMimic.":
     "这是预览：只是牵动照片自己的嘴唇，并非 EchoMimic。",
   "Cancel": "取消",
