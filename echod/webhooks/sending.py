@@ -11,7 +11,8 @@ import ipaddress
 import socket
 import ssl
 from collections.abc import Callable, Iterable, Mapping
-from functools import cached_property
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property, partial
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +23,7 @@ from echod.errors import EchodError, invalid
 from echod.host.network import is_loopback, is_public
 
 SECONDS = 15.0  # for a whole attempt
+LOOKUPS = 8  # at once
 MAX_URL = 2048
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -63,6 +65,8 @@ class Sender:
 
     def __init__(self, private: Callable[[], bool]) -> None:
         self._private = private
+        # Its own threads: names whose servers do not answer must not hold up what others wait for.
+        self._threads = ThreadPoolExecutor(LOOKUPS, thread_name_prefix="webhooks")
 
     @cached_property
     def _trusted(self) -> ssl.SSLContext:
@@ -75,9 +79,10 @@ class Sender:
         private = self._private()
         try:
             check_url(url, private=private)  # the setting may have changed
+            trusted = await asyncio.to_thread(lambda: self._trusted)  # it is read once, which takes a while
             async with (
                 asyncio.timeout(SECONDS),
-                httpcore.AsyncConnectionPool(self._trusted, network_backend=Checked(private)) as pool,
+                httpcore.AsyncConnectionPool(trusted, network_backend=Checked(private, self._threads)) as pool,
                 pool.stream(
                     "POST", url, headers=[("Host", urlsplit(url).netloc), *headers.items()], content=content
                 ) as response,
@@ -92,10 +97,11 @@ class Sender:
 
 
 class Checked(httpcore.AsyncNetworkBackend):
-    """Connects to public addresses alone, unless `private`."""
+    """Connects to public addresses alone, unless `private`; names are looked up in `threads`."""
 
-    def __init__(self, private: bool) -> None:
+    def __init__(self, private: bool, threads: ThreadPoolExecutor) -> None:
         self._private = private
+        self._threads = threads
         self._inner = httpcore.AnyIOBackend()
 
     async def connect_tcp(
@@ -117,7 +123,8 @@ class Checked(httpcore.AsyncNetworkBackend):
     async def _addresses(self, host: str, port: int) -> list[IPAddress]:
         """All that the name means. If one may not be told, none is: which is taken must not be a matter of luck."""
         try:
-            found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+            look = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+            found = await asyncio.get_running_loop().run_in_executor(self._threads, look)
         except OSError as error:
             raise NotSent(f"{host} cannot be looked up: {error.strerror}") from None
         addresses = [ipaddress.ip_address(str(each[4][0]).partition("%")[0]) for each in found]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ipaddress
 import socket
 from typing import Any
@@ -63,9 +62,9 @@ class Names:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, *answers: list[str]) -> None:
         self.answers, self.asked = list(answers), 0
-        monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", self.look)
+        monkeypatch.setattr(socket, "getaddrinfo", self.look)
 
-    async def look(self, host: str, port: int, **_: Any) -> list[Any]:
+    def look(self, host: str, port: int, **_: Any) -> list[Any]:
         if host != "hooks.example":  # what was checked is connected to, and looked up no more
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (host, port))]
         self.asked += 1
