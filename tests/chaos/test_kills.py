@@ -2,95 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import random
-import signal
 import threading
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import av
 import pytest
 
 from echod.client.client import Video
 from echod.inference.echomimic.tiny import init_tiny
 from tests.drivers.command import ECHOD
+from tests.drivers.ordeal import FPS, SECONDS, TERMINAL, Ordeal, frames_of
 from tests.drivers.running import LIGHT, RunningDaemon, descendants, gone
-from tests.making.media import EXAMPLES, write_wav
+from tests.making.media import write_wav
 from tests.making.playback import digest
 
-SECONDS, FPS = 4.0, 24
-TERMINAL = {"completed", "failed", "cancelled"}
 INPUTS = {"portrait.png", "speech.flac"}
-
-
-class Ordeal:
-    """Submits jobs, kills at random moments, and keeps account."""
-
-    def __init__(self, daemon: RunningDaemon, speech: Path, dice: random.Random) -> None:
-        self.daemon = daemon
-        self.speech = speech
-        self.dice = dice
-        self.hits: Counter[str] = Counter()
-        self.accepted: list[str] = []
-
-    def submit(self, count: int, **options: Any) -> None:
-        """All of one upload, so that accepting them takes less time than running them."""
-        with self.daemon.http() as http:
-            request: dict[str, Any] = {"size": "128x128", **options}
-            for field, path in (("input_reference", EXAMPLES / "portrait.png"), ("audio_reference", self.speech)):
-                answer = http.post("/v1/files", files={"file": path.read_bytes()}, data={"purpose": "user_data"})
-                request[field] = {"file_id": answer.raise_for_status().json()["id"]}
-            for _ in range(count):
-                answer = http.post("/v1/videos", json=request).raise_for_status()
-                self.accepted.append(answer.json()["id"])
-
-    def videos(self) -> dict[str, Video]:
-        with self.daemon.client() as client:
-            return {video["id"]: video for video in client.videos()}
-
-    def ended(self) -> int:
-        return sum(video["status"] in TERMINAL for video in self.videos().values())
-
-    def until_ended(self, count: int) -> None:
-        pause = threading.Event()
-        while self.ended() < count:
-            pause.wait(0.05)
-
-    def kill_worker(self) -> None:
-        """Stopped first, so that the job it is killed under is known."""
-        pause = threading.Event()
-        while (held := self._kill_one_of(lambda device: device["state"] == "busy")) is None:
-            self.go_on()
-            pause.wait(0.02)
-        self.hits[held["job"]] += 1
-
-    def _kill_one_of(self, wanted: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
-        """The worker that was killed, as it was then."""
-        if not (those := [device for device in self.daemon.devices() if device["pid"] and wanted(device)]):
-            return None
-        worker = self.dice.choice(those)
-        os.kill(worker["pid"], signal.SIGSTOP)
-        held: dict[str, Any] = self.daemon.devices()[worker["worker"]]
-        if held["pid"] != worker["pid"] or not wanted(held):
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(worker["pid"], signal.SIGCONT)  # it ended its job, or its life, just before
-            return None
-        os.kill(worker["pid"], signal.SIGKILL)
-        gone([worker["pid"]])
-        return held
-
-    def go_on(self) -> None:
-        """Called while there is nothing to kill."""
-        assert self.ended() < len(self.accepted), "nothing is left to kill"
-
-    def kill_daemon(self) -> None:
-        self.daemon.kill()  # asserts that its children die with it
-        self.daemon.start()
 
 
 class SharedOrdeal(Ordeal):
@@ -116,16 +45,10 @@ class SharedOrdeal(Ordeal):
 
     def kill_helper(self) -> None:
         pause = threading.Event()
-        while not self._kill_one_of(lambda device: device["state"] == "idle" and device["helping"] is not None):
+        while not self.kill_one_of(lambda device: device["state"] == "idle" and device["helping"] is not None):
             self.go_on()
             pause.wait(0.02)
         self.helpers_killed += 1
-
-
-def frames_of(path: Path) -> int:
-    with av.open(str(path)) as container:
-        assert container.streams.audio
-        return sum(1 for _ in container.decode(video=0))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,10 +17,16 @@ STORE = 80 << 20  # bytes of the object store of a node; Ray wants 75 MiB at lea
 
 
 class RayCluster:
-    """`with RayCluster(environ) as cluster:` has a head without CPUs, `environ` in the environment of every node."""
+    """`with RayCluster() as cluster:` has a head without CPUs, and `environ` in the environment of every node.
+
+    Whatever is there for a while is in `temporary`.
+    """
 
     def __init__(self, **environ: str) -> None:
         self._environ = environ
+        self._directory = tempfile.TemporaryDirectory(prefix="r-", dir="/tmp")  # socket paths are short
+        self.temporary = Path(self._directory.name)
+        (self.temporary / "ray").mkdir()
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
@@ -30,15 +35,25 @@ class RayCluster:
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
-            env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0"} | self._environ,
+            env=os.environ | {"RAY_USAGE_STATS_ENABLED": "0", "TMPDIR": str(self.temporary)} | self._environ,
         )
-        self.address = self._answer()
+        try:
+            self.address = self._answer()
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         self._input.close()
         self._process.wait(60)
         self._output.close()
+        self._directory.cleanup()
+
+    @property
+    def houses(self) -> list[Path]:
+        """What actors have on their nodes."""
+        return list(self.temporary.glob("echod-far-*/*"))
 
     @property
     def _input(self) -> IO[str]:
@@ -75,10 +90,9 @@ class RayCluster:
 def main() -> None:
     from ray.cluster_utils import Cluster
 
-    directory = Path(tempfile.mkdtemp(prefix="r-", dir="/tmp"))  # socket paths are short
     common: dict[str, Any] = {"object_store_memory": STORE, "include_dashboard": False}
     cluster = Cluster()
-    nodes = {"head": cluster.add_node(num_cpus=0, node_name="head", temp_dir=str(directory), **common)}
+    nodes = {"head": cluster.add_node(num_cpus=0, node_name="head", temp_dir=tempfile.gettempdir(), **common)}
     print("> ", cluster.address, sep="", flush=True)
     try:
         for line in sys.stdin:
@@ -92,7 +106,6 @@ def main() -> None:
             print("> done", flush=True)
     finally:
         cluster.shutdown()
-        shutil.rmtree(directory, ignore_errors=True)
 
 
 def _drain(address: str, node_id: str) -> None:

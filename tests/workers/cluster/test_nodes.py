@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from echod.workers.cluster.node import HOUSES
 from tests.drivers.ray_cluster import RayCluster
 from tests.drivers.running import LIGHT, RunningDaemon
 from tests.making.media import EXAMPLES
@@ -25,12 +24,12 @@ def nodes(devices: list[dict[str, Any]], state: str = "idle") -> list[str]:
     return sorted(device["node"] for device in devices if device["state"] == state and device["node"])
 
 
-def gate(job: str) -> Path:
+def gate(cluster: RayCluster, job: str) -> Path:
     """What opens the gate of a job that waits for it on its node."""
     pause = threading.Event()
-    while not (waiting := list(HOUSES.glob(f"*/{job}/waiting"))):
+    while not (waiting := [house / job for house in cluster.houses if (house / job / "waiting").exists()]):
         pause.wait(0.02)
-    return waiting[0].with_name("gate")
+    return waiting[0] / "gate"
 
 
 def test_nodes_come_and_go(ray: None, tmp_path: Path) -> None:
@@ -48,18 +47,18 @@ def test_nodes_come_and_go(ray: None, tmp_path: Path) -> None:
         cluster.add("a")
         until(daemon, lambda devices: nodes(devices) == ["a"])
         drained = submit()
-        opened = gate(drained)
+        opened = gate(cluster, drained)
         cluster.add("b")
         cluster.drain("a")
         until(daemon, lambda devices: (nodes(devices, "stopping"), nodes(devices)) == (["a"], ["b"]))
         opened.touch()
         until(daemon, lambda devices: nodes(devices) == ["b"] and len(devices) == 1)
         lost = submit()
-        gate(lost)
+        gate(cluster, lost)
         cluster.kill("b")
         cluster.add("c")
         until(daemon, lambda devices: nodes(devices, "busy") == ["c"])
-        gate(lost).touch()
+        gate(cluster, lost).touch()
         until(daemon, lambda devices: nodes(devices) == ["c"] and len(devices) == 1)
         ended = [client.video(video)["echod"]["attempt"] for video in (drained, lost)]
         assert ended == [1, 2]
