@@ -31,7 +31,7 @@ OF_TODAY = [page for page in PAGES if page.name != "CHANGELOG.md"]  # that one t
 REFERENCE: dict[str, Any] = runpy.run_path(str(ROOT / "scripts" / "reference.py"))
 API, COMMANDS = ((ROOT / "docs" / name).read_text("utf-8") for name in ("api.md", "commands.md"))
 
-COMING = {ROOT / "docs" / "cluster.md", ROOT / "docs" / "zh" / "watching.md"}  # are being written
+COMING = {ROOT / "docs" / "cluster.md", ROOT / "docs" / "zh" / "cluster.md"}  # are being written
 
 
 def name_of(page: Path) -> str:
