@@ -7,6 +7,7 @@ import contextlib
 import logging
 import os
 import secrets
+from pathlib import Path
 from typing import Any, Protocol
 
 from echod import __version__
@@ -76,6 +77,8 @@ class Cluster:
                 raise Unfit(f"Ray cannot be imported ({error}): pip install 'echod[ray]'") from None
             except OSError as error:  # ConnectionError is one
                 self.doing = f"waiting for the Ray cluster at {self._address}: {in_short(error)}"
+                if isinstance(error, ConnectionError) and not has_token():
+                    self.doing += " (if it wants a token: RAY_AUTH_TOKEN, or ~/.ray/auth_token as on its head)"
             except Exception as error:  # versions of Ray or Python differ, a token is missing
                 raise Unfit(f"the Ray cluster at {self._address} cannot be joined: {in_short(error)}") from error
             log.warning("%s", self.doing)
@@ -104,11 +107,19 @@ class Cluster:
                 "_node_ip_address": "127.0.0.1",
                 "_system_config": {"enable_worker_prestart": False},
             }
+        elif has_token():  # Ray looks for one itself where it finds the cluster itself, and else waits to be told
+            os.environ.setdefault("RAY_AUTH_MODE", "token")
         import ray
 
         logging.getLogger("ray").setLevel(logging.ERROR)
         ray.init(address=self._address, configure_logging=False, log_to_driver=False, namespace="echod", **here)
         log.info("connected to the Ray cluster (%s), ray %s, echod %s", self._address, ray.__version__, __version__)
+
+
+def has_token() -> bool:
+    """Whether there is one to be shown to a cluster that wants it."""
+    named = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    return named or Path("~/.ray/auth_token").expanduser().exists()
 
 
 class Actor:

@@ -39,6 +39,7 @@ from echod.workers.cluster.messages import (
 )
 from echod.workers.failures import describe
 from echod.workers.messages import Alive, Moved, NotReady, Prepare, Run
+from echod.workers.reports import MAX_REPORT
 
 T = TypeVar("T")
 
@@ -141,7 +142,10 @@ class Incarnation:
 
     async def _report(self, report: messages.Report) -> None:
         spec = self._birth.spec
-        await self._send(messages.encode(messages.Envelope(spec.index, spec.epoch, report)))
+        data = messages.encode(messages.Envelope(spec.index, spec.epoch, report))
+        if len(data) > MAX_REPORT:  # the daemon would cut off all that come by the same socket
+            raise Breach(f"a report of {len(data)} bytes")
+        await self._send(data)
 
     # To the node
 

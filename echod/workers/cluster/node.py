@@ -86,8 +86,10 @@ class Node:
                 self._attempts[order.job] = Departing(order)
             case Prepare():
                 order = replace(order, portrait=str(self.directory / order.portrait))
-        with contextlib.suppress(zmq.Again):  # it is dead or deaf, and either is seen elsewhere
+        try:
             self._inbox.send(messages.encode(order), zmq.NOBLOCK)
+        except zmq.Again:  # gone, or deaf: either way it will not obey
+            self.kill(signal.SIGKILL)
 
     async def words(self) -> bytes:
         """The next ones, as soon as there are any; none after a while."""

@@ -136,6 +136,7 @@ HOSTILE: dict[str, bytes | list[Word]] = {
     "half a clip": [piece(file="clip"), Told(Moved(job=JOB, event=DONE))],
     "two thumbnails": [piece(file="thumbnail", last=True), piece(file="thumbnail", last=True)],
     "an end of another": [Told(Moved(job="video_2", event=DONE))],
+    "a report of a megabyte": [Told(messages.Alive("x" * (1 << 20)))],
     "too much at once": bytes((8 << 20) + 1),
 }
 

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -89,3 +92,30 @@ async def test_a_link_that_is_killed(daemon: Daemon) -> None:
     daemon.link.close()
     assert not alive(before)
     assert await daemon.dead(far) == "lost with the link to the cluster"
+
+
+def test_a_node_without_echod(ray: None) -> None:
+    """The actor's class travels as a value: it can say of a node that there is no echod, which it could not import."""
+    there = subprocess.run([sys.executable, "-I", "-c", THERE], input=_carried(), capture_output=True, timeout=60)
+    assert there.returncode == 0, there.stderr.decode()
+    assert json.loads(there.stdout)["version"] is None
+
+
+def _carried() -> bytes:
+    here = [sys.executable, "-W", "ignore", "-c", HERE]
+    return subprocess.run(here, capture_output=True, check=True, timeout=60).stdout
+
+
+HERE = """
+import sys
+from ray import cloudpickle
+from echod.workers.cluster import carrier
+cloudpickle.register_pickle_by_value(carrier)
+sys.stdout.buffer.write(cloudpickle.dumps(carrier.Carrier))
+"""
+THERE = """
+import asyncio, pickle, sys
+sys.modules["echod"] = None
+carrier = pickle.loads(sys.stdin.buffer.read())
+sys.stdout.buffer.write(asyncio.run(carrier().about()))
+"""
