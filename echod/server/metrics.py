@@ -58,6 +58,8 @@ class Metrics:
         self.deliveries = count(
             "echod_webhook_attempts", "Attempts to tell webhooks, by what came of them", ["outcome"]
         )
+        for outcome in ("delivered", "tried", "failed"):  # from 0 on, so that the first one is seen as an increase
+            self.deliveries.labels(outcome)
         self._windows: dict[str, tuple[int, int]] = {}  # of jobs that live: the attempt, its windows that are counted
         self._playable: set[str] = set()  # jobs whose first frame is counted
 

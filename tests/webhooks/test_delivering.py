@@ -199,6 +199,8 @@ async def test_gone(daemon: Daemon, anna: Person) -> None:
             await settled(anna, webhook)
         [only] = await deliveries(anna, webhook)
         assert only["state"] == "failed" and "410" in only["answer"]
+        failed = daemon.metrics.registry.get_sample_value("echod_webhook_attempts_total", {"outcome": "failed"})
+        assert failed == 1
         shown = (await anna.http.get(f"/v1/webhook_endpoints/{webhook['id']}")).json()["echod"]
         assert (shown["failed"], shown["disabled"]) == (1, "it answered 410: gone")
         receiver.answers.clear()
