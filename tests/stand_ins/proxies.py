@@ -1,0 +1,78 @@
+"""Real proxies in front of a daemon, each with a file of deploy/ in which only names, ports and certificates differ."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.stand_ins.nginx import serving
+
+DEPLOY = Path(__file__).parents[2] / "deploy"
+UPSTREAM = "127.0.0.1:8765"
+OPTIONS = "{\n\tadmin off\n\tauto_https off\n}\n"
+
+
+@contextlib.contextmanager
+def proxied(file: str, upstream: str, directory: Path) -> Iterator[str]:
+    """The base URL of a proxy with that file; `upstream` is the daemon's host and port."""
+    path = "/echod" if "path" in file else ""
+    with (_nginx if "nginx" in file else _caddy)(file, upstream, directory) as base:
+        yield f"{base}{path}"
+
+
+@contextlib.contextmanager
+def _nginx(file: str, upstream: str, directory: Path) -> Iterator[str]:
+    def site(port: int) -> str:
+        text = re.sub(r"ssl_certificate.*;", "", (DEPLOY / file).read_text())
+        return replaced(replaced(text, "443 ssl", f"127.0.0.1:{port}"), UPSTREAM, upstream)
+
+    with serving(site, directory) as base:
+        yield base
+
+
+@contextlib.contextmanager
+def _caddy(file: str, upstream: str, directory: Path) -> Iterator[str]:
+    program = shutil.which("caddy")
+    if program is None:
+        pytest.skip("caddy is not installed")
+    directory.mkdir()
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    text = re.sub(r"^\w+\.example\.org", f"http://127.0.0.1:{port}", (DEPLOY / file).read_text(), flags=re.MULTILINE)
+    assert str(port) in text
+    conf = directory / "Caddyfile"
+    conf.write_text(OPTIONS + text)
+    environ = {"PATH": os.environ["PATH"], "HOME": str(directory), "ECHOD_AT": upstream, "GOMAXPROCS": "1"}
+    command = [program, "run", "--adapter", "caddyfile", "--config", str(conf)]
+    with (directory / "errors").open("wb") as errors:
+        running = subprocess.Popen(command, env=environ, stderr=errors)
+    try:
+        _until_it_listens(running, port, directory / "errors")
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        running.terminate()
+        running.wait(10)
+
+
+def _until_it_listens(running: subprocess.Popen[bytes], port: int, errors: Path) -> None:
+    for _ in range(1000):
+        if running.poll() is not None:
+            break
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port)):
+            return
+        time.sleep(0.01)
+    raise AssertionError(errors.read_text())
+
+
+def replaced(text: str, old: str, new: str) -> str:
+    assert old in text
+    return text.replace(old, new)
