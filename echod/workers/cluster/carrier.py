@@ -51,8 +51,8 @@ class Carrier:
 
         self._node = Node(birth)
 
-    async def take(self, name: str, data: bytes, begins: bool) -> None:
-        self._node.take(name, data, begins)
+    async def take(self, name: str, data: bytes, begins: bool) -> bytes:
+        return self._node.take(name, data, begins)
 
     async def order(self, order: bytes) -> None:
         self._node.order(order)

@@ -26,8 +26,9 @@ from echod.workers.state import Cluster
 
 log = logging.getLogger("echod.fleet")
 
-# Beside those, what Ray and the hub of the weights are told by, and how many threads may be.
-PREFIXES = ("RAY_", "HF_", "OMP_", "GRPC_", "NVIDIA_", "CUDA_")
+# Beside those, what Ray is told by, and how many threads may be; and where weights are pulled, what the hub is told by.
+PREFIXES = ("RAY_", "OMP_", "GRPC_", "NVIDIA_", "CUDA_")
+HUB = ("HF_",)
 BACKLOG = 1024  # workers that may be waiting for a link that is just starting
 MAX_BACKOFF = 60.0  # seconds between two links
 LAST_WORDS = 1.0  # seconds that the link may take over them
@@ -121,14 +122,15 @@ class Link:
                 [sys.executable, "-P", "-m", "echod.workers.cluster.link", msgspec.json.encode(told).decode()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                env=_environment(),
+                env=_environment(spec),
                 pass_fds=[listening.fileno()],
                 start_new_session=True,
             )
 
 
-def _environment() -> dict[str, str]:
-    kept = {key: value for key, value in os.environ.items() if key in INHERITED or key.startswith(PREFIXES)}
+def _environment(spec: Spec) -> dict[str, str]:
+    prefixes = PREFIXES + (HUB if spec.ray_pull_weights and spec.ray_address == "local" else ())
+    kept = {key: value for key, value in os.environ.items() if key in INHERITED or key.startswith(prefixes)}
     return kept | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -186,7 +187,8 @@ class Incarnation:
 
     async def _put(self, name: str, path: Path) -> None:
         for number, data in enumerate(pieces(path)):
-            await self._call("take", name, data, number == 0)
+            if refused := await self._call("take", name, data, number == 0):
+                raise OSError(int(refused), f"node {self._node}: {os.strerror(int(refused))}")
 
     # From the node
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import shutil
@@ -69,12 +70,17 @@ class Node:
 
     # What the link asks
 
-    def take(self, name: str, data: bytes, begins: bool) -> None:
-        """A piece of a file that an order will name."""
+    def take(self, name: str, data: bytes, begins: bool) -> bytes:
+        """A piece of a file that an order will name. Nothing, or the number of the error that this disk gave."""
         path = self.directory / name
-        path.parent.mkdir(mode=0o700, exist_ok=True)
-        with path.open("wb" if begins else "ab") as file:
-            file.write(data)
+        try:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            with path.open("wb" if begins else "ab") as file:
+                file.write(data)
+        except OSError as error:
+            shutil.rmtree(path.parent, ignore_errors=True)
+            return str(error.errno or errno.EIO).encode()
+        return b""
 
     def order(self, data: bytes) -> None:
         order = messages.decode_order(data)

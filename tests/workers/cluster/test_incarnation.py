@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
+import resource
 import signal
+import socket
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -175,6 +178,26 @@ async def test_inputs_that_are_gone(tmp_path: Path) -> None:
         await home.run()
         assert isinstance((await home.told(Moved)).event, life.Failed)
         assert not places.orders
+
+
+async def test_a_node_whose_disk_is_full(tmp_path: Path, houses: Path) -> None:
+    """Fails the job as a full disk here would, and says whose it is; the worker goes on, and nothing stays there."""
+    async with Home(tmp_path, Here()) as home:
+        pid = (await home.told(messages.Hello)).pid
+        await home.told(Ready)
+        before = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4, before[1]))
+        try:
+            await home.run()
+            failed = (await home.told(Moved)).event
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        assert isinstance(failed, life.Failed)
+        assert f"node {socket.gethostname()}: {os.strerror(errno.EFBIG)}" in failed.message
+        assert not list(houses.glob(f"*/{JOB}"))
+        os.kill(pid, 0)
+        await home.run(far_child.GOOD, attempt=2)
+        assert isinstance((await home.told(Moved)).event, life.FirstFrame)
 
 
 @pytest.mark.parametrize("version", [None, "0.0.1"])
