@@ -288,13 +288,14 @@ class Fleet:
         """
         if self.draining:
             return
-        idle = sorted((worker for worker in self.workers if worker.state == "idle"), key=lambda each: each.idle_since)
-        self._deal([worker for worker in idle if not worker.far], conversation_only=True)
-        self._deal([worker for worker in idle if worker.state == "idle"])
-        self._deal(
-            [worker for worker in self.workers if worker.state == "busy" and worker.seat.interruptible],
-            conversation_only=True,
-        )
+        if self.desk.queue:
+            idle = sorted(
+                (worker for worker in self.workers if worker.state == "idle"), key=lambda each: each.idle_since
+            )
+            self._deal([worker for worker in idle if not worker.far], conversation_only=True)
+            self._deal([worker for worker in idle if worker.state == "idle"])
+            below = [worker for worker in self.workers if worker.state == "busy" and worker.seat.interruptible]
+            self._deal(below, conversation_only=True)
         self._share()
 
     def _deal(self, workers: list[Worker], *, conversation_only: bool = False) -> None:
@@ -306,13 +307,25 @@ class Fleet:
 
     def _share(self) -> None:
         """Have whoever is idle help with what others run: with conversations first, then where most is left."""
+        running = [
+            (job, owner)
+            for owner in self.workers
+            if owner.numbers and owner.left > 1 and owner.seat.begun and (job := owner.seat.running)
+        ]
+        if not running or self.draining:
+            return
         now = time.monotonic()
         for worker in self.workers:
             seat = worker.seat
-            if worker.state != "idle" or seat.helping or seat.preparing or now < worker.rests_until or self.draining:
+            if (
+                not worker.numbers
+                or worker.state != "idle"
+                or seat.helping
+                or seat.preparing
+                or now < worker.rests_until
+            ):
                 continue
-            running = [(owner.seat.running, owner) for owner in self.workers if owner.seat.begun and owner.left > 1]
-            if jobs := [(job, owner) for job, owner in running if job and self._may_help(worker, job, owner)]:
+            if jobs := [(job, owner) for job, owner in running if self._may_help(worker, job, owner)]:
                 self._help(worker, *max(jobs, key=lambda each: (each[0].priority, each[1].left)))
 
     def _may_help(self, worker: Worker, job: Job, owner: Worker) -> bool:

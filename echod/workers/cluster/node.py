@@ -43,7 +43,7 @@ TICK = 20  # milliseconds between two looks at files that grow
 IDLE = 1000  # the same where none does
 LAST_WORDS = 100  # milliseconds that those of a dead child may take
 WAITING = 4  # words that nobody has fetched yet; a child that says more waits
-PATIENCE = 1.0  # seconds until whoever fetches words is answered with none
+PATIENCE = 5.0  # seconds until whoever fetches words is answered with none
 LONGEST = 2000  # characters of a line
 LEASE = 30.0  # seconds without anybody who fetches them: the daemon, or the way to it, is gone
 
