@@ -120,13 +120,13 @@ class Daemon:
         await self.front.start("127.0.0.1", 0, self.config.socket)
         self.base = self.front.tcp_url
         self.speaking.start()
-        tasks = [asyncio.create_task(work) for work in (self.metrics.follow(self.desk.feed), self.delivering.run())]
+        self.desk.feed.listeners.append(self.metrics.happened)  # no watcher, of which tests count their own
+        delivering = asyncio.create_task(self.delivering.run())
         async with contextlib.AsyncExitStack() as self._stack:
             self.http = await self._stack.enter_async_context(self.client(base_url=self.base))
             yield self
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        delivering.cancel()
+        await asyncio.gather(delivering, return_exceptions=True)
         await self.front.close()
         if self.traces:
             await asyncio.to_thread(self.traces.close)
