@@ -36,6 +36,7 @@ from echod.commands import (
     weights,
 )
 from echod.commands.common import note
+from echod.commands.words import speaks_chinese
 from echod.errors import EchodError
 
 INTERRUPTED = 130
@@ -95,6 +96,11 @@ def main() -> NoReturn:
     # A command that is ended still removes the file it was writing. `serve` replaces these with its own.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _terminated)
+    if speaks_chinese():
+        from echod.commands.chinese import translate, translate_click
+
+        translate_click()
+        translate(echod)
     try:
         sys.exit(echod.main(standalone_mode=False))
     except click.Abort:

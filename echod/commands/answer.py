@@ -11,6 +11,7 @@ from echod.client.connection import error_of
 from echod.commands.common import note
 from echod.commands.progress import Progress
 from echod.commands.saving import Target
+from echod.commands.words import t
 from echod.errors import EchodError
 from echod.sound.pcm import SPEAK_RATE, wav
 from echod.speech.sentences import Sentences
@@ -59,7 +60,8 @@ class Answer:
             case "response.output_video.added":
                 self._clip(event["sentence"])
             case "response.output_video.progress":
-                words = f"{event['progress']:3d}% {event['stage'] or 'queued'}, sentence {event['index'] + 1}"
+                sentence = t(f"sentence {event['index'] + 1}")
+                words = f"{event['progress']:3d}% {t(event['stage'] or 'queued')}, {sentence}"
                 self._progress.show_bar(event["progress"], words)
             case "response.output_video.done":
                 stem = f"{self._stem}-{event['index'] + 1}"

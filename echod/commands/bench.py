@@ -14,6 +14,7 @@ from echod.commands.common import as_json, connect, note, print_line, print_resu
 from echod.commands.making import outcome
 from echod.commands.meter import Meter, UnknownError
 from echod.commands.tables import table_lines
+from echod.commands.words import t
 from echod.errors import EchodError
 
 if TYPE_CHECKING:
@@ -65,7 +66,8 @@ def bench(
             client.remove(video["id"])
     if report["engine"] == "preview":
         note(SKETCH, quiet)
-    print_result(report, table_lines(("WHAT", "FIGURE"), list(_rows(report))), as_json)
+    rows = [(t(what), figure) for what, figure in _rows(report)]
+    print_result(report, table_lines(("WHAT", "FIGURE"), rows), as_json)
     if not as_json:
         print_line(report["line"])
 
@@ -142,24 +144,25 @@ def _line(report: dict[str, Any]) -> Iterator[str]:
 
 def _rows(report: dict[str, Any]) -> Iterator[tuple[str, str]]:
     def figure(name: str, text: Callable[[Any], str]) -> str:
-        return f"not known: {report['unknown'][name]}" if report[name] is None else text(report[name])
+        return t(f"not known: {report['unknown'][name]}") if report[name] is None else text(report[name])
 
     first = report["first_fragment_s"]
-    yield "engine", f"{report['engine']}, {report['size']}, {report['dtype'] or 'no dtype'}"
+    yield "engine", f"{report['engine']}, {report['size']}, {report['dtype'] or t('no dtype')}"
     yield "device", f"{report['device']}, {report['processor']}"
-    yield "frames/s", f"{report['frames_per_s']}, {report['frames']} in {report['total_s']} s"
-    yield "first frame", "not known: the clip could not be read while it was made" if first is None else f"{first} s"
-    yield "stages", ", ".join(f"{stage} {ms / 1000:.2f} s" for stage, ms in report["timings_ms"].items())
+    yield "frames/s", t(f"{report['frames_per_s']}, {report['frames']} in {report['total_s']} s")
+    unseen = t("not known: the clip could not be read while it was made")
+    yield "first frame", unseen if first is None else f"{first} s"
+    yield "stages", ", ".join(f"{t(stage)} {ms / 1000:.2f} s" for stage, ms in report["timings_ms"].items())
     yield "of the peak", figure("peak", _share)
     yield "host memory", figure("host_memory", _gib)
-    yield "card memory", figure("card_memory", lambda held: f"{_gib(held)} in use on the card")
+    yield "card memory", figure("card_memory", lambda held: t(f"{_gib(held)} in use on the card"))
     yield "watts", figure("watts", str)
 
 
 def _share(peak: dict[str, float]) -> str:
     unit, per = ("TFLOP/s", 1e12) if peak["peak_flops"] >= 1e12 else ("GFLOP/s", 1e9)
     at_work, most = peak["flops"] / per, peak["peak_flops"] / per
-    return f"{peak['share']:.1%}: {at_work:.1f} of {most:.1f} {unit} while it denoised and decoded"
+    return t(f"{peak['share']:.1%}: {at_work:.1f} of {most:.1f} {unit} while it denoised and decoded")
 
 
 def _gib(held: int) -> str:

@@ -106,8 +106,8 @@ def torch_and_devices(probe: str = TORCH_PROBE, timeout: float = TORCH_TIMEOUT) 
         yield Check("torch", False, f"cannot be used: {reason}")
         return
     found: dict[str, Any] = json.loads(child.stdout.splitlines()[-1])
-    built = f"for CUDA {found['cuda']}" if found["cuda"] else "for CPU only"
-    yield Check("torch", True, f"{found['version']}, {built}")
+    version = found["version"]
+    yield Check("torch", True, f"{version}, for CUDA {found['cuda']}" if found["cuda"] else f"{version}, for CPU only")
     cores = f"cpu, {len(os.sched_getaffinity(0))} cores"
     if found["cards"]:
         yield Check("devices", True, "; ".join([*found["cards"], cores]))
@@ -220,7 +220,7 @@ def weights(settings: config.Config) -> Check:
     """Model files, which the preview engine does without."""
     found = [path.name for path in settings.weights_dir.glob("[!.]*") if path.name != "README.md"]
     if found:
-        return Check("weights", True, f"{', '.join(sorted(found))} in {settings.weights_dir}", required=False)
+        return Check("weights", True, f"in {settings.weights_dir}: {', '.join(sorted(found))}", required=False)
     way = f"`{pull_command('echomimic', settings.weights_dir)}` fetches them; engine preview needs none"
     return Check("weights", False, f"none in {settings.weights_dir}: {way}", required=False)
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from echod.commands.words import t
 from echod.host.redaction import redact
 from echod.host.terminal import plain, plain_json
 
@@ -61,13 +62,13 @@ def _kept_token(address: str) -> str | None:
 def note(message: str, quiet: bool = False) -> None:
     """A line for the person at the terminal. A secret that was given in the wrong place is not repeated."""
     if not quiet:
-        print_line(f"echod: {redact(message)}", err=True)
+        print_line(f"echod: {t(redact(message))}", err=True)
 
 
 def confirm_removal(question: str) -> None:
     """Ask the person at the terminal; unless they agree the command ends."""
     try:
-        agreed = click.confirm(plain(question), err=True)
+        agreed = click.confirm(plain(t(question)), err=True)
     except click.Abort as error:
         if isinstance(error.__context__, EOFError):  # else it was Ctrl-C
             click.echo(err=True)

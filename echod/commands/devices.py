@@ -10,6 +10,7 @@ import click
 
 from echod.commands.common import as_json, at_url, connect, print_result, to_daemon
 from echod.commands.tables import table_lines
+from echod.commands.words import t
 from echod.host.redaction import redact
 from echod.host.terminal import plain
 
@@ -29,15 +30,15 @@ def devices(as_json: bool, url: str | None, reconnect: float) -> None:
     rows = [
         [
             state["device"],
-            state["state"] if not state["doing"] else f"{state['state']}: {state['doing']}",
+            t(state["state"]) if not state["doing"] else f"{t(state['state'])}: {t(state['doing'])}",
             str(state["pid"] or "-"),
             ",".join(state["engines"]) or "-",
             dtypes(state),
-            state["job"] or (f"helps {state['helping']}" if state["helping"] else "-"),
+            state["job"] or (t(f"helps {state['helping']}") if state["helping"] else "-"),
             can_help(state, states),
             ", ".join(state.get("shares", ())) or "-",
             str(state["restarts"]),
-            state["reason"] or state["kernels"] or "",
+            t(state["reason"] or state["kernels"] or ""),
         ]
         for state in states
     ]
@@ -51,10 +52,10 @@ def devices(as_json: bool, url: str | None, reconnect: float) -> None:
 def of_cluster(cluster: dict[str, Any]) -> Iterator[str]:
     """How the Ray cluster is, and each of its nodes."""
     version = f", Ray {cluster['version']}" if cluster["version"] else ""
-    yield plain(f"cluster {cluster['address']}{version}: {cluster['problem'] or 'reached'}")
+    yield plain(t(f"cluster {cluster['address']}{version}: {cluster['problem'] or 'reached'}"))
     yield from table_lines(
         ("NODE", "STATE", "GPUS", "CPUS"),
-        [(node["name"], node["state"], str(node["gpus"]), str(node["cpus"])) for node in cluster["nodes"]],
+        [(node["name"], t(node["state"]), str(node["gpus"]), str(node["cpus"])) for node in cluster["nodes"]],
     )
 
 
@@ -69,8 +70,8 @@ def can_help(state: dict[str, Any], states: list[dict[str, Any]]) -> str:
     if not (state["numbers"] and others):
         return "-"
     if len(others) > 2 and len(state["helps"]) == len(others):
-        return "all others"
-    return ", ".join(state["helps"]) or f"nobody: other numbers than {', '.join(others)}"
+        return t("all others")
+    return ", ".join(state["helps"]) or t(f"nobody: other numbers than {', '.join(others)}")
 
 
 @click.command()
@@ -92,5 +93,5 @@ def doctor(as_json: bool, url: str | None) -> None:
 def _rows(check: Check) -> Iterator[tuple[str, str, str]]:
     """A finding may have lines to copy behind its first."""
     first, *others = check.finding.split("\n")
-    yield check.mark, check.name, first
+    yield t(check.mark), check.name, t(first)
     yield from (("", "", line) for line in others)

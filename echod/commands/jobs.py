@@ -30,6 +30,7 @@ from echod.commands.overview import Overview, job_table
 from echod.commands.progress import Progress, summary
 from echod.commands.saving import Target
 from echod.commands.tables import day, fact_lines, terminal_size
+from echod.commands.words import t
 
 if TYPE_CHECKING:
     from echod.client.client import Client, Event, Video
@@ -101,7 +102,7 @@ def wait(job_ids: tuple[str, ...], as_json: bool, quiet: bool, url: str | None, 
         for name in job_ids:
             videos.append(video := _ended(client, client.find_video(name), quiet))
             if not as_json:
-                print_line(f"{video['id']} {video['status']}")
+                print_line(f"{video['id']} {t(video['status'])}")
     for video in videos:
         if video["status"] != "completed":
             raise outcome(video)
@@ -161,7 +162,7 @@ def cancel(job_ids: tuple[str, ...], as_json: bool, quiet: bool, url: str | None
         for name in job_ids:
             videos.append(video := client.cancel(client.find_video(name)))
             word = "ends at its next checkpoint" if video["status"] == "in_progress" else f"is {video['status']}"
-            note(f"{video['id']} {word}", quiet or as_json)
+            note(f"{video['id']} {t(word)}", quiet or as_json)
 
 
 @click.command()

@@ -11,6 +11,7 @@ import click
 from echod.commands import credentials
 from echod.commands.common import connect, note, quiet, to_daemon
 from echod.commands.users import current_password, new_password
+from echod.commands.words import t
 from echod.errors import EchodError
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def login(name: str | None, quiet: bool, url: str | None, reconnect: float) -> N
     with connect(url, reconnect, quiet, anonymous=True) as client:
         if not client.health().get("sign_in", True):
             raise EchodError("invalid_request", "this daemon has no accounts: there is nothing to log in to")
-        name = name or click.prompt("Name", err=True)
+        name = name or click.prompt(t("Name"), err=True)
         _log_in(client, name, current_password(name))
     note(f"logged in at {client.address} as {name}", quiet)
 

@@ -17,6 +17,7 @@ import click
 from echod.commands.common import Command, as_json, connect, note, print_json, print_line, print_path, quiet, to_daemon
 from echod.commands.progress import Progress
 from echod.commands.saving import Target
+from echod.commands.words import t
 from echod.errors import TABLE, EchodError
 from echod.inference.limits import DEFAULT_SEED, LABEL_LANGUAGES, LABELS
 
@@ -179,11 +180,11 @@ def _warnings(video: Video) -> list[str]:
 
 def _choices(video: Video) -> Iterator[str]:
     """What the clip is made with, the person's own choice or not."""
-    yield f"seed {video['echod'].get('seed')}"
+    yield t(f"seed {video['echod'].get('seed')}")
     preview = ": a quick preview, not EchoMimic" if video["model"] == "preview" else ""
-    yield f"engine {video['model']}{preview}"
+    yield t(f"engine {video['model']}{preview}")
     if voice := video["echod"].get("voice"):
-        yield f"voice {voice}"
+        yield t(f"voice {voice}")
 
 
 def _cancel(client: Client, video: Video, quiet: bool) -> None:

@@ -10,7 +10,8 @@ import click
 
 from echod.commands.common import note, print_line
 from echod.commands.progress import clock, summary
-from echod.commands.tables import clip, table_lines, terminal_size
+from echod.commands.tables import clip, columns, table_lines, terminal_size
+from echod.commands.words import t
 
 if TYPE_CHECKING:
     from echod.client.client import Video
@@ -33,7 +34,7 @@ def job_table(videos: Sequence[Video], width: int | None) -> Iterator[str]:
             row.insert(2, clip(_account(video), ACCOUNT))
     if width is not None:
         others = table_lines([head[0], *head[2:]], [[row[0], *row[2:]] for row in rows])
-        room = width - 2 - max(map(len, others))
+        room = width - 2 - max(map(columns, others))
         for row in rows:
             row[1] = clip(row[1], max(room, TITLE // 2))
     for line in table_lines(head, rows):
@@ -51,7 +52,7 @@ def _whole_id(video: Video) -> str:
 def state(video: Video) -> str:
     """What a table has room for."""
     if video["status"] == "failed" and video["error"]:
-        return f"failed: {video['error']['code']}"
+        return t(f"failed: {video['error']['code']}")
     return summary(video, brief=True)
 
 
@@ -69,7 +70,7 @@ def _length(video: Video) -> str:
 
 def _age(video: Video) -> str:
     seconds = max(0.0, time.time() - video["created_at"])
-    return clock(seconds) if seconds < 2 * DAY else f"{seconds // DAY:.0f} d"
+    return clock(seconds) if seconds < 2 * DAY else t(f"{seconds // DAY:.0f} d")
 
 
 class Overview:

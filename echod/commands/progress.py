@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Self
 import click
 
 from echod.commands.common import note
+from echod.commands.tables import columns, cut
+from echod.commands.words import t
 from echod.host.terminal import plain
 
 if TYPE_CHECKING:
@@ -59,7 +61,8 @@ class Progress:
             click.echo("\r", nl=False, err=True)
 
     def _draw(self, line: str) -> None:
-        click.echo("\r" + line.ljust(len(self._drawn)), nl=False, err=True)
+        rest = columns(self._drawn) - columns(line)
+        click.echo("\r" + line + " " * rest, nl=False, err=True)
         self._drawn = line
 
     def _tell(self, video: Video) -> None:
@@ -73,7 +76,7 @@ def bar(percent: int, words: str, width: int) -> str:
     """`[######------]  40% decode 12/30 windows 0:12 left`, cut to the terminal."""
     done = BAR * percent // 100
     line = f"[{'#' * done}{'-' * (BAR - done)}] {plain(words)}"
-    return line[:width]
+    return cut(line, width)
 
 
 def summary(video: Video, *, brief: bool = False) -> str:
@@ -82,31 +85,31 @@ def summary(video: Video, *, brief: bool = False) -> str:
     if video["status"] == "queued":
         return waiting(extras.get("queue_position"), extras.get("stage"))
     if video["status"] != "in_progress":
-        return video["status"]
-    words = [f"{video['progress']:3d}%", extras.get("stage") or "starting"]
+        return t(video["status"])
+    words = [f"{video['progress']:3d}%", t(extras.get("stage") or "starting")]
     if (total := extras.get("windows_total")) and not brief:
-        words.append(f"{extras.get('windows_done', 0)}/{total} windows")
+        words.append(t(f"{extras.get('windows_done', 0)}/{total} windows"))
     if (left := extras.get("eta_s")) is not None:
-        words.append(f"{clock(left)} left")
+        words.append(t(f"{clock(left)} left"))
     device, helpers = extras.get("device"), extras.get("helpers") or []
     if brief:
         if helpers:
-            words.append(f"on {device} + {helpers[0] if len(helpers) == 1 else len(helpers)}")
+            words.append(t(f"on {device} + {helpers[0] if len(helpers) == 1 else len(helpers)}"))
         return " ".join(words)
     if device:
-        words.append(f"on {device}")
+        words.append(t(f"on {device}"))
     if helpers:
-        words.append(f"helped by {', '.join(helpers)}")
+        words.append(t(f"helped by {', '.join(helpers)}"))
     if (attempt := extras.get("attempt") or 1) > 1:
-        words.append(f"(attempt {attempt})")
+        words.append(t(f"(attempt {attempt})"))
     return " ".join(words)
 
 
 def waiting(position: int | None, stage: str | None) -> str:
     """Where a queued job stands."""
     if stage:
-        return f"queued, {stage}"
-    return f"queued, {position} before it" if position else "queued, next" if position == 0 else "queued"
+        return t(f"queued, {stage}")
+    return t(f"queued, {position} before it" if position else "queued, next" if position == 0 else "queued")
 
 
 def clock(seconds: float) -> str:

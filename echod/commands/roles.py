@@ -66,7 +66,7 @@ def add(folder: Path, name: str | None, replace: bool, quiet: bool, url: str | N
     with connect(url, reconnect, quiet) as client, open_role(folder) as (file, portrait):
         fields = msgspec.structs.asdict(file)
         role = client.save_role(name or folder.resolve().name, fields, (file.portrait, portrait), replace=replace)
-    note(f"{role['name']} {'saved' if replace else 'added'}: {role['title']}", quiet)
+    note(f"{role['name']} saved: {role['title']}" if replace else f"{role['name']} added: {role['title']}", quiet)
 
 
 def _folder(given: Path) -> Path:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from echod.commands.common import confirm_removal, note, print_line
+from echod.commands.words import t
 from echod.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def install(
     _check_root(user, dry_run, "install")
     weights = None if no_weights else engine or main_engine()
     plan = (Own if user else System)(weights, None if no_admin else admin, start=not no_start)
-    changed = carry_out(plan.install(), print_line, dry_run=dry_run)
+    changed = carry_out(plan.install(), _tell, dry_run=dry_run)
     if dry_run:
         return
     if not changed:
@@ -82,9 +83,13 @@ def uninstall(user: bool, purge: bool, yes: bool, dry_run: bool) -> None:
     plan = (Own if user else System)()
     if purge and not yes and not dry_run:
         confirm_removal("Remove every clip, upload, account and weight of the service for good?")
-    carry_out(plan.uninstall(purge=purge), print_line, dry_run=dry_run)
+    carry_out(plan.uninstall(purge=purge), _tell, dry_run=dry_run)
     if not purge:
         note(f"state, settings and account stay; `{plan.command} service uninstall --purge` removes them")
+
+
+def _tell(line: str) -> None:
+    print_line(t(line))
 
 
 def _check_root(user: bool, dry_run: bool, what: str) -> None:

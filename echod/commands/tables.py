@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from echod.commands.words import t
 from echod.host.terminal import plain
 
 TIMES = ("created_at", "completed_at", "expires_at")
@@ -18,19 +19,30 @@ def table_lines(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[
     """Columns as wide as their widest cell; a Chinese character is as wide as two others."""
     from wcwidth import ljust, width
 
-    lines = [[plain(cell) for cell in row] for row in (head, *rows)]
+    lines = [[plain(cell) for cell in row] for row in (map(t, head), *rows)]
     widths = [max(map(width, column)) for column in zip(*lines, strict=True)]
     for row in lines:
         yield "  ".join(ljust(cell, columns) for cell, columns in zip(row, widths, strict=True)).rstrip()
 
 
-def clip(text: str, columns: int) -> str:
-    """As much of a line as fits, with a sign that there is more."""
-    from wcwidth import clip as cut
+def columns(text: str) -> int:
+    """How many a text takes on a terminal."""
     from wcwidth import width
 
+    return width(text)
+
+
+def cut(text: str, columns: int) -> str:
+    """As much of a line as fits."""
+    from wcwidth import clip
+
+    return clip(text, 0, columns)
+
+
+def clip(text: str, most: int) -> str:
+    """As much of a line as fits, with a sign that there is more."""
     text = plain(text)
-    return text if width(text) <= columns else cut(text, 0, max(0, columns - 1)).rstrip() + "…"
+    return text if columns(text) <= most else cut(text, max(0, most - 1)).rstrip() + "…"
 
 
 def terminal_size() -> tuple[int, int] | None:

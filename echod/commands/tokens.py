@@ -9,6 +9,7 @@ import click
 
 from echod.commands.common import as_json, connect, note, print_json, print_line, print_result, quiet, to_daemon
 from echod.commands.tables import day, table_lines
+from echod.commands.words import t
 from echod.kinds import DURATION
 
 
@@ -90,5 +91,6 @@ def revoke(token_ids: tuple[str, ...], quiet: bool, url: str | None, reconnect: 
 
 def _expiry(token: dict[str, Any]) -> str:
     if token["expires_at"] is None:
-        return "never expires"
-    return f"{'expired' if token['expires_at'] <= time.time() else 'expires'} {day(token['expires_at'])}"
+        return t("never expires")
+    until = day(token["expires_at"])
+    return t(f"expired {until}" if token["expires_at"] <= time.time() else f"expires {until}")

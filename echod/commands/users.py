@@ -8,6 +8,7 @@ import click
 
 from echod.commands.common import as_json, confirm_removal, connect, note, print_result, quiet, to_daemon
 from echod.commands.tables import day, table_lines
+from echod.commands.words import t
 from echod.errors import EchodError
 from echod.host.terminal import plain
 
@@ -87,7 +88,7 @@ def current_password(name: str) -> str:
 def _password(question: str, *, confirm: bool) -> str:
     """Typed twice where it is new; from a pipe the next line."""
     if sys.stdin.isatty():
-        return str(click.prompt(plain(question), hide_input=True, confirmation_prompt=confirm, err=True))
+        return str(click.prompt(plain(t(question)), hide_input=True, confirmation_prompt=confirm, err=True))
     line = sys.stdin.readline(MAX_LINE).removesuffix("\n").removesuffix("\r")
     if not line:
         raise EchodError("invalid_request", "stdin is no terminal and holds no password; write it there as one line")

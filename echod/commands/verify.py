@@ -15,6 +15,7 @@ import click
 
 from echod.commands.common import as_json, connect, note, print_json, print_line, quiet, to_daemon
 from echod.commands.making import made, outcome
+from echod.commands.words import t
 from echod.errors import EchodError, invalid
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def _tell_credentials(clip: Path, found: Credentials | None, as_json: bool) -> N
         print_json({"clip": str(clip), "credentials": _as_object(found)})
     else:
         for line in _in_words(found):
-            print_line(line)
+            print_line(t(line))
     if found.state == "tampered":
         raise click.exceptions.Exit(1)
 
@@ -231,7 +232,7 @@ def _tell_again(clip: Path, again: Again, found: Credentials | None, as_json: bo
         )
     else:
         for line in (_result(compared), *map(_difference, again.differences), *_unexplained(again, found)):
-            print_line(line)
+            print_line(t(line))
     if not compared.same:
         raise click.exceptions.Exit(1)
 
@@ -245,7 +246,7 @@ def _result(compared: Comparison) -> str:
     if compared.psnr is not None:
         apart = f"by at most {compared.largest} of 255, PSNR {compared.psnr:.1f} dB"
         told.append(f"{compared.differing} of {min(compared.frames, compared.others)} frames differ, {apart}")
-    return f"different: {'; '.join(told)}"
+    return f"different: {'; '.join(map(t, told))}"
 
 
 def _difference(each: Difference) -> str:

@@ -6,6 +6,7 @@ import click
 
 from echod.commands.common import as_json, connect, note, print_json, print_line, print_result, quiet, to_daemon
 from echod.commands.tables import day, table_lines
+from echod.commands.words import t
 
 EVENTS = ("video.completed", "video.failed", "video.cancelled")
 
@@ -58,10 +59,10 @@ def list_(as_json: bool, url: str | None, reconnect: float) -> None:
             webhook["id"],
             webhook["name"],
             webhook["url"],
-            "everybody" if webhook["echod"]["everybody"] else webhook["echod"]["account"],
+            t("everybody") if webhook["echod"]["everybody"] else webhook["echod"]["account"],
             str(webhook["echod"]["waiting"]),
             str(webhook["echod"]["failed"]),
-            webhook["echod"]["disabled"] or "told",
+            t(webhook["echod"]["disabled"] or "told"),
         )
         for webhook in found
     ]
@@ -83,7 +84,7 @@ def show(webhook_id: str, as_json: bool, url: str | None, reconnect: float) -> N
             delivery["type"],
             delivery["video_id"],
             day(delivery["created_at"]),
-            delivery["state"],
+            t(delivery["state"]),
             str(delivery["attempts"]),
             delivery["answer"] or "",
         )

@@ -13,6 +13,7 @@ import click
 
 from echod.commands.common import as_json, note, print_json, print_line, print_path, quiet
 from echod.commands.tables import table_lines
+from echod.commands.words import t
 from echod.config import load
 from echod.errors import EchodError
 from echod.host.service import as_service, become_owner
@@ -107,7 +108,7 @@ def list_(weights_dir: Path | None, as_json: bool) -> None:
     if as_json:
         print_json({"directory": str(where), "engines": _by_engine(rows)})
         return
-    lines = [(row.engine, row.file, _megabytes(row.size), row.state) for row in rows]
+    lines = [(row.engine, row.file, _megabytes(row.size), t(row.state)) for row in rows]
     for line in table_lines(("ENGINE", "FILE", "SIZE", "STATE"), lines):
         print_line(line)
     note(f"in {where}")
@@ -133,7 +134,7 @@ def verify(engine: str, weights_dir: Path | None, as_json: bool) -> None:
         print_json({"directory": str(where), "engine": engine, "ok": sound, "files": [v._asdict() for v in verdicts]})
     else:
         for verdict in verdicts:
-            print_line(f"{verdict.file}: {'; '.join(verdict.problems) or _praise(verdict)}")
+            print_line(f"{verdict.file}: {'; '.join(map(t, verdict.problems)) or _praise(verdict)}")
     if not sound:
         note(remedy(engine, where, *(where / verdict.file for verdict in verdicts if verdict.problems)))
         sys.exit(1)
@@ -198,4 +199,4 @@ def _megabytes(size: int | None) -> str:
 
 def _praise(verdict: Any) -> str:
     compared = "as fetched" if verdict.recorded else "no record of a pull to compare with"
-    return f"ok, {_megabytes(verdict.size)}, {verdict.dtype}, {compared}"
+    return t(f"ok, {_megabytes(verdict.size)}, {verdict.dtype}, {compared}")

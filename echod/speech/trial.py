@@ -45,8 +45,9 @@ async def _trial(function: Function, call: Awaitable[str], records: list[Usage])
     except EchodError as error:
         return Trial(function, False, error.message)
     first, total = records[-1].first_ms, records[-1].total_ms
-    after = f"after {total} ms" if first in (None, total) else f"first after {first} ms, all after {total} ms"
-    return Trial(function, True, f"{outcome}; {after}")
+    if first in (None, total):
+        return Trial(function, True, f"{outcome}; after {total} ms")
+    return Trial(function, True, f"{outcome}; first after {first} ms, all after {total} ms")
 
 
 async def _speak(calls: Calls, sound: bytearray) -> str:
