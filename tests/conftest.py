@@ -21,6 +21,9 @@ from tests.drivers import processes
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_THREAD_LIMIT", "1")
 
+# The command line speaks the language of whoever runs the tests.
+os.environ["LC_ALL"] = "C.UTF-8"
+
 # Whoever runs the tests in the background of a script ignores SIGINT, and so would every program that a test starts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

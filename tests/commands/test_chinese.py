@@ -279,7 +279,7 @@ def test_errors_in_chinese(tmp_path: Path, arguments: list[str], code: int, part
     assert part in refused.stderr
 
 
-def test_what_programs_read_stays(tmp_path: Path) -> None:
+def test_json_stays(tmp_path: Path) -> None:
     """JSON does not know of languages, and another language than Chinese is English."""
     for arguments in (["config", "show", "--json"], ["weights", "list", "--json"]):
         english, chinese = (run(*arguments, home=tmp_path, **environ) for environ in ({}, CHINESE))
