@@ -67,7 +67,7 @@ def _run(step: Step, command: Command, environ: Mapping[str, str]) -> None:
         how = f"ended with {ended.returncode}"
     except OSError as error:
         how = f"cannot be run: {error.strerror}"
-    remedy = f" {step.remedy}" if step.remedy else ""
+    remedy = step.remedy or "Its own words say why."
     raise ConfigurationError(
-        f"{step.what}: `{command}` {how}.{remedy} What was done before stays; run this again to go on"
+        f"{step.what}: `{command}` {how}. {remedy} What was done before stays; run this again to go on"
     )

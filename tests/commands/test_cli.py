@@ -51,7 +51,7 @@ COMMANDS = (
         "logout",
         "passwd",
     ),
-    *("completion", "backup", "restore"),
+    *("completion", "backup", "restore", "pin", "unpin", "webhooks"),
 )
 
 

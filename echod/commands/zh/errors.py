@@ -79,7 +79,7 @@ ERRORS = {
     "{} = {} cannot be read: {}": "{} = {:s} 无法读取：{:s}",
     "{} belongs to {}, who cannot run the program in {}; run that of the service: `systemctl cat echod` has its "
     "path": "{:s} 属于 {}，而它不能运行 {:s} 中的程序；请运行服务的程序：其路径见 `systemctl cat echod`",
-    "{}: `{}` {}.{} What was done before stays; run this again to go on": "{:t}：`{:s}` {:t}。{:t} 此前做好的都保留；再运行一次即可继续",
+    "{}: `{}` {}. {} What was done before stays; run this again to go on": "{:t}：`{:s}` {:t}。{:t}此前做好的都保留；再运行一次即可继续",
     "ended with {}": "以 {} 结束",
     "cannot be run: {}": "无法运行：{:s}",
     # backup.py

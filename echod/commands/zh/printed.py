@@ -304,6 +304,7 @@ PRINTED = {
     "cannot write {}: {}": "无法写入 {:s}：{:s}",
     # service.py, installation.py
     "nothing to do": "无事可做",
+    "Its own words say why.": "原因见它自己的输出。",
     "no NVIDIA driver here, so no weights: it makes previews; --engine echomimic fetches them all the same": "本机没有 NVIDIA 驱动，所以不下载权重："
     "只能制作预览；加 --engine echomimic 则照样下载",
     "echod answers at {} and {}": "echod 在 {} 和 {:s} 应答",
