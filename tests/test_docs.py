@@ -13,7 +13,12 @@ from echod.speech.plan import plan
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
+CHINESE = DOCS / "zh"
 SPEECH = (DOCS / "speech.md").read_text("utf-8")
+PAIRS = {
+    "README.md": (ROOT / "README.md", ROOT / "README.zh-CN.md"),
+    **{page.name: (page, CHINESE / page.name) for page in sorted(DOCS.glob("*.md"))},
+}
 EXAMPLES = re.findall(r"^```toml\n(.*?)^```", SPEECH, re.DOTALL | re.MULTILINE)
 
 
@@ -65,3 +70,40 @@ def test_pages_name_tests_that_exist(page: str, promises: int) -> None:
         if not (ROOT / file).exists() or f"def {test or 'test_'}" not in (ROOT / file).read_text("utf-8")
     ]
     assert not missing
+
+
+def code_of(text: str) -> list[str]:
+    return re.findall(r"^```.*?^```$", text, re.DOTALL | re.MULTILINE) + re.findall(
+        r"^ {4}.*$", prose_of(text), re.MULTILINE
+    )
+
+
+def prose_of(text: str) -> str:
+    return re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def headings_of(text: str) -> list[str]:
+    return re.findall(r"^#+(?= )", prose_of(text), re.MULTILINE)
+
+
+def tables_of(text: str) -> list[list[list[str]]]:
+    """Of each row its code and its figures, which are the same in every language."""
+    tables = re.findall(r"(?:^\|.*\n)+", prose_of(text), re.MULTILINE)
+    return [[sorted(re.findall(r"`[^`]+`|\d[\d.,]*\d|\d", row)) for row in table.splitlines()] for table in tables]
+
+
+def test_every_page_is_there_in_chinese() -> None:
+    """And no other, but the one with the words that are used."""
+    assert {page.name for page in CHINESE.glob("*.md")} - {"README.md"} == set(PAIRS) - {"README.md"}
+
+
+@pytest.mark.parametrize("page", PAIRS)
+def test_a_page_in_chinese(page: str) -> None:
+    """It has the English one's code, headings and rows of tables, and each leads to the other."""
+    english, chinese = (path.read_text("utf-8") for path in PAIRS[page])
+    assert code_of(chinese) == code_of(english)
+    assert headings_of(chinese) == headings_of(english)
+    assert tables_of(chinese) == tables_of(english)
+    for word, here, there in (("中文", *PAIRS[page]), ("English", *reversed(PAIRS[page]))):
+        links = re.findall(rf"\[{word}\]\((.+?)\)", here.read_text("utf-8"))
+        assert [(here.parent / link).resolve() for link in links] == [there]
