@@ -108,6 +108,9 @@ def test_a_cluster_that_dies_piece_by_piece(tmp_path: Path) -> None:
             ordeal.until_ended(ended + dice.randrange(2))
             ordeal.kill(kill)
         ordeal.until_ended(len(ordeal.accepted))
+        daemon.until_idle()
+        ordeal.submit(DEVICES, **SLOW)  # one for each, undisturbed
+        ordeal.until_ended(len(ordeal.accepted))
         videos = ordeal.videos()
         daemon.until_idle()
         daemon.stop()
