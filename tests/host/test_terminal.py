@@ -283,6 +283,7 @@ def test_one_way_to_the_terminal() -> None:
         allowed = {
             "common.py": 4,
             "checks.py": 1,
+            "ray.py": 1,
             "service.py": 1,
             "completion.py": 1,
             "progress.py": 1,
