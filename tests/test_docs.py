@@ -104,6 +104,7 @@ def test_a_page_in_chinese(page: str) -> None:
     assert code_of(chinese) == code_of(english)
     assert headings_of(chinese) == headings_of(english)
     assert tables_of(chinese) == tables_of(english)
-    for word, here, there in (("中文", *PAIRS[page]), ("English", *reversed(PAIRS[page]))):
+    one, other = PAIRS[page]
+    for word, here, there in (("中文", one, other), ("English", other, one)):
         links = re.findall(rf"\[{word}\]\((.+?)\)", here.read_text("utf-8"))
         assert [(here.parent / link).resolve() for link in links] == [there]

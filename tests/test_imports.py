@@ -199,7 +199,7 @@ def test_children_begin_light(child: str) -> None:
 # a MiB of them takes 2 s of the loop.
 OWN_NUMBERS = {
     "echod.journal": "rows that the daemon wrote itself",
-    "echod.backup": "a file of the admin, and no fractions",
+    "echod.backup.record": "a file of the admin, and no fractions",
     "echod.roles.store": "facts that the daemon wrote itself",
     "echod.inspection.messages": "a child of the daemon's own, and one number a field",
     "echod.server.routes.accounts": "few bytes, and one number a field",

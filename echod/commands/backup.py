@@ -33,7 +33,7 @@ def backup(target: Path, state_dir: Path | None, as_json: bool, quiet: bool) -> 
 
     Exits with 1 where something that the journal knows was not there to be copied.
     """
-    from echod.backup import back_up
+    from echod.backup.taking import back_up
 
     os.umask(0o077)
     where = _state_dir(state_dir)
@@ -60,7 +60,7 @@ def restore(source: Path, state_dir: Path | None, quiet: bool) -> None:
     No daemon may use it. Jobs that had not ended are begun anew by the next start. Everything belongs to the owner of
     the state directory then.
     """
-    from echod.backup import restore
+    from echod.backup.restoring import restore
 
     os.umask(0o077)
     where = _state_dir(state_dir)

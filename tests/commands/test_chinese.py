@@ -33,7 +33,7 @@ from tests.drivers.command import run
 
 PACKAGE = Path(echod.__file__).parent
 # Whose errors the command line shows because it raises them itself.
-RAISING = ("client", "config.py", "kinds.py", "backup.py", "host/steps.py", "host/service.py")
+RAISING = ("client", "config.py", "kinds.py", "backup", "host/steps.py", "host/service.py")
 SAYING = ("t", "note", "table_lines", "confirm_removal", "_password")  # what is handed to them is said
 VOCABULARY = {
     *get_args(Status),

@@ -82,7 +82,7 @@ ERRORS = {
     "{}: `{}` {}. {} What was done before stays; run this again to go on": "{:t}：`{:s}` {:t}。{:t}此前做好的都保留；再运行一次即可继续",
     "ended with {}": "以 {} 结束",
     "cannot be run: {}": "无法运行：{:s}",
-    # backup.py
+    # backup/
     "the roles in {} change faster than they are copied; try again": "{:s} 中的角色变化得比复制还快；请重试",
     "there is no journal in {}; name the state directory with --state-dir": "{:s} 中没有日志库；请用 --state-dir 指定状态目录",
     "{} lies in the state directory {}; name a directory elsewhere": "{:s} 位于状态目录 {:s} 中；请指定别处的目录",

@@ -22,6 +22,7 @@ from pathlib import Path
 import msgspec
 
 from echod import __version__, journal_file
+from echod.backup.record import KEYS, RECORD, TREES, Record, copy_tree, remove
 from echod.errors import ConfigurationError
 from echod.host import directories, strays
 from echod.host.removal import is_cut_short
@@ -30,29 +31,8 @@ from echod.jobs.job import TERMINAL
 from echod.journal import SCHEMA_VERSION
 from echod.roles import folder as roles
 
-RECORD = "backup.json"
 UPLOAD = "upload"
-# What a state directory holds besides the journal. Weights, caches and what people put beside are none of a backup's.
-KEYS, TREES = (journal_file.KEY,), ("credentials", "roles")
-HELD = (*(journal_file.NAME + suffix for suffix in journal_file.FILES), *journal_file.HOLDINGS, *KEYS, *TREES)
 LOOKS = 5  # at roles that somebody is changing
-
-
-class Record(msgspec.Struct, kw_only=True):
-    """What a backup says about itself. `files` has the size of each, by its path."""
-
-    echod: str
-    schema: int
-    taken_at: str
-    jobs: int = 0
-    uploads: int = 0
-    removed_meanwhile: list[str] = []
-    lost: list[str] = []  # the journal knows them, and nothing lies where they should be
-    files: dict[str, int] = {}
-
-    @property
-    def size(self) -> int:
-        return sum(self.files.values())
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -93,7 +73,7 @@ def back_up(state: Path, target: Path) -> Record:
         _copy_state(state, target, record)
     except BaseException as error:
         for path in target.iterdir():
-            _remove(path)
+            remove(path)
         if isinstance(error, sqlite3.Error):
             raise journal_file.unusable(journal, error) from error
         raise
@@ -104,7 +84,7 @@ def _copy_state(state: Path, target: Path, record: Record) -> None:
     record.schema = _copy_journal(state / journal_file.NAME, target / journal_file.NAME)
     _copy_rows(state, target, record)
     for name in (*KEYS, TREES[0]):
-        _copy_tree(state / name, target / name)
+        copy_tree(state / name, target / name)
     _copy_roles(state / TREES[1], target / TREES[1])
     record.files = {
         str(path.relative_to(target)): path.stat().st_size for path in sorted(target.rglob("*")) if path.is_file()
@@ -215,96 +195,8 @@ def _copy_roles(source: Path, target: Path) -> None:
     for _ in range(LOOKS):
         before = roles.stamps(source)
         with contextlib.suppress(FileNotFoundError, shutil.Error):
-            _copy_tree(source, target)
+            copy_tree(source, target)
             if roles.stamps(source) == before:
                 return
         shutil.rmtree(target, ignore_errors=True)
     raise ConfigurationError(f"the roles in {source} change faster than they are copied; try again")
-
-
-def _copy_tree(source: Path, target: Path) -> None:
-    """A file or a directory, if it is there. What begins with a dot is being written; links are not followed."""
-    if source.is_dir():
-        shutil.copytree(source, target, symlinks=True, ignore=lambda _, names: [n for n in names if n[0] == "."])
-    elif source.exists():
-        shutil.copy2(source, target, follow_symlinks=False)
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
-
-
-def restore(source: Path, state: Path) -> Record:
-    """Put a backup into a state directory that holds nothing yet and that no daemon uses. ConfigurationError, OSError.
-
-    The files become the owner's of that directory. They are copied, so that nothing happens to the backup.
-    """
-    record = read_record(source)
-    if not state.exists():
-        state.mkdir(mode=0o700, parents=True)
-    with directories.held(state):
-        _check_vacant(state)
-        try:
-            for name in (*journal_file.HOLDINGS, *KEYS, *TREES, journal_file.NAME):  # the journal last
-                if (source / name).exists():
-                    _copy_tree(source / name, state / name)
-            for name in journal_file.HOLDINGS:
-                (state / name).mkdir(mode=0o700, exist_ok=True)
-            _hand_over(state)
-        except BaseException:
-            for name in HELD:
-                _remove(state / name)
-            raise
-        os.sync()
-    return record
-
-
-def read_record(source: Path) -> Record:
-    """What a backup says about itself, once all that it names is there. ConfigurationError."""
-    try:
-        record = msgspec.json.decode((source / RECORD).read_bytes(), type=Record)
-    except (OSError, msgspec.MsgspecError, ValueError) as error:
-        raise ConfigurationError(f"{source} is no backup, or one that was broken off: {RECORD}: {error}") from None
-    if record.schema > SCHEMA_VERSION:
-        raise ConfigurationError(
-            f"{source} was taken by echod {record.echod} and has schema {record.schema}; this echod, {__version__}, "
-            f"knows up to {SCHEMA_VERSION}. Install {record.echod} or a newer one"
-        )
-    for name, size in record.files.items():
-        path = source / name
-        found = path.stat().st_size if path.is_file() else None
-        if found != size:
-            lies = "is missing" if found is None else f"has {found} bytes"
-            raise ConfigurationError(f"{source} is damaged: {name} {lies}, it had {size}; take another backup")
-    with contextlib.closing(
-        sqlite3.connect(f"{(source / journal_file.NAME).resolve().as_uri()}?mode=ro", uri=True)
-    ) as db:
-        try:
-            journal_file.check_pages(db)
-        except sqlite3.Error as error:
-            raise ConfigurationError(
-                f"{source} is damaged: {journal_file.NAME}: {error}; take another backup"
-            ) from None
-    return record
-
-
-def _check_vacant(state: Path) -> None:
-    if there := [name for name in HELD if (state / name).exists()]:
-        raise ConfigurationError(
-            f"{state} holds {', '.join(there)}: a backup is put where nothing is. Name another directory with "
-            f"--state-dir, or set these aside: `{journal_file.set_aside(state / journal_file.NAME, HELD)}`"
-        )
-
-
-def _hand_over(state: Path) -> None:
-    """To whom the state directory belongs, where root has done this."""
-    owner = state.stat()
-    if os.geteuid() == owner.st_uid:
-        return
-    for name in HELD:
-        for path in [state / name, *(state / name).rglob("*")]:
-            if os.path.lexists(path):
-                os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)

@@ -16,8 +16,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from echod import backup
-from echod.backup import back_up, restore
+from echod.backup import record, restoring, taking
+from echod.backup.restoring import restore
+from echod.backup.taking import back_up
 from echod.errors import ConfigurationError
 from echod.host.directories import owned
 from echod.roles import folder
@@ -109,14 +110,14 @@ def refuse() -> None:
 
 def after_journal(monkeypatch: pytest.MonkeyPatch, then: Callable[[], object]) -> None:
     """Have something happen once the journal has been copied."""
-    copy = backup._copy_journal
+    copy = taking._copy_journal
 
     def copied(journal: Path, target: Path) -> int:
         schema = copy(journal, target)
         then()
         return schema
 
-    monkeypatch.setattr(backup, "_copy_journal", copied)
+    monkeypatch.setattr(taking, "_copy_journal", copied)
 
 
 @pytest.mark.parametrize("left", ["nothing", "the row", "one file"])
@@ -257,14 +258,14 @@ def test_restore_under_a_daemon(state: Path, tmp_path: Path) -> None:
 def test_a_restore_that_fails_leaves_nothing(state: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     back_up(state, tmp_path / "backup")
     write(tmp_path / "again", {"weights/x"})
-    copy, copied = backup._copy_tree, iter(range(100))
+    copy, copied = record.copy_tree, iter(range(100))
 
     def full(source: Path, target: Path) -> None:
         if next(copied) == 3:
             raise OSError(errno.ENOSPC, "No space left on device")
         copy(source, target)
 
-    monkeypatch.setattr(backup, "_copy_tree", full)
+    monkeypatch.setattr(restoring, "copy_tree", full)
     with pytest.raises(OSError, match="No space left"):
         restore(tmp_path / "backup", tmp_path / "again")
     assert set(contents(tmp_path / "again")) == {"weights/x"}
