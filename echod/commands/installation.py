@@ -1,15 +1,11 @@
-"""What `echod service install` does, and how it is undone: steps for the system's service, and for one's own."""
+"""What `echod service install` does, and how it is undone: steps for the service of a machine, set up by root."""
 
 from __future__ import annotations
 
-import grp
 import json
-import os
-import pwd
-import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib import metadata
 from importlib.resources import files
 from pathlib import Path
@@ -17,6 +13,17 @@ from urllib.parse import unquote, urlsplit
 
 import echod
 from echod import config
+from echod.commands.looks import (
+    answer,
+    complete,
+    has_account,
+    has_accounts,
+    has_group,
+    is_unit,
+    owner_of,
+    reads,
+    version,
+)
 from echod.host import service
 from echod.host.steps import Command, Step
 
@@ -104,7 +111,7 @@ class System:
         if self.start:
             yield self._start()
         if self.start and self.admin:
-            yield _admin(self.command, f"unix:{self.socket}", self.admin)
+            yield admin_step(self.command, f"unix:{self.socket}", self.admin)
 
     def uninstall(self, *, purge: bool) -> Iterator[Step]:
         yield Step(
@@ -134,7 +141,7 @@ class System:
             )
         yield Step(
             f"the account {service.ACCOUNT} is removed",
-            lambda: not _has_account(),
+            lambda: not has_account(),
             (Command(("userdel", service.ACCOUNT)),),
         )
         if self._mark.exists():  # last: this very program may lie there
@@ -153,7 +160,7 @@ class System:
         flags = ("--system", "--user-group", "--no-create-home", "--shell", "/usr/sbin/nologin")
         return Step(
             f"the account {service.ACCOUNT}",
-            _has_account,
+            has_account,
             (Command(("useradd", *flags, "--home-dir", str(self.state), service.ACCOUNT)),),
         )
 
@@ -162,7 +169,7 @@ class System:
         pip = str(self.environment / "bin" / "pip")
         return Step(
             f"an environment in {self.environment}, since {why}",
-            lambda: _version(command_of(self.environment)) == echod.__version__,
+            lambda: version(command_of(self.environment)) == echod.__version__,
             (
                 Command((python, "-m", "venv", str(self.environment))),
                 Command(("touch", str(self._mark))),
@@ -176,7 +183,7 @@ class System:
         owner = ("-o", service.ACCOUNT, "-g", service.ACCOUNT, "-m", "0750")
         return Step(
             f"{self.state}, with weights/",
-            lambda: all(place.is_dir() and _owner(place) == service.ACCOUNT for place in places),
+            lambda: all(place.is_dir() and owner_of(place) == service.ACCOUNT for place in places),
             (Command(("install", "-d", *owner, *map(str, places))),),
         )
 
@@ -193,7 +200,7 @@ class System:
         shown = f"{self.command} service show | tee {self.unit}"
         return Step(
             str(self.unit),
-            lambda: _reads(self.unit, text),
+            lambda: reads(self.unit, text),
             (Command(("tee", str(self.unit)), text, shown), Command(("systemctl", "daemon-reload"))),
             "Is systemd what this machine runs on?",
         )
@@ -204,7 +211,7 @@ class System:
         home = f"HOME={self.state}"
         return Step(
             f"weights of {engine} in {place}",
-            lambda: _complete(place, engine),
+            lambda: complete(place, engine),
             (Command(("runuser", "-u", service.ACCOUNT, "--", "env", home, *pull)),),
             'Pulled later, go on with --no-weights: until then `engine = "preview"` in /etc/echod/config.toml serves.',
         )
@@ -212,7 +219,7 @@ class System:
     def _start(self) -> Step:
         return Step(
             "the service runs, and starts with the machine",
-            lambda: _is("is-active") and _is("is-enabled") and not self._stale,
+            lambda: is_unit("is-active") and is_unit("is-enabled") and not self._stale,
             (Command(("systemctl", "enable", "echod")), Command(("systemctl", "restart", "echod"))),
             LOG.format(""),
         )
@@ -220,84 +227,9 @@ class System:
     @property
     def _stale(self) -> bool:
         """Whether what runs is older than its unit or its program."""
-        began = _answer(
-            "systemctl", "show", "--timestamp=unix", "--property=ExecMainStartTimestamp", "--value", "echod"
-        )
+        began = answer("systemctl", "show", "--timestamp=unix", "--property=ExecMainStartTimestamp", "--value", "echod")
         newest = max((path.stat().st_mtime for path in (self.unit, self.command) if path.exists()), default=0.0)
         return not began.startswith("@") or newest > int(began[1:])
-
-
-@dataclass(frozen=True)
-class Own:
-    """A service of one's own, under `systemctl --user`."""
-
-    engine: str | None = None
-    admin: str | None = None
-    start: bool = True
-    home: Path = field(default_factory=Path.home)
-
-    @property
-    def unit(self) -> Path:
-        return self.home / ".config/systemd/user/echod.service"
-
-    @property
-    def command(self) -> Path:
-        return running_command()
-
-    def install(self) -> Iterator[Step]:
-        text = unit(self.command, user=True)
-        yield Step(
-            str(self.unit),
-            lambda: _reads(self.unit, text),
-            (
-                Command(("mkdir", "-p", str(self.unit.parent))),
-                Command(("tee", str(self.unit)), text, f"{self.command} service show --user | tee {self.unit}"),
-                Command(("systemctl", "--user", "daemon-reload")),
-            ),
-            "Is there a session of systemd's for you? A login by ssh has one; `su` does not.",
-        )
-        if self.engine:
-            engine, place = self.engine, config.load().weights_dir
-            yield Step(
-                f"weights of {engine} in {place}",
-                lambda: _complete(place, engine),
-                (Command((str(self.command), "weights", "pull", engine, "--weights", str(place))),),
-                "Pulled later, go on with --no-weights.",
-            )
-        if not self.start:
-            return
-        yield Step(
-            "the service runs, and starts when you log in",
-            lambda: _is("is-active", "--user") and _is("is-enabled", "--user"),
-            (
-                Command(("systemctl", "--user", "enable", "echod")),
-                Command(("systemctl", "--user", "restart", "echod")),
-            ),
-            LOG.format("--user "),
-        )
-        if self.admin:
-            yield _admin(self.command, f"unix:{self.socket}", self.admin)
-
-    @property
-    def socket(self) -> Path:
-        return Path(os.environ.get("XDG_RUNTIME_DIR", f"/run/user/{os.getuid()}"), "echod/echod.sock")
-
-    def uninstall(self, *, purge: bool) -> Iterator[Step]:
-        yield Step(
-            "the service is stopped and disabled",
-            lambda: not self.unit.exists(),
-            (Command(("systemctl", "--user", "disable", "--now", "echod")),),
-        )
-        yield Step(
-            f"{self.unit} is removed",
-            lambda: not self.unit.exists(),
-            (Command(("rm", str(self.unit))), Command(("systemctl", "--user", "daemon-reload"))),
-        )
-        if purge:
-            state = config.load().state_dir
-            yield Step(
-                f"{state} is removed, with all in it", lambda: not state.exists(), (Command(("rm", "-r", str(state))),)
-            )
 
 
 def main_engine() -> str | None:
@@ -306,75 +238,10 @@ def main_engine() -> str | None:
 
 
 def _group(name: str) -> Step:
-    return Step(f"the group {name}", lambda: _has_group(name), (Command(("groupadd", "--system", name)),))
+    return Step(f"the group {name}", lambda: has_group(name), (Command(("groupadd", "--system", name)),))
 
 
-def _admin(command: Path, url: str, name: str) -> Step:
+def admin_step(command: Path, url: str, name: str) -> Step:
     add = (str(command), "--url", url, "users", "add", name, "--role", "admin")
     remedy = f"It reads the password from the terminal, or one line of stdin. Later: `{' '.join(add)}`, as root."
-    return Step(f"{name}, the first account, an admin's", lambda: _has_accounts(url), (Command(add),), remedy)
-
-
-def _has_group(name: str) -> bool:
-    try:
-        grp.getgrnam(name)
-    except KeyError:
-        return False
-    return True
-
-
-def _has_account() -> bool:
-    try:
-        pwd.getpwnam(service.ACCOUNT)
-    except KeyError:
-        return False
-    return True
-
-
-def _owner(path: Path) -> str:
-    try:
-        return path.owner()
-    except KeyError:
-        return ""
-
-
-def _reads(path: Path, text: str) -> bool:
-    try:
-        return path.read_text("utf-8") == text
-    except (OSError, UnicodeDecodeError):
-        return False
-
-
-def _version(command: Path) -> str:
-    return _answer(str(command), "--version").rpartition(" ")[2]
-
-
-def _complete(place: Path, engine: str) -> bool:
-    from echod.inference.echomimic.layout import missing
-
-    return not missing(place, engine)
-
-
-def _is(what: str, *flags: str) -> bool:
-    return _answer("systemctl", *flags, what, "echod") in ("active", "enabled")
-
-
-def _has_accounts(url: str) -> bool:
-    from echod.client.client import Client
-    from echod.errors import EchodError
-
-    if not Path(url.removeprefix("unix:")).exists():
-        return False
-    try:
-        with Client(url, patience=0) as client:
-            return bool(client.health().get("sign_in"))
-    except EchodError:
-        return False
-
-
-def _answer(*argv: str) -> str:
-    """What a program prints; nothing, if it cannot be run."""
-    try:
-        return subprocess.run(argv, capture_output=True, text=True).stdout.strip()
-    except OSError:
-        return ""
+    return Step(f"{name}, the first account, an admin's", lambda: has_accounts(url), (Command(add),), remedy)

@@ -14,7 +14,8 @@ from echod.commands.words import t
 from echod.errors import ConfigurationError
 
 if TYPE_CHECKING:
-    from echod.commands.installation import Own, System
+    from echod.commands.installation import System
+    from echod.commands.own_installation import Own
 
 for_user = click.option("--user", is_flag=True, help="For `systemctl --user`, without an account of its own.")
 dry_run = click.option("-n", "--dry-run", is_flag=True, help="Only print what would be done, in lines for a shell.")
@@ -52,7 +53,8 @@ def install(
     password is asked for or read as one line from stdin. What is there already is left as it is, so a second run
     repairs, or brings in the version it is run from.
     """
-    from echod.commands.installation import Own, System, main_engine
+    from echod.commands.installation import System, main_engine
+    from echod.commands.own_installation import Own
     from echod.host.steps import carry_out
 
     _check_root(user, dry_run, "install")
@@ -76,7 +78,8 @@ def install(
 @dry_run
 def uninstall(user: bool, purge: bool, yes: bool, dry_run: bool) -> None:
     """Stop the service and remove what `install` put in place; what people made stays, unless with --purge."""
-    from echod.commands.installation import Own, System
+    from echod.commands.installation import System
+    from echod.commands.own_installation import Own
     from echod.host.steps import carry_out
 
     _check_root(user, dry_run, "uninstall")

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from echod import cli
 from echod.commands import installation
-from echod.commands.installation import Own, System, source, unfit, unit
+from echod.commands.installation import System, source, unfit, unit
+from echod.commands.own_installation import Own
+from echod.errors import ConfigurationError
 from echod.host import service
 from echod.host.steps import carry_out
 from tests.drivers.command import run
@@ -26,7 +29,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> System:
     monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
     monkeypatch.setattr(installation, "unfit", lambda *paths: None)
     monkeypatch.setattr(service, "ACCOUNT", "nobody-yet")
-    monkeypatch.setattr(installation, "_has_group", lambda name: name == "video")
+    monkeypatch.setattr(installation, "has_group", lambda name: name == "video")
     return System(
         "echomimic", None, True, tmp_path / "opt", tmp_path / "state", tmp_path / "unit", tmp_path / "link",
         tmp_path / "socket",
@@ -129,10 +132,13 @@ def test_the_command(tmp_path: Path) -> None:
     assert run("service", "uninstall", "--purge", "--dry-run", home=tmp_path).returncode == 0
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root is not refused")
-def test_root_is_asked_for(tmp_path: Path) -> None:
-    refused = run("service", "install", home=tmp_path)
-    assert refused.returncode == 78 and "sudo" in refused.stderr and "--user" in refused.stderr
+def test_root_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    for steps in ("install", "uninstall"):  # or this test would set this machine up where it fails
+        monkeypatch.setattr(System, steps, lambda *_, **__: pytest.fail("it began"))
+    for command in ("install", "uninstall"):
+        with pytest.raises(ConfigurationError, match=rf"`sudo .*echod service {command}`.*--user"):
+            cli.echod.main(["service", command], standalone_mode=False)
 
 
 def test_shell_takes_the_dry_run(tmp_path: Path) -> None:

@@ -302,7 +302,7 @@ PRINTED = {
     # settings.py
     "{} is there already; it was left as it is": "{:s} 已存在，保持原样",
     "cannot write {}: {}": "无法写入 {:s}：{:s}",
-    # service.py, installation.py
+    # service.py, installation.py, own_installation.py
     "nothing to do": "无事可做",
     "Its own words say why.": "原因见它自己的输出。",
     "no NVIDIA driver here, so no weights: it makes previews; --engine echomimic fetches them all the same": "本机没有 NVIDIA 驱动，所以不下载权重："
