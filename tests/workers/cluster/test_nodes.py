@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.drivers.ray_cluster import RayCluster
 from tests.drivers.running import LIGHT, RunningDaemon
 from tests.making.media import EXAMPLES
@@ -32,6 +34,7 @@ def gate(cluster: RayCluster, job: str) -> Path:
     return waiting[0] / "gate"
 
 
+@pytest.mark.long
 def test_nodes_come_and_go(ray: None, tmp_path: Path) -> None:
     """Each node has a device; one that drains ends its job and leaves; one that dies costs its job one attempt."""
     with (
