@@ -70,7 +70,7 @@ class Visitor:
 
     def forgive_loss(self) -> None:
         """The daemon may be away for a while."""
-        lost = "CONNECTION_REFUSED|CONNECTION_RESET|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING"
+        lost = "CONNECTION_REFUSED|CONNECTION_RESET|EMPTY_RESPONSE|INCOMPLETE_CHUNKED_ENCODING|SOCKET_NOT_CONNECTED"
         self.forgiven.append(rf"/\S* Failed to load resource: net::ERR_({lost})")
         self.forgiven.append(r"/\S* WebSocket connection to '\S*/v1/(events|realtime)\S*' failed: .*")
 
