@@ -178,6 +178,7 @@ def test_plain_http(visit: Visit) -> None:
     expect(page.locator("#clip .chip")).to_have_text("Completed")
 
 
+@pytest.mark.long
 def test_daemon_restarts(daemon: RunningDaemon, visit: Visit) -> None:
     """With the daemon killed underneath, the page says so, comes back by itself, and nothing is lost.
 

@@ -54,7 +54,7 @@ class SharedOrdeal(Ordeal):
 @pytest.mark.parametrize(
     ("command", "jobs", "worker_kills", "daemon_kills"),
     [
-        pytest.param(LIGHT, 40, 8, 2, id="light"),
+        pytest.param(LIGHT, 20, 4, 1, id="light"),
         pytest.param((ECHOD,), 200, 40, 10, id="real", marks=[pytest.mark.long, pytest.mark.timeout(1800)]),
     ],
 )

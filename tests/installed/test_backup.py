@@ -66,6 +66,7 @@ def test_there_and_back(tmp_path: Path, files: tuple[Path, Path]) -> None:
         assert list(client.follow(unfinished))[-1]["video"]["status"] == "completed"
 
 
+@pytest.mark.long
 def test_a_stopped_daemon(tmp_path: Path) -> None:
     """It need not run; where the state directory is somebody else's to name, it is named."""
     with RunningDaemon(tmp_path, command=LIGHT) as daemon:

@@ -316,6 +316,7 @@ def test_devices(daemon: RunningDaemon, cli: Cli) -> None:
     assert str(device["pid"]) in row
 
 
+@pytest.mark.long
 def test_doctor(daemon: RunningDaemon, cli: Cli, tmp_path: Path) -> None:
     """`doctor` finds what is there, a running daemon too, and exits with 1 if something required is missing."""
     environ = {"HOME": str(tmp_path)}

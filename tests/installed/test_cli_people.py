@@ -69,6 +69,7 @@ def test_the_first_account(tmp_path: Path) -> None:
         assert running.log.read_text().count("no accounts: ") == 1
 
 
+@pytest.mark.long
 def test_login(echod: Run, own_daemon: RunningDaemon, tmp_path: Path) -> None:
     """A token is kept where its owner alone may read it, for this daemon; a new password renews it, logout ends it."""
     add(echod, "anna", "admin")
@@ -131,6 +132,7 @@ def test_users(echod: Run) -> None:
     assert gone.stderr.endswith("echod: bert removed\n")
 
 
+@pytest.mark.long
 def test_tokens(own_daemon: RunningDaemon, echod: Run) -> None:
     """A token is printed alone, once; it lets its owner in by TCP with their rights, until it is revoked."""
     add(echod, "anna", "admin")

@@ -324,6 +324,7 @@ def pcm(path: Path) -> bytes:
     return bytes((samples[0] * 2**15).astype("<i2").tobytes())
 
 
+@pytest.mark.long
 async def test_twenty_conversations(daemon: RunningDaemon, server: HeldServer, client: AsyncOpenAI) -> None:
     """Everybody is answered what they said themselves; with the clips removed, nothing is left behind."""
     with daemon.client() as local:

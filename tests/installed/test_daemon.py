@@ -72,6 +72,7 @@ def test_watchdog(tmp_path: Path) -> None:
             daemon.until("WATCHDOG", "1")
 
 
+@pytest.mark.long
 def test_blocked_event_loop(tmp_path: Path) -> None:
     """A hung loop says nothing; what systemd does then ends the daemon with a dump of its stacks, and its children."""
     hanging = (sys.executable, "-m", "tests.stand_ins.blocked")

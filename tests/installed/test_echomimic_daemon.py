@@ -155,6 +155,7 @@ def test_missing_weights(tmp_path: Path) -> None:
     assert "--engine preview" in refused.stderr
 
 
+@pytest.mark.long
 def test_helpers_that_die(daemon: RunningDaemon, speech: Path, alone: NDArray[np.uint8], tmp_path: Path) -> None:
     """What a helper was at is done by another; the attempt is the first, and after two deaths the job runs alone."""
     video, killed = submit(daemon, speech), 0
@@ -172,6 +173,7 @@ def test_helpers_that_die(daemon: RunningDaemon, speech: Path, alone: NDArray[np
     daemon.until_idle()
 
 
+@pytest.mark.long
 def test_the_owner_dies(daemon: RunningDaemon, speech: Path, alone: NDArray[np.uint8], tmp_path: Path) -> None:
     """Another worker goes on with what all of them have computed, and progress with what was shown of it."""
     video, shown = submit(daemon, speech), [0]

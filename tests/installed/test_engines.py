@@ -79,6 +79,7 @@ def test_one_that_breaks(tmp_path: Path) -> None:
             assert client.submit(PORTRAIT, write_wav(tmp_path / "speech.wav"), size="128x128")["status"] == "queued"
 
 
+@pytest.mark.long
 def test_one_that_is_slow(tmp_path: Path) -> None:
     """Its progress is shown, it can be cancelled at its next checkpoint, and a long silence ends it, in words."""
     write_package(tmp_path / "site", "odd", scripted("odd"))

@@ -95,6 +95,7 @@ def test_the_key_is_nowhere(speaking: RunningDaemon, environ: dict[str, Any], tm
     assert KEY.encode() not in b"".join(command_lines(speaking.process.pid))
 
 
+@pytest.mark.long
 async def test_the_canary_stays(speaking: RunningDaemon, server: DashScopeServer, tmp_path: Path) -> None:
     """A path is text like any other: the file behind it is neither read nor sent anywhere, whatever it stands for."""
     canary = tmp_path / "canary.wav"

@@ -145,6 +145,7 @@ def noise(seconds: int, rate: int = 48000) -> bytes:
     )  # fmt: skip
 
 
+@pytest.mark.long
 def test_ten_uploads_at_once(daemon: RunningDaemon) -> None:
     """Ten uploads of 30 MiB at once, received and inspected, keep the daemon under 150 MB above idle."""
     recording = noise(164)

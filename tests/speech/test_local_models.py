@@ -119,6 +119,7 @@ async def killed(models: Models, asking: Coroutine[None, None, None]) -> None:
     assert failure.value.kind == "unavailable"
 
 
+@pytest.mark.long
 async def test_at_rest(models: Models, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has not been asked for long gives its memory back, and is there again when it is."""
     monkeypatch.setattr(local_models, "IDLE", 0.0)

@@ -94,6 +94,7 @@ async def test_a_link_that_is_killed(daemon: Daemon) -> None:
     assert await daemon.dead(far) == "lost with the link to the cluster"
 
 
+@pytest.mark.long
 def test_a_node_without_echod(ray: None) -> None:
     """The actor's class travels as a value: it can say of a node that there is no echod, which it could not import."""
     there = subprocess.run([sys.executable, "-I", "-c", THERE], input=_carried(), capture_output=True, timeout=60)
