@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from echod.config import Config
 from tests.drivers import processes
@@ -31,6 +32,10 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 if TYPE_CHECKING:
     from tests.drivers.running import RunningDaemon
 from tests.making.config import make_config
+
+# On a machine with much else to do, an example may take any time.
+settings.register_profile("echod", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("echod")
 
 
 def pytest_configure(config: pytest.Config) -> None:
