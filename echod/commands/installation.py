@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import metadata
@@ -227,9 +228,10 @@ class System:
     @property
     def _stale(self) -> bool:
         """Whether what runs is older than its unit or its program."""
-        began = answer("systemctl", "show", "--timestamp=unix", "--property=ExecMainStartTimestamp", "--value", "echod")
+        began = answer("systemctl", "show", "--property=ExecMainStartTimestampMonotonic", "--value", "echod")
         newest = max((path.stat().st_mtime for path in (self.unit, self.command) if path.exists()), default=0.0)
-        return not began.startswith("@") or newest > int(began[1:])
+        # Microseconds: an installation writes the unit and starts it within one second.
+        return not began.isdecimal() or newest > time.time() - time.monotonic() + int(began) / 1e6
 
 
 def main_engine() -> str | None:
