@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from echod.workers.cluster.node import Node
+    from echod.workers.cluster.node import NodeHand
 
 
 def name_of(row: dict[str, Any]) -> str:
@@ -34,7 +34,7 @@ def this_node() -> str:
 class Carrier:
     """One a device; its methods are called by the link."""
 
-    _node: Node
+    _hand: NodeHand
 
     async def about(self) -> bytes:
         about = {"node": this_node(), "version": None}
@@ -47,21 +47,21 @@ class Carrier:
         return json.dumps(about).encode()
 
     async def start(self, birth: bytes) -> None:
-        from echod.workers.cluster.node import Node
+        from echod.workers.cluster.node import NodeHand
 
-        self._node = Node(birth)
+        self._hand = NodeHand(birth)
 
     async def take(self, name: str, data: bytes, begins: bool) -> bytes:
-        return self._node.take(name, data, begins)
+        return self._hand.take(name, data, begins)
 
     async def order(self, order: bytes) -> None:
-        self._node.order(order)
+        self._hand.order(order)
 
     async def words(self) -> bytes:
-        return await self._node.words()
+        return await self._hand.words()
 
     async def kill(self, number: int) -> None:
-        self._node.kill(number)
+        self._hand.kill(number)
 
     async def close(self) -> None:
-        await self._node.close()
+        await self._hand.close()

@@ -34,7 +34,7 @@ class Place(Protocol):
         """Have Ray kill it."""
 
 
-class Cluster:
+class RayConnection:
     """`doing` says what has to be waited for until it is `connected`."""
 
     def __init__(self, address: str, cpus: int, directory: str) -> None:

@@ -26,7 +26,7 @@ from echod.host import logs
 from echod.host.directories import short_temporary
 from echod.host.process import die_with_parent
 from echod.host.terminal import plain
-from echod.workers.cluster.connection import Cluster
+from echod.workers.cluster.connection import RayConnection
 from echod.workers.cluster.far import LinkSpec
 from echod.workers.cluster.incarnation import Incarnation
 from echod.workers.cluster.messages import LENGTH, decode_birth
@@ -48,11 +48,11 @@ def main() -> None:
     if directory:
         _keep_house(directory)
         os.environ.update(ECHOD_WEIGHTS_DIR=spec.weights, ECHOD_STATE_DIR=spec.state)  # for nodes that are this machine
-    cluster = Cluster(spec.address, spec.cpus, str(directory))
-    asyncio.run(serve(spec, cluster))
+    connection = RayConnection(spec.address, spec.cpus, str(directory))
+    asyncio.run(serve(spec, connection))
 
 
-async def serve(spec: LinkSpec, cluster: Cluster) -> None:
+async def serve(spec: LinkSpec, connection: RayConnection) -> None:
     context = zmq.asyncio.Context()
     reports = context.socket(zmq.PUSH)
     reports.connect(f"ipc://{spec.reports}")
@@ -63,11 +63,11 @@ async def serve(spec: LinkSpec, cluster: Cluster) -> None:
     async def incarnate(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if not (size := int.from_bytes(await reader.readexactly(LENGTH), "big")):
             with contextlib.suppress(OSError):
-                if await watch(cluster, spec.address, writer):
+                if await watch(connection, spec.address, writer):
                     os._exit(1)
             return
         birth = decode_birth(await reader.readexactly(size))
-        ending = await Incarnation(birth, cluster, context, report, reader, repeat).live()
+        ending = await Incarnation(birth, connection, context, report, reader, repeat).live()
         writer.write(ending.encode())
         with contextlib.suppress(OSError):
             await writer.drain()

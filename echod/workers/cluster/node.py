@@ -48,7 +48,7 @@ LONGEST = 2000  # characters of a line
 LEASE = 30.0  # seconds without anybody who fetches them: the daemon, or the way to it, is gone
 
 
-class Node:
+class NodeHand:
     """One incarnation. Use inside a running event loop whose thread lives as long as the process."""
 
     def __init__(self, birth: bytes) -> None:

@@ -13,10 +13,9 @@ from typing import Any
 from msgspec.structs import replace
 
 from echod.workers.cluster.carrier import name_of
-from echod.workers.cluster.connection import Cluster, Unfit, in_short
+from echod.workers.cluster.connection import RayConnection, Unfit, in_short
 from echod.workers.cluster.messages import LENGTH, encode
-from echod.workers.state import Cluster as Known
-from echod.workers.state import Node
+from echod.workers.state import Cluster, Node
 
 log = logging.getLogger("echod.cluster")
 
@@ -25,14 +24,14 @@ ANSWER = 10.0  # seconds that the cluster may take over one
 LOST = 30.0  # seconds without any
 
 
-async def watch(cluster: Cluster, address: str, writer: asyncio.StreamWriter) -> bool:
+async def watch(connection: RayConnection, address: str, writer: asyncio.StreamWriter) -> bool:
     """Until whoever reads is gone, or the cluster is lost: then True."""
-    joining = asyncio.ensure_future(cluster.connected())
-    known, told = Known(address=address), None
+    joining = asyncio.ensure_future(connection.connected())
+    known, told = Cluster(address=address), None
     answered = asyncio.get_running_loop().time()
     while not writer.is_closing():
         if not joining.done():
-            known = replace(known, problem=cluster.doing)
+            known = replace(known, problem=connection.doing)
         else:
             known = await _look(joining, known)
             now = asyncio.get_running_loop().time()
@@ -48,7 +47,7 @@ async def watch(cluster: Cluster, address: str, writer: asyncio.StreamWriter) ->
     return False
 
 
-async def _look(joining: asyncio.Future[None], known: Known) -> Known:
+async def _look(joining: asyncio.Future[None], known: Cluster) -> Cluster:
     try:
         joining.result()
         async with asyncio.timeout(ANSWER):
@@ -61,12 +60,12 @@ async def _look(joining: asyncio.Future[None], known: Known) -> Known:
         return replace(known, problem=f"the Ray cluster at {known.address} cannot be asked: {in_short(error)}")
 
 
-def _known(address: str) -> Known:
+def _known(address: str) -> Cluster:
     import ray
 
     draining = _draining_nodes()
     nodes = [node_of(each, draining) for each in ray.nodes() if each["Alive"]]
-    return Known(address=address, version=ray.__version__, nodes=sorted(nodes, key=lambda node: node.name))
+    return Cluster(address=address, version=ray.__version__, nodes=sorted(nodes, key=lambda node: node.name))
 
 
 def node_of(row: dict[str, Any], draining: set[str]) -> Node:
