@@ -190,8 +190,10 @@ def test_say_with_a_voice(cli: Cli) -> None:
 
 def test_usage(cli: Cli) -> None:
     """What was spoken is summed up."""
-    cli("say", PORTRAIT, "One, two, three.", "-q")
-    spoken = [each for each in cli.json("usage", "--days", "1") if each["function"] == "speak"]
+    said = cli("say", PORTRAIT, "One, two, three.", "-q")
+    assert (said.returncode, said.stderr) == (0, "")
+    days = "2"  # midnight, UTC, may lie between
+    spoken = [each for each in cli.json("usage", "--days", days) if each["function"] == "speak"]
     assert {(each["account"], each["backend"]) for each in spoken} == {("local", "local")}
     assert sum(each["characters"] for each in spoken) >= len("One, two, three.")
     assert all(each["seconds"] > 0 and each["failed"] == 0 for each in spoken)

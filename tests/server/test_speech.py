@@ -215,7 +215,7 @@ async def test_usage(daemon: Daemon) -> None:
     assert [(row["account"], row["calls"], row["failed"], row["characters"], row["seconds"]) for row in rows] == [
         ("ada", 2, 0, 10, 2.0)
     ]
-    everybody = (await admin.http.get("/v1/usage?days=1")).json()["data"]
+    everybody = (await admin.http.get("/v1/usage?days=2")).json()["data"]
     assert {(row["account"], row["calls"], row["failed"]) for row in everybody} == {("ada", 2, 0), ("bob", 1, 1)}
     assert refusal(await ada.http.get("/v1/usage?days=0"))[2] == "days"
 
