@@ -329,7 +329,7 @@ class Daemon:
         """Have workers prepare the portraits of roles, each for its own engine and size."""
         engines = self.desk.engines
         wanted = [(role, role.file.engine or engines[0]) for role in self.roles.loaded]
-        self.fleet.prepare(
+        self.fleet.portraits.prepare(
             portrait_of(role, engine, self.settings.now.max_picture) for role, engine in wanted if engine in engines
         )
 

@@ -10,8 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import Counter
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -32,6 +31,8 @@ from echod.provenance import certificate
 from echod.workers import messages
 from echod.workers.cluster.far import Link
 from echod.workers.hand import Main, Near
+from echod.workers.helpers import Helpers
+from echod.workers.portraits import Portraits
 from echod.workers.reports import Reports
 from echod.workers.roster import Roster
 from echod.workers.seat import Seat
@@ -43,8 +44,6 @@ from echod.workers.worker import Worker
 log = logging.getLogger("echod.fleet")
 
 STOP_SECONDS = 3.0  # an idle worker's time to leave
-HELPERS_LOST = 2  # then a job runs alone
-REST = 1.0  # seconds for a worker that found nothing to help with
 GIVE_UP_SECONDS = 10.0  # then even one that SIGKILL does not end is left behind
 
 
@@ -74,14 +73,13 @@ class Fleet:
         self.cluster: Cluster | None = None  # None until something is known of it
         self.roster = Roster(devices, following, hire, settings.now.speech_device)
         self.workers = self.roster.workers
+        self.portraits = Portraits(self.workers)
+        self._helpers = Helpers(self.workers, desk.directory)
         self.draining = False
         self.on_change: Callable[[], None] = lambda: None
         self.reports = Reports(spec.reports, self._take)
         self.stall_watch = StallWatch(self.workers, settings)
         self._avoid: dict[str, int] = {}  # job id -> worker that died under it
-        self._portraits: tuple[messages.Prepare, ...] = ()  # those to keep warm
-        self._alone: Counter[str] = Counter()  # job id -> workers that died while they helped with it
-        self._deadly: Counter[messages.Prepare] = Counter()  # workers that died while they prepared one
         self._tasks: set[asyncio.Task[Any]] = set()
         self._rest = asyncio.Event()  # set when no worker is busy
         self._watching: asyncio.Task[None] | None = None
@@ -162,9 +160,9 @@ class Fleet:
     def _release_jobs(self, worker: Worker, ending: str) -> None:
         seat, worker.seat = worker.seat, Seat()
         if seat.preparing:
-            self._deadly[seat.preparing] += 1
+            self.portraits.died(seat.preparing)
         elif seat.helping and not seat.begun:
-            self._alone[seat.helping] += 1
+            self._helpers.died(seat.helping)
         blamed, others = seat.lost()
         for job in others:
             self._apply(job.id, life.Requeued(job.attempt))
@@ -185,7 +183,7 @@ class Fleet:
 
     def revive(self) -> None:
         """Give failed devices another chance, and portraits under which workers died."""
-        self._deadly.clear()
+        self.portraits.revive()
         for worker in self.workers:
             if worker.state == "failed":
                 worker.revive()
@@ -212,7 +210,7 @@ class Fleet:
             case messages.Began(job=job):
                 worker.seat, worker.step_s = worker.seat.began(job), None
             case messages.Prepared(problem=problem):
-                self._prepared(worker, problem)
+                self.portraits.prepared(worker, problem)
             case messages.Helped(calls=calls, over=over):
                 self._helped(worker, calls, over)
             case messages.Alive(doing=doing):
@@ -228,7 +226,7 @@ class Fleet:
     def _idle(self, worker: Worker) -> None:
         worker.idle_since = time.monotonic()
         self._settle()
-        self._prepare_next(worker)
+        self.portraits.prepare_next(worker)
         self.wake()
 
     def _moved(self, worker: Worker, moved: messages.Moved) -> None:
@@ -253,33 +251,6 @@ class Fleet:
             self._let_go(worker)
             self._settle()
 
-    # Portraits kept warm
-
-    def prepare(self, portraits: Iterable[messages.Prepare]) -> None:
-        """Have every worker warm these, from now on and in every incarnation; whoever is busy does so after its job."""
-        self._portraits = tuple(dict.fromkeys(portraits))
-        for worker in self.workers:
-            self._prepare_next(worker)
-
-    def _prepare_next(self, worker: Worker) -> None:
-        """One at a time, so that a job waits for one of them at most."""
-        seat = worker.seat
-        if worker.state != "idle" or seat.preparing:
-            return
-        for order in self._portraits:
-            if order not in seat.prepared and self._deadly[order] < life.MAX_DEATHS:
-                if worker.send(order):
-                    worker.seat, worker.last_report = seat.prepare(order), time.monotonic()
-                return
-
-    def _prepared(self, worker: Worker, problem: str | None) -> None:
-        if worker.seat.preparing is None:
-            return
-        if problem:
-            log.warning("a portrait could not be prepared: %s", problem, extra=worker.where)
-        worker.seat = worker.seat.warm()
-        self._prepare_next(worker)
-
     # Dispatch
 
     def wake(self) -> None:
@@ -303,50 +274,16 @@ class Fleet:
             if job := self.desk.queue.pop(self._suits(worker), conversation_only=conversation_only):
                 self._reserve(worker, job)
 
-    # Help
-
     def _share(self) -> None:
-        """Have whoever is idle help with what others run: with conversations first, then where most is left."""
-        running = [
-            (job, owner)
-            for owner in self.workers
-            if owner.numbers and owner.left > 1 and owner.seat.begun and (job := owner.seat.running)
-        ]
-        if not running or self.draining:
-            return
-        now = time.monotonic()
-        for worker in self.workers:
-            seat = worker.seat
-            if (
-                not worker.numbers
-                or worker.state != "idle"
-                or seat.helping
-                or seat.preparing
-                or now < worker.rests_until
-            ):
-                continue
-            if jobs := [(job, owner) for job, owner in running if self._may_help(worker, job, owner)]:
-                self._help(worker, *max(jobs, key=lambda each: (each[0].priority, each[1].left)))
-
-    def _may_help(self, worker: Worker, job: Job, owner: Worker) -> bool:
-        numbers = owner.numbers.get(job.engine)
-        return numbers is not None and numbers == worker.numbers.get(job.engine) and self._alone[job.id] < HELPERS_LOST
-
-    def _help(self, worker: Worker, job: Job, owner: Worker) -> None:
-        if worker.send(messages.Help(job.id, job.engine, str(self.desk.directory(job.id)))):
-            worker.seat, worker.last_report = worker.seat.help(job.id), time.monotonic()
-            worker.step_s = owner.step_s
+        if not self.draining and self._helpers.share():
             self.on_change()
 
     def _helped(self, worker: Worker, calls: int, over: bool) -> None:
         if (job_id := worker.seat.helping) is None:
             return
-        if new := calls - worker.seat.calls:
-            worker.helped += new
+        if self._helpers.helped(worker, calls, over=over):
             self._apply(job_id, life.Helped(worker.name))
-        worker.seat = worker.seat.helped(calls, over=over)
         if over:
-            worker.step_s, worker.rests_until = None, 0.0 if calls else time.monotonic() + REST
             self._share()
         self.on_change()
 
@@ -444,15 +381,12 @@ class Fleet:
             self._rest.set()
 
     def devices(self) -> list[DeviceState]:
-        return [worker.describe(self._helps(worker), self.roster.shares(worker)) for worker in self.workers]
-
-    def _helps(self, worker: Worker) -> list[str]:
-        if not (numbers := worker.numbers.items()):
-            return []
-        return [other.name for other in self.workers if other is not worker and numbers & other.numbers.items()]
+        return [
+            worker.describe(self._helpers.could_help(worker), self.roster.shares(worker)) for worker in self.workers
+        ]
 
     def helpers(self, job_id: str) -> list[str]:
-        return [worker.name for worker in self.workers if worker.seat.helping == job_id and worker.state == "idle"]
+        return self._helpers.of(job_id)
 
     def _apply(self, job_id: str, event: life.Event) -> None:
         self._do(self.desk.apply(job_id, event))

@@ -68,6 +68,10 @@ class Worker:
         return self.over or ("stopping" if self.leaves else self.seat.state)
 
     @property
+    def free_to_help(self) -> bool:
+        return self.state == "idle" and not (self.seat.helping or self.seat.preparing)
+
+    @property
     def far(self) -> bool:
         """Whether it works on a node of a cluster."""
         return is_far(self.device)

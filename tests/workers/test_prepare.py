@@ -47,7 +47,7 @@ async def warm(bench: Bench, count: int) -> None:
 async def test_first_job_of_a_warm_portrait(one: Bench) -> None:
     """It starts without face work: the engine is not asked again, and the stage takes no time."""
     await one.ready()
-    one.fleet.prepare([order(one, "first"), order(one, "second")])
+    one.fleet.portraits.prepare([order(one, "first"), order(one, "second")])
     await warm(one, 2)
     for portrait, prepared in (("second", 2), ("first", 1), ("cold", 3)):
         job = await one.ended(await accept(one, portrait))
@@ -59,7 +59,7 @@ async def test_first_job_of_a_warm_portrait(one: Bench) -> None:
 async def test_another_size(one: Bench) -> None:
     """A portrait is warm for one size."""
     await one.ready()
-    one.fleet.prepare([order(one, "first", size=256)])
+    one.fleet.portraits.prepare([order(one, "first", size=256)])
     await warm(one, 1)
     assert (await one.ended(await accept(one, "first"))).faces == 2
 
@@ -67,14 +67,14 @@ async def test_another_size(one: Bench) -> None:
 async def test_before_ready(tmp_path: Path) -> None:
     """Workers that still load prepare when they are ready, all of them."""
     async with bench(tmp_path, devices=2) as two:
-        two.fleet.prepare([order(two, "first")])
+        two.fleet.portraits.prepare([order(two, "first")])
         await warm(two, 1)
         assert (await two.ended(await accept(two, "first"))).faces == 1
 
 
 async def test_next_incarnation(one: Bench) -> None:
     """A worker that took a dead one's place prepares everything again."""
-    one.fleet.prepare([order(one, "first"), order(one, "second")])
+    one.fleet.portraits.prepare([order(one, "first"), order(one, "second")])
     await warm(one, 2)
     (device,) = one.fleet.devices()
     assert device.pid
@@ -89,7 +89,7 @@ async def test_busy_worker(one: Bench) -> None:
     await one.ready()
     running = await accept(one, "cold", scripted.GATED)
     await one.file(running, "waiting")
-    one.fleet.prepare([order(one, "first")])
+    one.fleet.portraits.prepare([order(one, "first")])
     waiting = await accept(one, "first")
     one.open_gate(running)
     assert (await one.ended(running)).faces == 1
@@ -101,7 +101,7 @@ async def test_one_that_cannot_be_prepared(one: Bench, caplog: pytest.LogCapture
     """A portrait that is gone or unreadable is told of and left; the others are prepared, the worker lives."""
     gone = order(one, "gone")
     Path(gone.portrait).unlink()
-    one.fleet.prepare([gone, order(one, "first")])
+    one.fleet.portraits.prepare([gone, order(one, "first")])
     await warm(one, 2)
     assert (await one.ended(await accept(one, "first"))).faces == 1
     assert one.fleet.devices()[0].epoch == 1
@@ -112,7 +112,7 @@ async def test_deadly_portrait(one: Bench) -> None:
     """A portrait under which two workers died is left alone, and no job is blamed for their deaths."""
     await one.ready()
     deadly = order(one, "deadly", scripted.DEADLY_WIDTH)
-    one.fleet.prepare([deadly, order(one, "first")])
+    one.fleet.portraits.prepare([deadly, order(one, "first")])
     job = await one.ended(await accept(one, "first"))
     assert (job.status, job.deaths) == ("completed", 0)
     await warm(one, 1)
