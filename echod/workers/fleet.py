@@ -38,7 +38,7 @@ from echod.workers.roster import Roster
 from echod.workers.seat import Seat
 from echod.workers.spec import worker_spec
 from echod.workers.stalls import StallWatch
-from echod.workers.state import Cluster, DeviceState
+from echod.workers.state import Cluster, DeviceState, Ending
 from echod.workers.worker import Worker
 
 log = logging.getLogger("echod.fleet")
@@ -136,7 +136,7 @@ class Fleet:
         try:
             worker.spawn(self._context)
         except (OSError, zmq.ZMQError) as error:  # no process, no descriptor, no room: this may pass
-            self._plan_return(worker, f"could not be started: {error}")
+            self._plan_return(worker, Ending("not_started", f"could not be started: {error}"))
         else:
             self._loop.add_reader(worker.fd, self._died, worker)
             log.info("worker starting", extra=worker.where)
@@ -157,7 +157,7 @@ class Fleet:
         self.on_change()
         self.wake()  # a job that avoids another device may go there now, if this one has failed
 
-    def _release_jobs(self, worker: Worker, ending: str) -> None:
+    def _release_jobs(self, worker: Worker, ending: Ending) -> None:
         seat, worker.seat = worker.seat, Seat()
         if seat.preparing:
             self.portraits.died(seat.preparing)
@@ -171,9 +171,9 @@ class Fleet:
         elif blamed:
             self._avoid = {id: index for id, index in self._avoid.items() if self.desk.lives(id)}
             self._avoid[blamed.id] = worker.index
-            self._apply(blamed.id, life.Lost(blamed.attempt, worker.stalled, f"{worker.name} {ending}"))
+            self._apply(blamed.id, life.Lost(blamed.attempt, worker.stalled, f"{worker.name} {ending.words}"))
 
-    def _plan_return(self, worker: Worker, ending: str) -> None:
+    def _plan_return(self, worker: Worker, ending: Ending) -> None:
         worker.has_died(ending)
         if worker.state == "failed":
             log.error("device failed: %s", worker.reason, extra=worker.where)

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeAlias
 
 from echod.workers.spec import Spec
+from echod.workers.state import Ending
 
 Main: TypeAlias = Callable[[Spec], None]  # runs in the child, found there by its import path
 
@@ -28,8 +29,8 @@ class Hand(Protocol):
     def kill(self, number: int) -> None:
         """Send it a signal, if it lives."""
 
-    def bury(self) -> str:
-        """Leave nothing of a dead one; says how it ended."""
+    def bury(self) -> Ending:
+        """Leave nothing of a dead one."""
 
     def abandon(self) -> None:
         """Let go of one that cannot be killed."""
@@ -55,7 +56,7 @@ class Near:
         with contextlib.suppress(ProcessLookupError):
             signal.pidfd_send_signal(self.fd, number)
 
-    def bury(self) -> str:
+    def bury(self) -> Ending:
         os.close(self.fd)
         self._process.join()
         code = self._process.exitcode or 0
@@ -66,6 +67,8 @@ class Near:
         os.close(self.fd)
 
 
-def how_it_ended(code: int) -> str:
-    """In words, of a process's exit code as Python has it."""
-    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with {code}"
+def how_it_ended(code: int) -> Ending:
+    """By a process's exit code as Python has it."""
+    if code < 0:
+        return Ending("killed", f"killed by {signal.Signals(-code).name}")
+    return Ending("exited", f"exited with {code}")

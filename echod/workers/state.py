@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 import msgspec
 
@@ -11,6 +11,13 @@ WorkerState: TypeAlias = Literal["starting", "idle", "busy", "failed", "stopping
 DeathReason: TypeAlias = Literal["stalled", "not_ready", "not_started", "killed", "exited", "lost"]
 NodeState: TypeAlias = Literal["alive", "draining"]
 READY = ("idle", "busy")
+
+
+class Ending(msgspec.Struct, frozen=True):
+    """How an incarnation of a worker ended, in words too."""
+
+    reason: DeathReason
+    words: Annotated[str, msgspec.Meta(max_length=2000)]
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):

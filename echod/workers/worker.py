@@ -17,7 +17,7 @@ from echod.workers import messages
 from echod.workers.hand import Hand, Start
 from echod.workers.seat import Seat
 from echod.workers.spec import Spec
-from echod.workers.state import DeathReason, DeviceState, WorkerState
+from echod.workers.state import DeathReason, DeviceState, Ending, WorkerState
 
 DEATHS_BEFORE_READY = 5  # then a device counts as failed
 BACKOFF, MAX_BACKOFF = 1.0, 60.0  # seconds
@@ -141,23 +141,14 @@ class Worker:
             self.doing = what
         return news
 
-    def has_died(self, ending: str) -> None:
+    def has_died(self, ending: Ending) -> None:
         """It has failed if it died too often before it was ready, or has said that no restart would help."""
         self.deaths_since_ready += 1
-        self.deaths[self._death_reason(ending)] += 1
-        if self.doing:
-            ending = f"{ending} while {self.doing}"
-        self.reason = self.not_ready.reason if self.not_ready else f"stalled, {ending}" if self.stalled else ending
+        self.deaths["not_ready" if self.not_ready else "stalled" if self.stalled else ending.reason] += 1
+        words = f"{ending.words} while {self.doing}" if self.doing else ending.words
+        self.reason = self.not_ready.reason if self.not_ready else f"stalled, {words}" if self.stalled else words
         if (self.not_ready and self.not_ready.final) or self.deaths_since_ready >= DEATHS_BEFORE_READY:
             self.over = "failed"
-
-    def _death_reason(self, ending: str) -> DeathReason:
-        if self.not_ready:
-            return "not_ready"
-        if self.stalled:
-            return "stalled"
-        beginnings: dict[str, DeathReason] = {"killed": "killed", "exited": "exited", "lost": "lost"}
-        return next((reason for begin, reason in beginnings.items() if ending.startswith(begin)), "not_started")
 
     def revive(self) -> None:
         self.deaths_since_ready, self.reason, self.over = 0, None, None
@@ -174,8 +165,8 @@ class Worker:
         if self._hand:
             self._hand.kill(number)
 
-    def bury(self) -> str:
-        """Leave nothing of a dead incarnation, close its inbox; says how it ended."""
+    def bury(self) -> Ending:
+        """Leave nothing of a dead incarnation, and close its inbox."""
         assert self._hand is not None
         ending, self._hand = self._hand.bury(), None
         self._inbox.close()

@@ -20,6 +20,7 @@ from echod.workers.cluster.carrier import Carrier
 from echod.workers.cluster.incarnation import Incarnation
 from echod.workers.cluster.messages import About, Birth, Word, encode
 from echod.workers.spec import Spec
+from echod.workers.state import Ending
 from tests.stand_ins import far_child
 
 TIMEOUT = 30.0
@@ -134,7 +135,7 @@ class Home:
                 pass
         return report
 
-    async def ending(self) -> str:
+    async def ending(self) -> Ending:
         async with asyncio.timeout(TIMEOUT):
             return await self.life
 

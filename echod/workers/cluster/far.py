@@ -19,10 +19,10 @@ import msgspec
 from msgspec.structs import replace
 
 from echod.host.spawn import INHERITED
-from echod.workers.cluster.messages import LENGTH, Birth, decode_cluster, encode
+from echod.workers.cluster.messages import LENGTH, Birth, decode_cluster, decode_ending, encode
 from echod.workers.hand import Main
 from echod.workers.spec import Spec
-from echod.workers.state import Cluster
+from echod.workers.state import Cluster, Ending
 
 log = logging.getLogger("echod.fleet")
 
@@ -135,7 +135,7 @@ def _environment(spec: Spec) -> dict[str, str]:
 
 
 class Far:
-    """One incarnation on a cluster: a connection to the link, which ends it with a few words when that is dead."""
+    """One incarnation on a cluster: a connection to the link, which ends it with how it ended when that is dead."""
 
     pid: int | None = None
 
@@ -156,7 +156,7 @@ class Far:
         except OSError:  # the link is dead, and with it the worker
             return
 
-    def bury(self) -> str:
+    def bury(self) -> Ending:
         self._socket.settimeout(LAST_WORDS)
         words = b""
         try:
@@ -165,7 +165,10 @@ class Far:
         except OSError:
             pass
         self._socket.close()
-        return words.decode(errors="replace") or "lost with the link to the cluster"
+        try:
+            return decode_ending(words)
+        except msgspec.DecodeError:  # it died before it could say, or while
+            return Ending("lost", "lost with the link to the cluster")
 
     def abandon(self) -> None:
         self._socket.close()

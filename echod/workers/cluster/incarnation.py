@@ -12,7 +12,7 @@ import os
 import signal
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Never, Protocol, TypeVar
 
 import msgspec
 import zmq
@@ -39,8 +39,10 @@ from echod.workers.cluster.messages import (
     encode,
 )
 from echod.workers.failures import describe
+from echod.workers.hand import how_it_ended
 from echod.workers.messages import Alive, Moved, NotReady, Prepare, Run
 from echod.workers.reports import MAX_REPORT
+from echod.workers.state import Ending
 
 T = TypeVar("T")
 
@@ -86,28 +88,28 @@ class Incarnation:
         self._runs: dict[str, Run] = {}
         self._spoilt: dict[str, life.Failed] = {}  # what failed here, and on its node goes on until it is cancelled
 
-    async def live(self) -> str:
-        """From its start to its end; says how that came."""
+    async def live(self) -> Ending:
+        """From its start to its end."""
         tasks = [asyncio.create_task(self._work()), asyncio.create_task(self._obey_signals())]
         try:
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             return next(task for task in tasks if task.done()).result()
         except Unfit as error:
             await self._report(NotReady(str(error)))
-            return "exited with 0"
+            return how_it_ended(0)
         except (Breach, msgspec.MsgspecError, ValueError) as error:
-            return f"lost: node {self._node} sent what none should: {in_short(error)}"
+            return _lost(f": node {self._node} sent what none should: {in_short(error)}")
         except TimeoutError:
-            return f"lost: no word from node {self._node} for {SILENCE:.0f} s"
+            return _lost(f": no word from node {self._node} for {SILENCE:.0f} s")
         except Exception as error:  # of Ray's there are many
-            return f"lost{f' with node {self._node}' if self._node else ''}: {in_short(error)}"
+            return _lost(f"{f' with node {self._node}' if self._node else ''}: {in_short(error)}")
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await self._close()
 
-    async def _work(self) -> str:
+    async def _work(self) -> Ending:
         device = self._birth.spec.device
         await self._waiting(self._places.connected(), self._connecting)
         self._place = self._places.place(device)
@@ -150,16 +152,16 @@ class Incarnation:
 
     # To the node
 
-    async def _obey_signals(self) -> str:
+    async def _obey_signals(self) -> Ending:
         """Until it is to end, or the daemon has let go of it."""
         while data := await self._signals.read(1):
             if (number := data[0]) == signal.SIGKILL or not self._node:
                 break
             async with asyncio.timeout(CLOSING):  # else the next signal, which ends it, would wait too
                 await self._call("kill", number)
-        return "killed by SIGKILL"
+        return how_it_ended(-signal.SIGKILL)
 
-    async def _forward(self) -> str:
+    async def _forward(self) -> Never:
         while True:
             order = messages.decode_order(await self._inbox.recv())
             match order:
@@ -192,7 +194,7 @@ class Incarnation:
 
     # From the node
 
-    async def _listen(self) -> str:
+    async def _listen(self) -> Ending:
         while True:
             async with asyncio.timeout(SILENCE):
                 data = await self._call("words")
@@ -200,7 +202,7 @@ class Incarnation:
                 raise Breach(f"{len(data)} bytes at once")
             for word in decode_words(data):
                 if isinstance(word, Ended):
-                    return word.how
+                    return word.ending
                 await self._take(word)
 
     async def _take(self, word: Word) -> None:
@@ -268,6 +270,10 @@ class Incarnation:
                     await self._call("close")
         with contextlib.suppress(Exception):
             self._place.end()
+
+
+def _lost(how: str) -> Ending:
+    return Ending("lost", f"lost{how}")
 
 
 def _fit(about: About) -> About:

@@ -29,7 +29,7 @@ from echod.host.terminal import plain
 from echod.workers.cluster.connection import RayConnection
 from echod.workers.cluster.far import LinkSpec
 from echod.workers.cluster.incarnation import Incarnation
-from echod.workers.cluster.messages import LENGTH, decode_birth
+from echod.workers.cluster.messages import LENGTH, decode_birth, encode
 from echod.workers.cluster.watch import watch
 
 PREFIX = "echod-ray-"
@@ -68,7 +68,7 @@ async def serve(spec: LinkSpec, connection: RayConnection) -> None:
             return
         birth = decode_birth(await reader.readexactly(size))
         ending = await Incarnation(birth, connection, context, report, reader, repeat).live()
-        writer.write(ending.encode())
+        writer.write(encode(ending))
         with contextlib.suppress(OSError):
             await writer.drain()
             writer.close()

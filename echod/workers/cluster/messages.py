@@ -1,7 +1,7 @@
 """What the link and a node say to each other: msgspec structs in MessagePack, as bytes, never pickle.
 
 The daemon to the link, by a connection for each incarnation: a Birth, then a byte for each signal. The link back: how
-it ended, in words; where the Birth is empty, what becomes of the cluster. The link to a node: the Birth, files piece
+it ended; where the Birth is empty, what becomes of the cluster. The link to a node: the Birth, files piece
 by piece, orders. A node back, in the order in which it came: words, each a report as at home, a piece of a file that
 the child writes, a line of its log, or how it ended.
 """
@@ -15,7 +15,7 @@ import msgspec
 
 from echod.workers.messages import Report
 from echod.workers.spec import Spec
-from echod.workers.state import Cluster
+from echod.workers.state import Cluster, Ending
 
 PIECE = 1 << 20  # bytes of a file that travel at once
 LENGTH = 4  # bytes that say how long a Birth is
@@ -63,13 +63,14 @@ class Said(msgspec.Struct, frozen=True, tag=True):
 class Ended(msgspec.Struct, frozen=True, tag=True):
     """The child is dead, and nothing more comes."""
 
-    how: Line
+    ending: Ending
 
 
 Word: TypeAlias = Told | Grown | Said | Ended
 
-encode: Callable[[Birth | list[Word] | Cluster], bytes] = msgspec.msgpack.Encoder().encode
+encode: Callable[[Birth | list[Word] | Cluster | Ending], bytes] = msgspec.msgpack.Encoder().encode
 decode_birth: Callable[[bytes], Birth] = msgspec.msgpack.Decoder(Birth).decode
 decode_cluster: Callable[[bytes], Cluster] = msgspec.msgpack.Decoder(Cluster).decode
+decode_ending: Callable[[bytes], Ending] = msgspec.msgpack.Decoder(Ending).decode
 decode_words: Callable[[bytes], list[Word]] = msgspec.msgpack.Decoder(list[Word]).decode
 decode_about: Callable[[bytes], About] = msgspec.json.Decoder(About, float_hook=float).decode

@@ -36,6 +36,7 @@ from echod.workers.cluster.messages import PIECE, Ended, Grown, Said, Told, Word
 from echod.workers.hand import how_it_ended
 from echod.workers.messages import Moved, Prepare, Prepared, Run
 from echod.workers.spec import Spec
+from echod.workers.state import Ending
 from echod.workers.worker import INBOX_LIMIT
 
 HOUSES = short_temporary() / f"echod-far-{os.getuid()}"
@@ -129,10 +130,10 @@ class NodeHand:
         try:
             async for word in self._said():
                 await say(word)
-            how = how_it_ended(self._child.wait()) if self._child else "exited with 0"
+            ending = how_it_ended(self._child.wait() if self._child else 0)
         except Exception as error:
-            how = f"{type(error).__name__} on the node: {error}"
-        await say(Ended(how[:1000]))
+            ending = Ending("lost", f"lost: {type(error).__name__} on the node: {error}"[:1000])
+        await say(Ended(ending))
 
     async def _said(self) -> AsyncIterator[Word]:
         """All that there is to say, in order."""

@@ -20,7 +20,9 @@ from echod.jobs.job import ClipOptions
 from echod.workers import messages
 from echod.workers.cluster import incarnation, node
 from echod.workers.cluster.messages import Ended, Grown, Name, Told, Word, encode
+from echod.workers.hand import how_it_ended
 from echod.workers.messages import Moved, NotReady, Prepare, Prepared, Ready
+from echod.workers.state import Ending
 from tests.drivers.far import Here, Home, Scripted
 from tests.stand_ins import far_child
 
@@ -57,7 +59,7 @@ async def test_a_clip_comes_back(tmp_path: Path, houses: Path) -> None:
         (house,) = houses.iterdir()
         assert {path.name for path in house.iterdir()} == {"inbox", "reports"}
         await home.send(messages.Stop())
-        assert await home.ending() == "exited with 0"
+        assert await home.ending() == how_it_ended(0)
         assert home.lines == ["threads 1"]
     assert not list(houses.iterdir())
 
@@ -84,7 +86,7 @@ async def test_it_ends(tmp_path: Path, houses: Path, how: str) -> None:
             home.signals.feed_eof()
         elif how != "child":
             home.signals.feed_data(bytes([signal.SIGABRT if how == "abort" else signal.SIGKILL]))
-        assert await home.ending() == f"killed by {'SIGABRT' if how == 'abort' else 'SIGKILL'}"
+        assert await home.ending() == how_it_ended(-(signal.SIGABRT if how == "abort" else signal.SIGKILL))
         with pytest.raises(ProcessLookupError):
             os.kill(pid, 0)
         assert home.files() <= {"thumbnail.jpg"}
@@ -149,7 +151,7 @@ async def test_what_no_node_may_say(tmp_path: Path, said: bytes | list[Word]) ->
     """It ends the incarnation, and nothing is on the daemon's disk."""
     async with Home(tmp_path, Scripted(said)) as home:
         await home.run()
-        assert "sent what none should" in await home.ending()
+        assert "sent what none should" in (await home.ending()).words
         assert home.files() <= {"thumbnail.jpg"}
         assert {path.name for path in tmp_path.rglob("*")} <= {
             "jobs", "video_1", "portrait.png", "speech.flac", "thumbnail.jpg"
@@ -160,14 +162,14 @@ async def test_what_no_node_may_say(tmp_path: Path, said: bytes | list[Word]) ->
 async def test_no_more_than_the_job_may_have(tmp_path: Path, file: Name) -> None:
     """The node is told to cancel, the job has failed for want of room, and the worker goes on."""
     much: list[list[Word]] = [[piece(bytes(1 << 20), file)] * 4] * 20
-    ends: list[Word] = [Told(Moved(job=JOB, event=life.Cancelled())), Ended("exited with 0")]
+    ends: list[Word] = [Told(Moved(job=JOB, event=life.Cancelled())), Ended(how_it_ended(0))]
     async with Home(tmp_path, places := Scripted(*much, ends)) as home:
         await home.run(most=3 << 20)
         failed = (await home.told(Moved)).event
         assert isinstance(failed, life.Failed)
         assert failed.code == "quota_exceeded"
         assert places.orders[1:] == [messages.Cancel(JOB, 1)]
-        assert await home.ending() == "exited with 0"
+        assert await home.ending() == how_it_ended(0)
         assert not home.files()
 
 
@@ -209,10 +211,10 @@ async def test_another_version(tmp_path: Path, version: str | None) -> None:
         assert "node elsewhere has" in refused.reason
         assert (version or "no echod") in refused.reason
         assert __version__ in refused.reason
-        assert await home.ending() == "exited with 0"
+        assert await home.ending() == how_it_ended(0)
 
 
 async def test_a_node_that_is_silent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(incarnation, "SILENCE", 0.1)
     async with Home(tmp_path, Scripted()) as home:
-        assert await home.ending() == "lost: no word from node elsewhere for 0 s"
+        assert await home.ending() == Ending("lost", "lost: no word from node elsewhere for 0 s")

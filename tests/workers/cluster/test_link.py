@@ -22,6 +22,7 @@ from echod import gpu_proc
 from echod.workers import messages
 from echod.workers.cluster.far import Far, Link
 from echod.workers.spec import Spec
+from echod.workers.state import Ending
 from tests.drivers.running import alive
 
 TIMEOUT = 60.0
@@ -49,7 +50,7 @@ class Daemon:
         assert isinstance(report, messages.Alive)
         return report.doing
 
-    async def dead(self, far: Far) -> str:
+    async def dead(self, far: Far) -> Ending:
         """How it ended, once the loop hears of that."""
         readable = asyncio.Event()
         asyncio.get_running_loop().add_reader(far.fd, readable.set)
@@ -74,7 +75,7 @@ async def test_a_cluster_that_does_not_answer(daemon: Daemon) -> None:
     first, second = daemon.start(), daemon.start()
     assert "waiting for the Ray cluster at 127.0.0.1" in [await daemon.doing() for _ in range(4)][-1]
     first.kill(signal.SIGKILL)
-    assert await daemon.dead(first) == "killed by SIGKILL"
+    assert (await daemon.dead(first)).words == "killed by SIGKILL"
     assert "waiting for the Ray cluster" in await daemon.doing()
     second.abandon()
 
@@ -85,13 +86,13 @@ async def test_a_link_that_is_killed(daemon: Daemon) -> None:
     assert before is not None
     await daemon.doing()
     os.kill(before, signal.SIGKILL)
-    assert await daemon.dead(far) == "lost with the link to the cluster"
+    assert await daemon.dead(far) == Ending("lost", "lost with the link to the cluster")
     far = daemon.start()
     await daemon.doing()
     assert daemon.link.pid not in (None, before)
     daemon.link.close()
     assert not alive(before)
-    assert await daemon.dead(far) == "lost with the link to the cluster"
+    assert await daemon.dead(far) == Ending("lost", "lost with the link to the cluster")
 
 
 @pytest.mark.long
