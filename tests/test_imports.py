@@ -57,6 +57,7 @@ BESIDES: Mapping[str, str] = {
     "commands.weights": "speech.local.registry",
     "daemon": "inference.echomimic.layout inference.registry",
     "jobs.speaking": "speech inference.room",
+    "workers.attempt": "inference",
     "workers.cluster.files": "inference.publishing inference.room",
     "workers.cluster.incarnation": "inference.room",
     "workers.cluster.furnishing": "inference.echomimic.hub inference.echomimic.layout inference.errors "

@@ -10,14 +10,17 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import shutil
 import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from echod import __version__
 from echod.host.cards import is_cuda
 from echod.host.directories import create_private
 from echod.workers.failures import SAID, is_sticky, let_go
@@ -51,8 +54,9 @@ class Compiling:
         self._note = directory / f"worker.{spec.index}"  # there while it compiles, and after it died of that
         self._first = directory / "first"  # the daemon whose first worker has compiled
         self._lock = directory / "lock"
-        os.environ["TORCHINDUCTOR_CACHE_DIR"] = str(directory / "inductor")
-        os.environ["TRITON_CACHE_DIR"] = str(directory / "triton")
+        self._made_by = directory / "made-by"  # the versions whose kernels these are
+        self._kept = directory / "inductor", directory / "triton"
+        os.environ["TORCHINDUCTOR_CACHE_DIR"], os.environ["TRITON_CACHE_DIR"] = map(str, self._kept)
         os.environ["TORCHINDUCTOR_COMPILE_THREADS"] = str(spec.threads)
         # Kernels that are chosen by timing them would be others in the next process, and so would the last bits.
         os.environ["TORCHINDUCTOR_DETERMINISTIC"] = "1"
@@ -106,7 +110,17 @@ class Compiling:
                     fcntl.flock(lock, fcntl.LOCK_EX)
                 if _says(self._first, self._daemon):
                     fcntl.flock(lock, fcntl.LOCK_UN)
+                else:
+                    self._drop_others()
             yield
+
+    def _drop_others(self) -> None:
+        """Kernels of other versions, which are never taken again and pile up."""
+        made_by = f"echod {__version__}, torch {version('torch')}"
+        if not _says(self._made_by, made_by):
+            for each in self._kept:
+                shutil.rmtree(each, ignore_errors=True)
+            self._made_by.write_text(made_by)
 
     @contextmanager
     def _ticking(self, doing: str) -> Iterator[None]:

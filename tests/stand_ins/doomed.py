@@ -19,6 +19,7 @@ from typing import Any
 from echod import gpu_proc
 from echod.inference import engines
 from echod.inference.contract import HELPING, Checkpoint
+from echod.workers.attempt import Attempt
 from echod.workers.spec import Spec
 
 WHO = ("owner", "helper", "daemon")
@@ -59,7 +60,7 @@ def watch(parent: int) -> None:
     from echod.inference.echomimic.engine import EchoMimicEngine
     from echod.inference.echomimic.sampler import Sampler
 
-    own: Any = gpu_proc.Attempt, EchoMimicEngine, Sampler, Clip
+    own: Any = Attempt, EchoMimicEngine, Sampler, Clip
     attempt, engine, sampler, clip = own
     pass_on, help_with, call, pictures = attempt.checkpoint, engine.help, sampler.__call__, clip._pictures
 

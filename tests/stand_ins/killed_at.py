@@ -16,7 +16,7 @@ from echod import daemon, gpu_proc
 from echod.cli import main
 from echod.jobs import desk, feed, life
 from echod.jobs import folder as job_files
-from echod.workers import fleet, messages, worker
+from echod.workers import attempt, fleet, messages, worker
 from echod.workers.spec import Spec
 
 POINTS = ("inputs", "row", "attempt", "sent", "publish", "done", "terminal")
@@ -47,14 +47,14 @@ def dying(
 
 def publishing(spec: Spec) -> None:
     """A worker whose daemon dies when the clip is published and nobody has been told."""
-    make = gpu_proc.Attempt.make
+    make = attempt.Attempt.make
 
-    def make_and_die(self: gpu_proc.Attempt) -> life.Done:
+    def make_and_die(self: attempt.Attempt) -> life.Done:
         make(self)
         die(spec.parent)
         raise AssertionError("outlived its daemon")
 
-    gpu_proc.Attempt.make = make_and_die  # type: ignore[method-assign]
+    attempt.Attempt.make = make_and_die  # type: ignore[method-assign]
     gpu_proc.main(spec)
 
 

@@ -54,6 +54,19 @@ def test_where_kernels_are_kept(directory: Path) -> None:
     assert (os.environ["TORCHINDUCTOR_DETERMINISTIC"], os.environ["TORCHINDUCTOR_COMPILE_THREADS"]) == ("1", "3")
 
 
+def test_kernels_of_other_versions(directory: Path) -> None:
+    """They go before the first worker compiles; those of the same versions stay."""
+    assert compiling(directory)(lambda: None)
+    for name in ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR"):
+        Path(os.environ[name]).mkdir()
+        (Path(os.environ[name]) / "kernel").touch()
+    assert compiling(directory, daemon=78)(lambda: None)
+    assert {path.parent.name for path in directory.rglob("kernel")} == {"inductor", "triton"}
+    (directory / "made-by").write_text("echod 0.0.1, torch 1.0")
+    assert compiling(directory, daemon=79)(lambda: None)
+    assert not list(directory.rglob("kernel"))
+
+
 def fail(error: Exception) -> None:
     raise error
 

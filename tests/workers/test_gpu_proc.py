@@ -9,12 +9,13 @@ import pytest
 import torch
 from PIL import Image
 
-from echod.gpu_proc import Attempt, GpuProc, Leaving
+from echod.gpu_proc import GpuProc, Leaving
 from echod.inference.contract import Checkpoint
 from echod.inference.portraits import PortraitCache, read_portrait
 from echod.jobs.job import ClipOptions
 from echod.jobs.life import Progressed
 from echod.workers import messages
+from echod.workers.attempt import Attempt
 from echod.workers.spec import Spec
 from tests.stand_ins.engine import ScriptedEngine
 
