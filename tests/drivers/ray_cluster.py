@@ -5,13 +5,18 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import signal
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
+
+from tests.drivers.running import descendants
 
 STORE = 80 << 20  # bytes of the object store of a node; Ray wants 75 MiB at least
 
@@ -72,6 +77,17 @@ class RayCluster:
         """As a machine dies: without a word."""
         self._do("kill", name)
 
+    def silence(self, name: str) -> None:
+        """As where the network parts: it is there, and nobody hears of it."""
+        self._do("signal", name, str(int(signal.SIGSTOP)))
+
+    def let_speak(self, name: str) -> None:
+        self._do("signal", name, str(int(signal.SIGCONT)))
+
+    def head(self) -> None:
+        """A new one where the one that was killed had been."""
+        self._do("head", "head")
+
     def drain(self, name: str) -> None:
         """It takes nothing new, and leaves once nobody works on it."""
         self._do("drain", name)
@@ -92,8 +108,10 @@ def main() -> None:
 
     common: dict[str, Any] = {"object_store_memory": STORE, "include_dashboard": False}
     cluster = Cluster()
-    nodes = {"head": cluster.add_node(num_cpus=0, node_name="head", temp_dir=tempfile.gettempdir(), **common)}
-    print("> ", cluster.address, sep="", flush=True)
+    head = common | {"num_cpus": 0, "node_name": "head", "temp_dir": tempfile.gettempdir()}
+    nodes = {"head": cluster.add_node(**head)}
+    address = cluster.address
+    print("> ", address, sep="", flush=True)
     try:
         for line in sys.stdin:
             what, name, *more = line.split()
@@ -101,11 +119,22 @@ def main() -> None:
                 nodes[name] = cluster.add_node(num_cpus=int(more[0]), node_name=name, **common)
             elif what == "kill":
                 cluster.remove_node(nodes.pop(name), allow_graceful=False)
+            elif what == "head":
+                nodes[name] = cluster.add_node(gcs_server_port=int(address.rpartition(":")[2]), **head)
+            elif what == "signal":
+                for pid in _processes(nodes[name]):
+                    os.kill(pid, int(more[0]))
             else:
-                _drain(cluster.address, nodes[name].node_id)
+                _drain(address, nodes[name].node_id)
             print("> done", flush=True)
     finally:
         cluster.shutdown()
+
+
+def _processes(node: Any) -> Iterator[int]:
+    for started in itertools.chain.from_iterable(node.all_processes.values()):
+        yield started.process.pid
+        yield from descendants(started.process.pid)
 
 
 def _drain(address: str, node_id: str) -> None:

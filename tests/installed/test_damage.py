@@ -29,6 +29,7 @@ from echod.jobs.rows import JobRows
 from echod.jobs.sweep import sweep
 from echod.journal import Journal
 from echod.uploads.rows import FileRows
+from echod.workers.portraits import Portraits
 from tests.drivers.office import Idle
 from tests.making.config import make_config
 from tests.making.jobs import job
@@ -291,12 +292,10 @@ def config(tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch) -> Iter
 
 class Fleet(Idle):
     on_change: Callable[[], None]
+    portraits = Portraits([])
 
     def devices(self) -> list[Any]:
         return []
-
-    def prepare(self, portraits: object) -> None:
-        pass
 
 
 async def start(config: Config) -> Daemon:

@@ -28,10 +28,15 @@ def nodes(devices: list[dict[str, Any]], state: str = "idle") -> list[str]:
 
 def gate(cluster: RayCluster, job: str) -> Path:
     """What opens the gate of a job that waits for it on its node."""
+    return gates(cluster, job, 1)[0]
+
+
+def gates(cluster: RayCluster, job: str, count: int) -> list[Path]:
+    """Of a job that waits on as many nodes."""
     pause = threading.Event()
-    while not (waiting := [house / job for house in cluster.houses if (house / job / "waiting").exists()]):
+    while len(waiting := [house / job for house in cluster.houses if (house / job / "waiting").exists()]) < count:
         pause.wait(0.02)
-    return waiting[0] / "gate"
+    return [each / "gate" for each in waiting]
 
 
 @pytest.mark.long
