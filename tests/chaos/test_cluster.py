@@ -50,8 +50,7 @@ class FarOrdeal(Ordeal):
             self.submit(1, **SLOW)
 
     def until_ready(self) -> None:
-        while not all(device["state"] in ("idle", "busy") for device in self.daemon.devices()):
-            self.daemon.notice()
+        self.daemon.until_devices(lambda devices: all(device["state"] in ("idle", "busy") for device in devices))
 
     def add_node(self) -> None:
         self.nodes += 1

@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
@@ -60,6 +61,13 @@ class RayCluster:
         """What actors have on their nodes."""
         return list(self.temporary.glob("echod-far-*/*"))
 
+    def gates(self, job: str, count: int = 1) -> list[Path]:
+        """What opens the gates of a job that waits for them on as many nodes, once it does."""
+        pause = threading.Event()
+        while len(waiting := [house / job for house in self.houses if (house / job / "waiting").exists()]) < count:
+            pause.wait(0.02)
+        return [each / "gate" for each in waiting]
+
     @property
     def _input(self) -> IO[str]:
         assert self._process.stdin
@@ -101,6 +109,11 @@ class RayCluster:
             if line.startswith("> "):
                 return line[2:].strip()
         raise AssertionError(f"the cluster has ended with {self._process.wait()}")
+
+
+def nodes(devices: list[dict[str, Any]], state: str = "idle") -> list[str]:
+    """Where those in a state work."""
+    return sorted(device["node"] for device in devices if device["state"] == state and device["node"])
 
 
 def main() -> None:

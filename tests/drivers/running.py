@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -110,7 +110,11 @@ class RunningDaemon:
 
     def until_idle(self) -> None:
         """Until every worker is idle."""
-        while not all(device["state"] == "idle" for device in self.devices()):
+        self.until_devices(lambda devices: all(device["state"] == "idle" for device in devices))
+
+    def until_devices(self, wanted: Callable[[list[dict[str, Any]]], bool]) -> None:
+        """Until they are as they should be."""
+        while not wanted(self.devices()):
             self.notice()
 
     def devices(self) -> list[dict[str, Any]]:

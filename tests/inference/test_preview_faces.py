@@ -60,7 +60,7 @@ def faces(engine: PreviewEngine, picture: Image) -> dict[str, PreviewPortrait]:
     return {name: engine.prepare(variant, (256, 256)) for name, variant in variants(picture).items()}
 
 
-@pytest.mark.parametrize("breath", [False, True])
+@pytest.mark.parametrize("breath", [pytest.param(False, marks=pytest.mark.long), True])
 def test_the_mouth_is_shut_in_pauses(
     engine: PreviewEngine, portrait: PreviewPortrait, tmp_path: Path, breath: bool
 ) -> None:
@@ -82,7 +82,9 @@ def test_the_faces_are_found(faces: dict[str, PreviewPortrait]) -> None:
         assert 256 / 3 < x1 - x0 < 256, name
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] * (name != "turned")) for name in VARIANTS]
+)
 def test_every_variant_speaks(
     engine: PreviewEngine, faces: dict[str, PreviewPortrait], tmp_path: Path, name: str
 ) -> None:

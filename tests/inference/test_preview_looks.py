@@ -89,7 +89,7 @@ def test_lashes_hang_from_a_closed_lid(portrait: PreviewPortrait, picture: Image
         assert max(hairs) >= 4
 
 
-@pytest.mark.parametrize("name", ["at the edge", "tilted"])
+@pytest.mark.parametrize("name", [pytest.param("at the edge", marks=pytest.mark.long), "tilted"])
 def test_a_lid_has_no_edge(engine: PreviewEngine, picture: Image, name: str) -> None:
     """Above the line of the lashes a closed lid goes over into the skin around it without a step."""
     portrait = engine.prepare(variants(picture)[name], (512, 512))

@@ -284,7 +284,7 @@ async def test_a_stopped_child_is_replaced(tmp_path: Path, monkeypatch: pytest.M
     await inspector.close()
 
 
-@pytest.mark.parametrize(("side", "memory"), [(7000, 2**26), (1000, 2**24)])
+@pytest.mark.parametrize(("side", "memory"), [pytest.param(7000, 2**26, marks=pytest.mark.long), (1000, 2**24)])
 async def test_a_file_that_takes_too_much_memory(tmp_path: Path, side: int, memory: int) -> None:
     """A picture that cannot be decoded, or looked at, within the memory limit is refused with the limit's name."""
     inspector = make_inspector(memory=memory)

@@ -196,7 +196,9 @@ async def test_child_killed(tmp_path: Path, config: Config) -> None:
         await local.close()
 
 
-@pytest.mark.parametrize("stage", ["before the text", "in the text", "in the sound"])
+@pytest.mark.parametrize(
+    "stage", ["before the text", pytest.param("in the text", marks=pytest.mark.long), "in the sound"]
+)
 async def test_cancelled(voices: Voices, stage: str) -> None:
     """A hundred calls cancelled at each stage leave nothing behind, and the child as it was."""
     await spoken(voices, MORNING)

@@ -271,7 +271,9 @@ async def speak_until(voices: Voices, stage: str, reached: asyncio.Event) -> Non
 
 
 @pytest.mark.usefixtures("espeak")
-@pytest.mark.parametrize("stage", ["while it starts", "before the text", "in the text", "in the sound"])
+@pytest.mark.parametrize(
+    "stage", ["while it starts", "before the text", pytest.param("in the text", marks=pytest.mark.long), "in the sound"]
+)
 async def test_cancelled(voices: Voices, stage: str) -> None:
     """Two hundred calls cancelled at each stage leave no file, thread, task or process behind."""
     await spoken(voices, once("What is loaded once stays."))

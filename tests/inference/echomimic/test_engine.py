@@ -182,7 +182,7 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("calls", [1, 11])
+@pytest.mark.parametrize("calls", [pytest.param(1, marks=pytest.mark.long), 11])
 def test_a_clip_that_was_cut_off_goes_on(
     echomimic: EchoMimicEngine, picture: Image, second: Speech, tmp_path: Path, calls: int
 ) -> None:
@@ -239,7 +239,7 @@ def test_refusals(tmp_path: Path, name: str, weights: str | None) -> None:
     assert raised.value.code == "model_not_loaded"
 
 
-@pytest.mark.parametrize("gain", [2e5, 1e7])
+@pytest.mark.parametrize("gain", [pytest.param(2e5, marks=pytest.mark.long), 1e7])
 def test_too_large_for_float16(
     directory: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, gain: float
 ) -> None:

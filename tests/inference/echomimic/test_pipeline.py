@@ -42,7 +42,7 @@ def run(
     "plan",
     [
         pytest.param(Plan(26, 3), marks=pytest.mark.long),
-        Plan(18, 6),
+        pytest.param(Plan(18, 6), marks=pytest.mark.long),
         pytest.param(Plan(13, 2, 12, 11), marks=pytest.mark.long),
         pytest.param(Plan(17, 3, 8, 4), marks=pytest.mark.long),
         pytest.param(Plan(23, 2, 16, 13), marks=pytest.mark.long),

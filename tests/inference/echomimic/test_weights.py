@@ -168,6 +168,7 @@ def save_as_before(path: Path, content: Any) -> None:
     torch.save(content, path, _use_new_zipfile_serialization=False)
 
 
+@pytest.mark.long
 def test_files_of_an_old_torch(directory: Path, tmp_path: Path) -> None:
     """What torch before 1.6 saved is loaded; cut off or with code in it, it is refused like a newer file."""
     path = directory / "face_locator.pth"
@@ -228,6 +229,7 @@ def test_names_and_formats_of_the_vae(directory: Path) -> None:
     assert all(torch.equal(before[key], after[key]) for key in before)
 
 
+@pytest.mark.long
 def test_the_decoder_is_ignored(directory: Path) -> None:
     """Of the audio model only the encoder matters, position table included."""
 
@@ -392,6 +394,7 @@ def test_unknown_engine(directory: Path) -> None:
     assert "echomimic, echomimic-fast, echomimic-quality" in refusal(directory, "preview")
 
 
+@pytest.mark.long
 def test_seeds(written: Path, tmp_path: Path) -> None:
     """One seed gives the same files again, another gives others."""
     tiny.init_tiny(tmp_path / "again")

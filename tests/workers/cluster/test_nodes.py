@@ -2,41 +2,14 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from tests.drivers.ray_cluster import RayCluster
+from tests.drivers.ray_cluster import RayCluster, nodes
 from tests.drivers.running import LIGHT, RunningDaemon
 from tests.making.media import EXAMPLES
 from tests.stand_ins import engine as scripted
-
-
-def until(daemon: RunningDaemon, wanted: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
-    """The devices, once they are as they should be."""
-    while not wanted(devices := daemon.devices()):
-        daemon.notice()
-    return devices
-
-
-def nodes(devices: list[dict[str, Any]], state: str = "idle") -> list[str]:
-    return sorted(device["node"] for device in devices if device["state"] == state and device["node"])
-
-
-def gate(cluster: RayCluster, job: str) -> Path:
-    """What opens the gate of a job that waits for it on its node."""
-    return gates(cluster, job, 1)[0]
-
-
-def gates(cluster: RayCluster, job: str, count: int) -> list[Path]:
-    """Of a job that waits on as many nodes."""
-    pause = threading.Event()
-    while len(waiting := [house / job for house in cluster.houses if (house / job / "waiting").exists()]) < count:
-        pause.wait(0.02)
-    return [each / "gate" for each in waiting]
 
 
 @pytest.mark.long
@@ -53,20 +26,20 @@ def test_nodes_come_and_go(ray: None, tmp_path: Path) -> None:
 
         assert daemon.devices() == []
         cluster.add("a")
-        until(daemon, lambda devices: nodes(devices) == ["a"])
+        daemon.until_devices(lambda devices: nodes(devices) == ["a"])
         drained = submit()
-        opened = gate(cluster, drained)
+        opened = cluster.gates(drained)[0]
         cluster.add("b")
         cluster.drain("a")
-        until(daemon, lambda devices: (nodes(devices, "stopping"), nodes(devices)) == (["a"], ["b"]))
+        daemon.until_devices(lambda devices: (nodes(devices, "stopping"), nodes(devices)) == (["a"], ["b"]))
         opened.touch()
-        until(daemon, lambda devices: nodes(devices) == ["b"] and len(devices) == 1)
+        daemon.until_devices(lambda devices: nodes(devices) == ["b"] and len(devices) == 1)
         lost = submit()
-        gate(cluster, lost)
+        cluster.gates(lost)
         cluster.kill("b")
         cluster.add("c")
-        until(daemon, lambda devices: nodes(devices, "busy") == ["c"])
-        gate(cluster, lost).touch()
-        until(daemon, lambda devices: nodes(devices) == ["c"] and len(devices) == 1)
+        daemon.until_devices(lambda devices: nodes(devices, "busy") == ["c"])
+        cluster.gates(lost)[0].touch()
+        daemon.until_devices(lambda devices: nodes(devices) == ["c"] and len(devices) == 1)
         ended = [client.video(video)["echod"]["attempt"] for video in (drained, lost)]
         assert ended == [1, 2]

@@ -9,11 +9,10 @@ from pathlib import Path
 import pytest
 
 from echod.client.client import Client
-from tests.drivers.ray_cluster import RayCluster
+from tests.drivers.ray_cluster import RayCluster, nodes
 from tests.drivers.running import LIGHT, RunningDaemon, gone
 from tests.making.media import EXAMPLES
 from tests.stand_ins import engine as scripted
-from tests.workers.cluster.test_nodes import gate, gates, nodes, until
 
 pytestmark = pytest.mark.long
 SHORT = 5.0  # seconds without a word that nobody minds
@@ -30,7 +29,7 @@ def cluster(ray: None, tmp_path: Path) -> Iterator[RayCluster]:
 def daemon(cluster: RayCluster, tmp_path: Path) -> Iterator[RunningDaemon]:
     flags = ("--devices", "ray/cpu", "--ray-address", cluster.address)
     with RunningDaemon(tmp_path, *flags, command=LIGHT) as daemon:
-        until(daemon, lambda devices: nodes(devices) == ["a"])
+        daemon.until_devices(lambda devices: nodes(devices) == ["a"])
         yield daemon
 
 
@@ -47,12 +46,12 @@ def test_a_short_silence(cluster: RayCluster, daemon: RunningDaemon) -> None:
     """A node that is heard again soon goes on with its job."""
     with daemon.client() as client:
         video = submit(client)
-        opened = gate(cluster, video)
+        opened = cluster.gates(video)[0]
         cluster.silence("a")
         threading.Event().wait(SHORT)
         cluster.let_speak("a")
         opened.touch()
-        until(daemon, lambda devices: nodes(devices) == ["a"])
+        daemon.until_devices(lambda devices: nodes(devices) == ["a"])
         assert ended(client, video) == ("completed", 1)
         assert [device["deaths"] for device in daemon.devices()] == [{}]
 
@@ -61,16 +60,16 @@ def test_a_long_silence(cluster: RayCluster, daemon: RunningDaemon) -> None:
     """A node that is silent for long is lost, with one attempt; heard again, it changes nothing."""
     with daemon.client() as client:
         video = submit(client)
-        gate(cluster, video)
+        cluster.gates(video)
         (lost,) = daemon.devices()
         cluster.silence("a")
         cluster.add("b")
-        until(daemon, lambda devices: nodes(devices, "busy") == ["b"])
-        opened = gates(cluster, video, 2)
+        daemon.until_devices(lambda devices: nodes(devices, "busy") == ["b"])
+        opened = cluster.gates(video, 2)
         cluster.let_speak("a")
         for each in opened:
             each.touch()
-        until(daemon, lambda devices: nodes(devices) == ["b"])
+        daemon.until_devices(lambda devices: nodes(devices) == ["b"])
         assert ended(client, video) == ("completed", 2)
         gone([lost["pid"]], 60)
 
@@ -79,15 +78,15 @@ def test_the_head_comes_back(cluster: RayCluster, daemon: RunningDaemon) -> None
     """Without a head its devices are lost, with their jobs' attempts; a new head has new ones, which make the jobs."""
     with daemon.client() as client:
         video = submit(client)
-        gate(cluster, video)
+        cluster.gates(video)
         cluster.kill("head")
-        until(daemon, lambda devices: not nodes(devices, "busy"))
+        daemon.until_devices(lambda devices: not nodes(devices, "busy"))
         assert client.readiness()["cluster"]["problem"]
         cluster.kill("a")
         cluster.head()
         cluster.add("b")
-        until(daemon, lambda devices: nodes(devices, "busy") == ["b"])
-        gate(cluster, video).touch()
-        until(daemon, lambda devices: nodes(devices) == ["b"])
+        daemon.until_devices(lambda devices: nodes(devices, "busy") == ["b"])
+        cluster.gates(video)[0].touch()
+        daemon.until_devices(lambda devices: nodes(devices) == ["b"])
         assert ended(client, video) == ("completed", 2)
         assert client.readiness()["cluster"]["problem"] is None
