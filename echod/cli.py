@@ -36,7 +36,7 @@ from echod.commands import (
     weights,
 )
 from echod.commands.common import note
-from echod.commands.words import speaks_chinese
+from echod.commands.words import explained, speaks_chinese
 from echod.errors import EchodError
 
 INTERRUPTED = 130
@@ -109,7 +109,7 @@ def main() -> NoReturn:
         _complain(" ".join(error.format_message().split()), error.ctx if isinstance(error, click.UsageError) else None)
         sys.exit(error.exit_code)
     except EchodError as error:
-        _complain(error.message)
+        _complain(explained(error.message, error.told))
         sys.exit(error.exit_code)
     except OSError as error:  # stdout on a full disk, a file that vanished
         _complain(str(error))

@@ -91,16 +91,26 @@ WAYS_OUT = {
 class EchodError(Exception):
     """An error with a code from `TABLE`. `param` names the field or flag at fault, where there is one.
 
-    `retry_after` is when to try again, in seconds, where that is known.
+    `retry_after` is when to try again, in seconds, where that is known. `told` is the code of a daemon whose words the
+    message is; a newer one may have some that are not in `TABLE`.
     """
 
-    def __init__(self, code: str, message: str, *, param: str | None = None, retry_after: int | None = None) -> None:
+    def __init__(
+        self,
+        code: str,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after: int | None = None,
+        told: str | None = None,
+    ) -> None:
         assert code in TABLE, code
         super().__init__(message)
         self.code = code
         self.message = message
         self.param = param
         self.retry_after = retry_after
+        self.told = told
 
     @property
     def status(self) -> int:

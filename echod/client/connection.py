@@ -169,8 +169,9 @@ def refusal(status: int, body: bytes | bytearray) -> EchodError:
 
 def error_of(error: Mapping[str, Any]) -> EchodError:
     """The daemon's error, from the object that tells of it."""
-    code = error.get("code")
-    return EchodError(code if code in TABLE else "internal", str(error.get("message")), param=error.get("param"))
+    code = str(error.get("code"))
+    known = code if code in TABLE else "internal"
+    return EchodError(known, str(error.get("message")), param=error.get("param"), told=code)
 
 
 def json_object(body: bytes | bytearray) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from echod.client.connection import error_of
 from echod.commands.common import note
 from echod.commands.progress import Progress
 from echod.commands.saving import Target
-from echod.commands.words import t
+from echod.commands.words import explained, t
 from echod.errors import EchodError
 from echod.sound.pcm import SPEAK_RATE, wav
 from echod.speech.sentences import Sentences
@@ -73,7 +73,7 @@ class Answer:
         """Tell what went wrong."""
         self.error = error
         self._progress.clear()
-        note(error.message)
+        note(explained(error.message, error.told))
 
     def report(self) -> dict[str, Any]:
         """The answer for a program."""

@@ -18,6 +18,7 @@ import click
 from echod.commands.common import as_json, connect, note, print_json_line, print_line, quiet, to_daemon
 from echod.commands.playing import Playing
 from echod.commands.progress import Progress
+from echod.commands.words import explained
 from echod.errors import EchodError
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ def _answers(client: Client, mode: Mode, voice: str | None, quiet: bool) -> Mode
     reason = None if voice else client.capabilities()["speaks"]["reason"]
     if reason is None:
         return mode
-    note(f"answers come as text, for {reason['message']}", quiet)
+    note(f"answers come as text, for {explained(reason['message'], reason['code'])}", quiet)
     return "text"
 
 

@@ -42,6 +42,12 @@ class Check(NamedTuple):
     ok: bool
     finding: str
     required: bool = True
+    told: str | None = None  # the code, where a daemon told of it
+
+    def as_object(self) -> dict[str, Any]:
+        found = self._asdict()
+        del found["told"]
+        return found
 
     @property
     def mark(self) -> str:
@@ -179,7 +185,7 @@ def daemon(settings: config.Config, url: str | None) -> Check:
         if url or os.environ.get("ECHOD_URL"):
             return Check("daemon", False, error.message)
     except EchodError as error:
-        return Check("daemon", False, error.message)
+        return Check("daemon", False, error.message, told=error.told)
     if _free(settings.host, settings.port):
         return Check("daemon", True, f"none runs; port {settings.port} is free for `echod serve`")
     return Check("daemon", False, f"none runs, and something else has port {settings.port}; choose another with --port")

@@ -10,7 +10,7 @@ import click
 
 from echod.commands.common import as_json, at_url, connect, print_result, to_daemon
 from echod.commands.tables import table_lines
-from echod.commands.words import t
+from echod.commands.words import explained, t
 from echod.host.redaction import redact
 from echod.host.terminal import plain
 
@@ -86,12 +86,12 @@ def doctor(as_json: bool, url: str | None) -> None:
 
     checks = [check._replace(finding=redact(check.finding)) for check in examine(url)]
     lines = table_lines(("", "CHECK", "FINDING"), [row for check in checks for row in _rows(check)])
-    print_result([check._asdict() for check in checks], lines, as_json)
+    print_result([check.as_object() for check in checks], lines, as_json)
     sys.exit(0 if all(check.ok for check in checks if check.required) else 1)
 
 
 def _rows(check: Check) -> Iterator[tuple[str, str, str]]:
     """A finding may have lines to copy behind its first."""
     first, *others = check.finding.split("\n")
-    yield t(check.mark), check.name, t(first)
+    yield t(check.mark), check.name, t(explained(first, check.told))
     yield from (("", "", line) for line in others)

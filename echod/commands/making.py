@@ -17,7 +17,7 @@ import click
 from echod.commands.common import Command, as_json, connect, note, print_json, print_line, print_path, quiet, to_daemon
 from echod.commands.progress import Progress
 from echod.commands.saving import Target
-from echod.commands.words import t
+from echod.commands.words import explained, t
 from echod.errors import TABLE, EchodError
 from echod.inference.limits import DEFAULT_SEED, LABEL_LANGUAGES, LABELS
 
@@ -157,7 +157,8 @@ def outcome(video: Video) -> EchodError:
         return EchodError("cancelled", f"{video['id']} was cancelled")
     failure = video["error"] or {"code": "internal", "message": "the daemon gave no reason"}
     code = failure["code"] if failure["code"] in TABLE else "internal"
-    return JobFailed(code, f"{video['id']} failed: {failure['code']}: {failure['message']}")
+    why = explained(failure["message"], failure["code"])
+    return JobFailed(code, f"{video['id']} failed: {failure['code']}: {why}")
 
 
 def _follow(client: Client, video: Video, quiet: bool) -> Video:
@@ -192,7 +193,7 @@ def _cancel(client: Client, video: Video, quiet: bool) -> None:
     try:
         client.cancel(video["id"])
     except EchodError as error:
-        note(f"{video['id']} could not be cancelled and goes on: {error.message}")
+        note(f"{video['id']} could not be cancelled and goes on: {explained(error.message, error.told)}")
     else:
         note(f"cancelled {video['id']}", quiet)
 

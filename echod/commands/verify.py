@@ -15,7 +15,7 @@ import click
 
 from echod.commands.common import as_json, connect, note, print_json, print_line, quiet, to_daemon
 from echod.commands.making import made, outcome
-from echod.commands.words import t
+from echod.commands.words import explained, t
 from echod.errors import EchodError, invalid
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def _telling() -> Iterator[None]:
     except EchodError as error:
         if error.exit_code in BUSY:
             raise
-        raise invalid(f"cannot be verified: {error.message}") from None
+        raise invalid(f"cannot be verified: {explained(error.message, error.told)}") from None
 
 
 # --- what it says

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache, cached_property, lru_cache
 from string import Formatter
 
@@ -46,6 +46,18 @@ def speaks_chinese() -> bool:
     return True
 
 
+def explained(message: str, code: str | None) -> str:
+    """What a daemon told by that code: where its words have no Chinese, behind a sentence in Chinese for the code."""
+    if code is None or not speaks_chinese():
+        return message
+    from echod.commands.zh.errors import ERRORS
+    from echod.commands.zh.refusals import REFUSALS
+
+    if code not in REFUSALS or message in ERRORS or any(each.render(message) for each in _templates_of(ERRORS)):
+        return message
+    return f"{REFUSALS[code]}（{message}）"
+
+
 class Template:
     """A sentence with a {} for each value, and the Chinese for it.
 
@@ -83,7 +95,8 @@ def _templates() -> list[Template]:
     """The more a template says itself, the earlier it is tried."""
     from echod.commands.zh import WORDS
 
-    return sorted(
-        (Template(english, chinese) for english, chinese in WORDS.items() if "{}" in english),
-        key=lambda each: -each.letters,
-    )
+    return sorted(_templates_of(WORDS), key=lambda each: -each.letters)
+
+
+def _templates_of(known: Mapping[str, str]) -> Iterator[Template]:
+    return (Template(english, chinese) for english, chinese in known.items() if "{}" in english)

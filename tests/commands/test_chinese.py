@@ -203,15 +203,6 @@ def test_which_language(environ: dict[str, str], spoken: str) -> None:
 CHINESE = {"LANG": "zh_CN.UTF-8"}
 
 
-@pytest.fixture
-def chinese(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Chinese is spoken in this very process."""
-    words.t.cache_clear()
-    monkeypatch.setattr(words, "speaks_chinese", lambda: True)
-    yield
-    words.t.cache_clear()
-
-
 @pytest.mark.usefixtures("chinese")
 def test_jobs_in_chinese() -> None:
     """`echod ps` has its columns below each other, and the bar has the words of the table."""

@@ -17,6 +17,8 @@ import av
 import pytest
 
 from echod import __version__
+from echod.commands.zh.refusals import REFUSALS
+from echod.errors import EchodError
 from tests.drivers.command import ECHOD, run_echod
 from tests.drivers.running import RunningDaemon
 from tests.drivers.terminal import PORTRAIT, Cli, accepted, duration, until
@@ -339,6 +341,15 @@ def test_not_allowed(daemon: RunningDaemon, cli: Cli, speech: Path) -> None:
         refused = cli(*arguments, "--url", stranger)
         assert (refused.returncode, refused.stdout) == (6, "")
         assert refused.stderr.startswith("echod: ")
+
+
+def test_a_refusal_in_chinese(daemon: RunningDaemon, cli: Cli) -> None:
+    """A sentence for its code and the daemon's own words, on one line."""
+    with daemon.client() as client, pytest.raises(EchodError) as refused:
+        client.add_webhook("http://example.org", "", ["video.completed"])
+    told = cli("webhooks", "add", "http://example.org", env={"ECHOD_LANG": "zh"})
+    assert (told.returncode, told.stdout) == (2, "")
+    assert told.stderr == f"echod: {REFUSALS['invalid_request']}（{refused.value.message}）\n"
 
 
 def test_over_tcp(daemon: RunningDaemon, cli: Cli, speech: Path) -> None:

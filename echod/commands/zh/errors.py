@@ -173,7 +173,6 @@ ERRORS = {
     "there is no webhook {}; `echod webhooks list` shows them": "没有 webhook {}；`echod webhooks list` 显示所有 webhook",
     "this daemon tells nobody how jobs end (setting webhooks = off)": "此守护进程不通知任何人任务如何结束（设置 webhooks = off）",
     # speech
-    "voice = {}: {}": "voice = {:s}：{:t}",
     "there is no {}; there are {}": "没有 {:s}；有 {:s}",
     "{} is not installed: run `pip install {}`": "没有安装 {:s}：请运行 `pip install {:s}`",
     # weights

@@ -1,0 +1,51 @@
+"""What to do about what a daemon refuses, or a job failed of: a sentence for each code, before the daemon's own words.
+
+The page has its own in server/static/refusals.js.
+"""
+
+from __future__ import annotations
+
+REFUSALS = {
+    "invalid_request": "给出的内容有误，请修改后重试。",
+    "portrait_unreadable": "无法读取这张图片。请换一张，或改用它的较小副本（PNG、JPEG 或 WebP）。",
+    "no_face_detected": "没有找到人脸。请选择一张光线良好的正面人像。",
+    "speech_unreadable": "无法读取这段录音。请选择其他程序能播放的 WAV、MP3、M4A 或 OGG 文件。",
+    "speech_silent": "这段录音里听不到声音。请检查麦克风后重录。",
+    "speech_too_short": "录音太短了，请多说几个字。",
+    "speech_too_long": "录音太长了。请剪短，或请管理员调高 max_seconds。",
+    "unsupported_size": "不支持这个尺寸。请用 --size 换一个。",
+    "unsupported_media": "无法使用这个文件。人像须是图片（如 PNG、JPEG），语音须是录音（如 WAV、MP3）。",
+    "model_not_loaded": "这个引擎或角色目前不可用。请用 --engine 或 --role 换一个。",
+    "response_cancel_not_active": "没有可以停止的回答。",
+    "input_audio_buffer_commit_empty": "没有听到声音，请说久一点、大声一点。",
+    "conversation_already_has_active_response": "正在回答。请等待，或用 Ctrl-C 打断。",
+    "item_retrieve_invalid_item_id": "对话中没有这一项。请检查它的 id。",
+    "voice_not_installed": "守护进程所在的机器上没有能说这些文字的声音。请在那里安装，或用 --voice 换一个。",
+    "hearing_not_installed": "守护进程所在的机器上没有语音识别。请打字，或在那里安装。",
+    "reply_not_installed": "守护进程所在的机器上没有配置语言模型，无法回答。请在那里安装或配置。",
+    "not_found": "没有找到，可能已过期或被删除。请检查名称或 id。",
+    "method_not_allowed": "守护进程不接受这种请求，它与命令行的版本可能不同。请更新较旧的一方。",
+    "idempotency_conflict": "相同的请求已用其他内容提交过，请重试。",
+    "not_ready": "还没有准备好，请稍后再试。",
+    "payload_too_large": "文件太大了。请换小一点的，或请管理员调高 max_upload。",
+    "range_not_satisfiable": "文件没有这一部分，可能已经改变。请重新下载。",
+    "unauthorized": "未登录，或登录已失效。请运行 `echod login`，或把令牌设为 ECHOD_TOKEN。",
+    "forbidden": "不允许这样做。请在守护进程所在的机器上操作，或换有权限的账户（`echod login`）。",
+    "queue_full": "排队的任务太多了，请稍后再试。",
+    "quota_exceeded": "已达到此账户的上限。请删除一些，或请管理员调高设置。",
+    "rate_limited": "请求太频繁了，请稍等再试。",
+    "draining": "守护进程即将重启，请一分钟后再试。",
+    "no_device": "目前没有可用的设备。请用 `echod devices` 查看，由管理员处理。",
+    "disk_full": "守护进程的磁盘已满。请删除旧视频（`echod rm`），或联系管理员。",
+    "disk_failed": "守护进程的磁盘无法写入。请通知管理员。",
+    "internal": "守护进程内部出错。请重试；其日志里有详情。",
+    "poison": "生成这个视频时两次崩溃，已放弃。请换一张照片或录音。",
+    "stalled": "生成这个视频时卡住了。请重试，或用 --size 换小一点的尺寸。",
+    "out_of_memory": "设备内存不够。请用 --size 选择更小的尺寸。",
+    "not_finite": "引擎没能画出可用的画面。请换随机种子（--seed）或照片。",
+    "cancelled": "已取消。",
+    "upstream_asr": "语音识别失败，没能听懂你说的话。请重试，或改用文字。",
+    "upstream_reply": "语言模型没有回答成功，请重试。",
+    "upstream_tts": "这些文字没能合成语音。请修改文字或用 --voice 换一个声音，然后重试。",
+    "upstream_model_retired": "所用的语音模型已下线。请管理员在设置中更换。",
+}
