@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 from collections.abc import AsyncIterator
@@ -13,9 +14,10 @@ import httpx
 import pytest
 from websockets.asyncio.client import connect
 
+from tests.drivers.asking import receive, until
 from tests.stand_ins.daemon import PASSWORD, Daemon, Person
 from tests.stand_ins.hands import PORTRAIT
-from tests.stand_ins.proxies import proxied
+from tests.stand_ins.proxies import ANY, proxied
 
 pytestmark = pytest.mark.timeout(15)
 FILES = ("nginx.conf", "nginx-path.conf", "Caddyfile", "Caddyfile-path")
@@ -51,7 +53,7 @@ async def site(daemon: Daemon, file: str, tmp_path: Path) -> AsyncIterator[Site]
     anna = await daemon.person("anna", "admin")
     with proxied(file, urlsplit(daemon.base).netloc, tmp_path / "proxy") as base:
         host = {"Host": urlsplit(PUBLIC).netloc} if "nginx" in file else {}  # Caddy serves the name it is told
-        async with httpx.AsyncClient(base_url=f"{base}/", headers=anna.bearer | host, timeout=20) as http:
+        async with httpx.AsyncClient(base_url=f"{base}/", headers=anna.bearer | host, timeout=20, verify=ANY) as http:
             yield Site(daemon, anna, base, str(daemon.config.public_url), host, http)
 
 
@@ -67,7 +69,7 @@ async def test_page_and_signing_in(site: Site) -> None:
     [file] = (await site.http.get("v1/files")).json()["data"]
     assert file["echod"]["url"].startswith(f"{site.public}/v1/files/")
     signed = file["echod"]["url"].replace(site.public, site.base)
-    async with httpx.AsyncClient(base_url=f"{site.base}/", headers=site.host) as browser:
+    async with httpx.AsyncClient(base_url=f"{site.base}/", headers=site.host, verify=ANY) as browser:
         assert (await browser.get(signed)).content == PORTRAIT
         assert (await browser.get("v1/videos")).status_code == 401
         origin = {"Origin": PUBLIC}
@@ -94,15 +96,12 @@ async def test_uploads(site: Site, file: str) -> None:
 async def test_clip(site: Site) -> None:
     """Its events come by WebSocket, its bytes while it grows, and later in ranges."""
     address = site.base.replace("http", "ws")
-    async with connect(f"{address}/v1/events", additional_headers=site.anna.bearer) as events:
+    async with connect(f"{address}/v1/events", additional_headers=site.anna.bearer, ssl=ANY) as events:
         job_id = await site.daemon.submit(site.anna)
         assert json.loads(await events.recv())["type"] == "job.queued"
         job = await site.daemon.hands.begin()
         await site.daemon.hands.grow(job, b"one ")
-        async with site.http.stream(
-            "GET",
-            f"v1/videos/{job_id}/stream",
-        ) as stream:
+        async with site.http.stream("GET", f"v1/videos/{job_id}/stream") as stream:
             pieces, had = stream.aiter_raw(), b""
             while had != b"one ":  # the next is made once this has arrived
                 had += await anext(pieces)
@@ -115,9 +114,33 @@ async def test_clip(site: Site) -> None:
     assert (part.status_code, part.content, part.headers["content-range"]) == (206, b"234", "bytes 2-4/10")
 
 
+async def test_talking(site: Site) -> None:
+    """The WebSockets of conversations and avatars pass both ways, and end with the daemon's reason."""
+    address, anna = site.base.replace("http", "ws"), site.anna.bearer
+    async with connect(f"{address}/v1/realtime?model=auto", additional_headers=anna, ssl=ANY) as realtime:
+        assert (await receive(realtime))["type"] == "session.created"
+        await realtime.send(json.dumps({"type": "session.update", "session": {"type": "realtime"}}))
+        assert (await receive(realtime))["type"] == "session.updated"
+    async with connect(f"{address}/v1/avatar", additional_headers=anna, ssl=ANY) as avatar:
+        await avatar.send(json.dumps({"type": "start", "rate": 1}))
+        assert (await receive(avatar))["error"]["param"] == "rate"
+        await avatar.wait_closed()
+    assert avatar.close_code == 1008
+
+
+async def test_a_viewer_who_leaves(site: Site) -> None:
+    """Whoever stops waiting for a clip is waited for no longer by the daemon either."""
+    job_id = await site.daemon.submit(site.anna)
+    watchers = site.daemon.desk.feed.watchers
+    viewer = asyncio.create_task(site.http.get(f"v1/videos/{job_id}/stream"))
+    await until(lambda: len(watchers) == 1 or viewer.done())
+    viewer.cancel()
+    await until(lambda: not watchers)
+
+
 async def test_strangers_stay_strangers(daemon: Daemon, file: str, tmp_path: Path) -> None:
     """Without accounts nobody is let in through it."""
     with proxied(file, urlsplit(daemon.base).netloc, tmp_path / "proxy") as base:
-        async with httpx.AsyncClient() as http:
+        async with httpx.AsyncClient(verify=ANY) as http:
             for headers in ({}, {"X-Forwarded-For": "127.0.0.1"}):
                 assert (await http.get(f"{base}/v1/videos", headers=headers)).status_code == 403
