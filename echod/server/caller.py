@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from echod.accounts.grants import LOCAL as LOCAL_ACCOUNT
 from echod.accounts.grants import Grant
@@ -160,6 +160,14 @@ def by_https(headers: Iterable[tuple[str, str]], public_url: str | None) -> bool
         return False
     pairs = [(name.lower(), value.strip()) for name, value in headers]
     return _forwarded(pairs) is not None or urlsplit(public_url).netloc in _values(pairs, "host")
+
+
+def cookie_path(headers: Iterable[tuple[str, str]], public_url: str | None) -> str:
+    """What a page's cookie is for: the path of public_url, as browsers spell it, if the page is there; else all."""
+    parts = urlsplit(public_url or "")
+    origins = [value.lower() for name, value in headers if name.lower() == "origin"]
+    there = origins == [f"{parts.scheme}://{parts.netloc}".lower()]
+    return quote(parts.path, safe="/%!$&'()*+,:=@") if there and parts.path else "/"
 
 
 def forwards(name: str) -> bool:

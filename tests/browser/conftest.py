@@ -49,8 +49,8 @@ def visit(browser: Browser, daemon: RunningDaemon) -> Iterator[Visit]:
     visitors: list[Visitor] = []
     daemon.until_idle()
 
-    def visit(host: str = "127.0.0.1", **options: Any) -> Visitor:
-        visitors.append(Visitor(browser, daemon.tcp.replace("127.0.0.1", host), **options))
+    def visit(host: str = "127.0.0.1", public: str | None = None, **options: Any) -> Visitor:
+        visitors.append(Visitor(browser, public or daemon.tcp.replace("127.0.0.1", host), **options))
         return visitors[-1]
 
     yield visit

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.drivers.command import run_echod
-from tests.drivers.running import RunningDaemon
+from tests.drivers.running import RunningDaemon, wait_for_log
 from tests.drivers.visitor import ELSEWHERE, Visit, Visitor, faults
-from tests.making.media import EXAMPLES
+from tests.making.media import EXAMPLES, write_wav
+from tests.stand_ins.proxies import proxied
 
 PASSWORD = "correct horse"
 
@@ -34,7 +38,7 @@ def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
 
 def try_to_sign_in(visitor: Visitor, name: str, password: str) -> Page:
     page = visitor.page
-    page.goto("/")
+    page.goto("./")
     page.locator("#sign-in").get_by_label("Name").fill(name)
     page.locator("#sign-in").get_by_label("Password").fill(password)
     page.get_by_role("button", name="Sign in").click()
@@ -84,6 +88,35 @@ def test_sign_out(visit: Visit) -> None:
     page = sign_in(visitor, "bert")
     expect(page.get_by_label("Words to be spoken")).to_have_value("")
     expect(page.locator("#portrait-facts")).to_have_text("None chosen yet")
+
+
+@pytest.fixture
+def public(daemon: RunningDaemon, tmp_path: Path) -> Iterator[str]:
+    """Where the page is for whoever comes by https, through nginx, under a path of a site."""
+    with proxied("nginx-path.conf", urlsplit(daemon.tcp).netloc, tmp_path / "proxy") as base:
+        settings = daemon.directory / ".config/echod/config.toml"
+        settings.parent.mkdir(parents=True)
+        settings.write_text(f'[listen]\npublic_url = "{base}"\n')  # which changes nothing for all others here
+        daemon.send(signal.SIGHUP)
+        wait_for_log(daemon, "settings reloaded")
+        yield base
+
+
+def test_under_a_path(visit: Visit, public: str, tmp_path: Path) -> None:
+    """Whoever signs in there stays so, makes and watches a clip, and signs out; the rest of the site hears nothing."""
+    visitor = visit(public=public, ignore_https_errors=True)
+    page = sign_in(visitor, "bert")
+    [cookie] = page.context.cookies()
+    assert (cookie["path"], cookie["secure"], cookie["httpOnly"]) == ("/echod", True, True)
+    page.reload()
+    visitor.choose_portrait()
+    visitor.choose_speech(write_wav(tmp_path / "speech.wav", 0.5))
+    visitor.submit()
+    expect(page.locator("#clip .chip")).to_have_text("Completed")
+    page.get_by_role("link", name="Account").click()
+    page.get_by_role("button", name="Sign out").click()
+    expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
+    assert page.context.cookies() == []
 
 
 def test_roles_are_for_admins(visitor: Visitor) -> None:

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
+from urllib.parse import urljoin
 
-from playwright.sync_api import Browser, ConsoleMessage, Page, Request, expect
+from playwright.sync_api import Browser, ConsoleMessage, Page, expect
 
 from tests.drivers.running import RunningDaemon
 from tests.making.media import EXAMPLES
@@ -46,20 +47,21 @@ class Visitor:
         self.forgiven: list[str] = []
         self.faults: list[str] = []
         usual = {"locale": "en-GB", "reduced_motion": "reduce", "viewport": {"width": 1000, "height": 800}}
-        self._context = browser.new_context(base_url=url, **usual | options)
+        self._context = browser.new_context(base_url=f"{url}/", **usual | options)
         self._context.set_default_timeout(PATIENCE)
         self.page = self._context.new_page()
         self.page.on("console", self._said)
         self.page.on("pageerror", lambda error: self.faults.append(f"uncaught: {error}"))
-        self.page.on("request", self._asked)
+        self.page.on("request", lambda request: self._asked(request.url))
+        self.page.on("websocket", lambda socket: self._asked(socket.url.replace("ws", "http", 1)))
 
     def _said(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning"):
             self.faults.append(f"{message.location['url'].removeprefix(self.url)} {message.text}")
 
-    def _asked(self, request: Request) -> None:
-        if not request.url.startswith((f"{self.url}/", f"blob:{self.url}/")):
-            self.faults.append(f"a request to another origin: {request.url}")
+    def _asked(self, url: str) -> None:
+        if not url.startswith((f"{self.url}/", f"blob:{urljoin(self.url, '/')}")):
+            self.faults.append(f"a request that is for somebody else: {url}")
 
     def unforgiven(self) -> list[str]:
         return [fault for fault in self.faults if not any(re.fullmatch(pattern, fault) for pattern in self.forgiven)]
@@ -81,7 +83,7 @@ class Visitor:
 
     def open(self, where: str = "#/make") -> Page:
         """The page, once it knows who is there."""
-        self.page.goto(f"/{where}")
+        self.page.goto(f"./{where}")
         expect(self.page.locator("#tabs")).to_be_visible()
         return self.page
 

@@ -313,6 +313,30 @@ async def test_cookie(daemon: Daemon, anna: Person) -> None:
         assert "secure" in (await log_in(daemon, "anna", headers=headers)).headers["set-cookie"].lower()
 
 
+@pytest.mark.parametrize(("path", "spelled"), [("/echod", "/echod"), ("/回声", "/%E5%9B%9E%E5%A3%B0")])
+async def test_cookie_of_a_path(daemon: Daemon, anna: Person, path: str, spelled: str) -> None:
+    """The rest of a site gets no session to see; a page elsewhere, as on the machine itself, one that it can use."""
+    daemon.settings.now = daemon.changed(public_url=f"https://www.example.org{path}")
+    for origin, paths in (("https://www.example.org", [spelled, "/"]), (daemon.base, ["/"]), (None, ["/"])):
+        headers = {"Origin": origin} if origin else {}
+        answer = await log_in(daemon, "anna", headers=headers)
+        daemon.http.cookies.clear()
+        (session, first), *ended = set_cookies(answer)
+        assert first == paths[0]
+        assert ended == [('""', path) for path in paths[1:]]
+        headers = {"Origin": origin or daemon.base, "Cookie": f"{COOKIE}={session}"}
+        assert await get(daemon, "/v1/videos", **headers) == 200
+        out = await daemon.http.post("/v1/account/logout", headers=headers)
+        assert sorted(set_cookies(out)) == sorted(('""', path) for path in paths)
+
+
+def set_cookies(answer: httpx.Response) -> list[tuple[str, str]]:
+    """The value and the path of each."""
+    lines = [line.split("; ") for line in answer.headers.get_list("set-cookie")]
+    paths = [next(part.removeprefix("Path=") for part in line if part.startswith("Path=")) for line in lines]
+    return [(line[0].partition("=")[2], path) for line, path in zip(lines, paths, strict=True)]
+
+
 async def test_behind_a_proxy(daemon: Daemon, anna: Person) -> None:
     """Behind a proxy credentials decide, and the page may be that of public_url."""
     session = await cookie(daemon, "anna") | {"X-Forwarded-For": "10.0.0.7", "Origin": "https://clips.example.org"}

@@ -94,11 +94,12 @@ async def test_uploads(site: Site, file: str) -> None:
 
 
 async def test_clip(site: Site) -> None:
-    """Its events come by WebSocket, its bytes while it grows, and later in ranges."""
+    """Its events come by WebSocket, its bytes while it grows, and later in ranges; who waits for it may leave."""
     address = site.base.replace("http", "ws")
     async with connect(f"{address}/v1/events", additional_headers=site.anna.bearer, ssl=ANY) as events:
         job_id = await site.daemon.submit(site.anna)
-        assert json.loads(await events.recv())["type"] == "job.queued"
+        assert (await receive(events))["type"] == "job.queued"
+        await wait_and_leave(site, job_id)
         job = await site.daemon.hands.begin()
         await site.daemon.hands.grow(job, b"one ")
         async with site.http.stream("GET", f"v1/videos/{job_id}/stream") as stream:
@@ -114,6 +115,17 @@ async def test_clip(site: Site) -> None:
     assert (part.status_code, part.content, part.headers["content-range"]) == (206, b"234", "bytes 2-4/10")
 
 
+async def wait_and_leave(site: Site, job_id: str) -> None:
+    """As a viewer of a clip that is still queued, whom the daemon waits for no longer either."""
+    watchers = site.daemon.desk.feed.watchers
+    others = len(watchers)
+    viewer = asyncio.create_task(site.http.get(f"v1/videos/{job_id}/stream"))
+    await until(lambda: len(watchers) > others or viewer.done())
+    assert not viewer.done()
+    viewer.cancel()
+    await until(lambda: len(watchers) == others)
+
+
 async def test_talking(site: Site) -> None:
     """The WebSockets of conversations and avatars pass both ways, and end with the daemon's reason."""
     address, anna = site.base.replace("http", "ws"), site.anna.bearer
@@ -126,16 +138,6 @@ async def test_talking(site: Site) -> None:
         assert (await receive(avatar))["error"]["param"] == "rate"
         await avatar.wait_closed()
     assert avatar.close_code == 1008
-
-
-async def test_a_viewer_who_leaves(site: Site) -> None:
-    """Whoever stops waiting for a clip is waited for no longer by the daemon either."""
-    job_id = await site.daemon.submit(site.anna)
-    watchers = site.daemon.desk.feed.watchers
-    viewer = asyncio.create_task(site.http.get(f"v1/videos/{job_id}/stream"))
-    await until(lambda: len(watchers) == 1 or viewer.done())
-    viewer.cancel()
-    await until(lambda: not watchers)
 
 
 async def test_strangers_stay_strangers(daemon: Daemon, file: str, tmp_path: Path) -> None:

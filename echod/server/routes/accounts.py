@@ -14,7 +14,7 @@ from echod.accounts.removal import remove_account
 from echod.accounts.store import MAX_TOKEN_NAME, NAME, SESSION_SECONDS
 from echod.errors import EchodError, invalid
 from echod.server.answers import Answer, answer, header, refusals
-from echod.server.caller import COOKIE, Caller, by_https, check_origin
+from echod.server.caller import COOKIE, Caller, by_https, check_origin, cookie_path
 from echod.server.schemas import json_body, line
 from echod.server.services import Calling, Served
 
@@ -173,22 +173,26 @@ async def login(request: Request, served: Served, _: Certain) -> Answer:
         given.name, given.password, served.peer(request.client, request.headers), config.sessions_per_account
     )
     told = Answer(account_object(served.accounts.find(given.name)))
+    path = cookie_path(request.headers.items(), config.public_url)
     told.set_cookie(
-        COOKIE, secret, max_age=int(SESSION_SECONDS), path="/", httponly=True, samesite="strict",
+        COOKIE, secret, max_age=int(SESSION_SECONDS), path=path, httponly=True, samesite="strict",
         secure=by_https(request.headers.items(), config.public_url),
     )  # fmt: skip
+    if path != "/":  # a browser would send one for the whole host along, and of two neither is taken
+        told.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
     return told
 
 
 @account.post(
     "/logout", summary="End this session", responses=answer(EndedSession, "Signed out.", **SET_COOKIE) | refusals()
 )
-async def logout(served: Served, caller: Certain) -> Answer:
+async def logout(request: Request, served: Served, caller: Certain) -> Answer:
     if caller.grant is None or not served.accounts.is_session(caller.grant):
         raise invalid("there is no session to end: this request was not made with its cookie")
     await served.accounts.logout(caller.grant)
     told = Answer(EndedSession())
-    told.delete_cookie(COOKIE, path="/", httponly=True, samesite="strict")
+    for path in {"/", cookie_path(request.headers.items(), served.config.public_url)}:
+        told.delete_cookie(COOKIE, path=path, httponly=True, samesite="strict")
     return told
 
 
