@@ -492,6 +492,22 @@ def test_made_when_ready(daemon: RunningDaemon, visitor: Visitor) -> None:
     assert page.url.endswith("#/make")
 
 
+def test_made_while_the_draft_comes_back(visitor: Visitor, short_speech: Path) -> None:
+    """A click that is too early for a page that was reloaded makes the clip once everything is there."""
+    page = visitor.open()
+    visitor.choose_portrait()
+    visitor.choose_speech(short_speech)
+    held: list[Route] = []
+    page.route("**/v1/models", lambda route: held.append(route))
+    with page.expect_request("**/v1/models"):
+        page.reload()
+    expect(page.locator("#speech-facts")).to_contain_text(short_speech.name)
+    page.get_by_role("button", name="Make the clip").click()
+    assert page.url.endswith("#/make")
+    held.pop().continue_()
+    page.wait_for_url("**/#/clip/*")
+
+
 def test_refused(daemon: RunningDaemon, visitor: Visitor) -> None:
     """What is wrong with a request is told in a sentence; what has to be changed is unfolded and has the focus."""
     page = visitor.open()

@@ -229,6 +229,7 @@ export function forget() {
 
 async function submit(event) {
   event?.preventDefault();
+  await restored?.catch(() => {}); // of a draft that is still on its way all is meant
   complain($("submit-problem"), null);
   speech.finish(); // whoever still records has said all
   if (speech.way === "words" && !speaks()) return put(unspoken());
