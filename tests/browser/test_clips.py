@@ -493,7 +493,7 @@ def test_made_when_ready(daemon: RunningDaemon, visitor: Visitor) -> None:
 
 
 def test_made_while_the_draft_comes_back(visitor: Visitor, short_speech: Path) -> None:
-    """A click that is too early for a page that was reloaded makes the clip once everything is there."""
+    """Clicks that are too early for a page that was reloaded make one clip once everything is there."""
     page = visitor.open()
     visitor.choose_portrait()
     visitor.choose_speech(short_speech)
@@ -502,10 +502,14 @@ def test_made_while_the_draft_comes_back(visitor: Visitor, short_speech: Path) -
     with page.expect_request("**/v1/models"):
         page.reload()
     expect(page.locator("#speech-facts")).to_contain_text(short_speech.name)
-    page.get_by_role("button", name="Make the clip").click()
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(f"{request.method} {urlsplit(request.url).path}"))
+    page.get_by_role("button", name="Make the clip").dblclick()
     assert page.url.endswith("#/make")
     held.pop().continue_()
     page.wait_for_url("**/#/clip/*")
+    completed(page)
+    assert asked.count("POST /v1/videos") == 1
 
 
 def test_refused(daemon: RunningDaemon, visitor: Visitor) -> None:

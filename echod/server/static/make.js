@@ -230,6 +230,7 @@ export function forget() {
 async function submit(event) {
   event?.preventDefault();
   await restored?.catch(() => {}); // of a draft that is still on its way all is meant
+  if ($("submit").disabled) return undefined; // a click before this one has asked for it
   complain($("submit-problem"), null);
   speech.finish(); // whoever still records has said all
   if (speech.way === "words" && !speaks()) return put(unspoken());
